@@ -1,0 +1,179 @@
+//! A store chosen at run time: the same traits, over boxed futures.
+//!
+//! A program that takes its backend from a URL can't name the store's type. [`AnyStore`] holds any
+//! of them and implements the same traits, so everything that is written for a typed store, the
+//! conformance suite included, runs on it unchanged.
+//!
+//! # Layout
+//! - [`erased`]: the private `dyn` twins of the traits.
+//! - [`plain`]: the traits without transactions, forwarded.
+//! - [`transactional`]: the traits whose transactions are boxed as [`AnyTx`].
+
+mod erased;
+mod plain;
+mod transactional;
+
+use std::{any::Any, fmt, sync::Arc};
+
+use crate::{
+    balance::{BalanceStore, BalanceTransaction},
+    error::{Error, ErrorKind},
+    idempotency::IdempotencyStore,
+    lease::LeaseStore,
+    one_shot::OneShotStore,
+    prepared::PreparedTransactions,
+    register::DecisionRegister,
+    store::Store,
+    transaction::Transactional,
+};
+use erased::{
+    Erased, ErasedBalance, ErasedBalanceTransaction, ErasedIdempotency, ErasedLease, ErasedOneShot,
+    ErasedPrepared, ErasedRegister, ErasedStore, ErasedTransactional,
+};
+
+/// A store of a type known at run time only.
+///
+/// A method of a trait that the store behind it does not have (and that was not named to the
+/// [builder](AnyStore::builder)) answers [unsupported](ErrorKind::Unsupported).
+#[derive(Clone)]
+pub struct AnyStore {
+    store: Arc<dyn ErasedStore>,
+    parts: Parts,
+}
+
+#[derive(Clone, Default)]
+struct Parts {
+    transactional: Option<Arc<dyn ErasedTransactional>>,
+    idempotency: Option<Arc<dyn ErasedIdempotency>>,
+    one_shot: Option<Arc<dyn ErasedOneShot>>,
+    lease: Option<Arc<dyn ErasedLease>>,
+    balance: Option<Arc<dyn ErasedBalance>>,
+    balance_transaction: Option<Arc<dyn ErasedBalanceTransaction>>,
+    prepared: Option<Arc<dyn ErasedPrepared>>,
+    register: Option<Arc<dyn ErasedRegister>>,
+}
+
+/// A transaction of the store behind an [`AnyStore`].
+pub struct AnyTx(Box<dyn Any + Send>);
+
+impl AnyTx {
+    fn new(tx: impl Any + Send) -> Self {
+        Self(Box::new(tx))
+    }
+
+    /// The transaction as the backend's own type, for the user's own statements; `None` if the
+    /// store behind is of another backend.
+    #[must_use]
+    pub fn downcast_mut<T: Any>(&mut self) -> Option<&mut T> {
+        self.0.downcast_mut()
+    }
+}
+
+impl fmt::Debug for AnyTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnyTx")
+    }
+}
+
+impl fmt::Debug for AnyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyStore")
+            .field("backend", &self.store.backend())
+            .field("namespace", self.store.namespace())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Names the traits of a store that an [`AnyStore`] shall have.
+#[must_use]
+pub struct AnyStoreBuilder<S> {
+    store: Arc<Erased<S>>,
+    parts: Parts,
+}
+
+impl AnyStore {
+    /// A store with every trait.
+    pub fn new<S>(store: S) -> Self
+    where
+        S: OneShotStore + LeaseStore + BalanceTransaction + PreparedTransactions + DecisionRegister,
+    {
+        Self::builder(store)
+            .idempotency()
+            .one_shot()
+            .leases()
+            .balances()
+            .balance_transactions()
+            .prepared()
+            .register()
+            .build()
+    }
+
+    /// A store with some of the traits; name them one by one.
+    pub fn builder<S: Store>(store: S) -> AnyStoreBuilder<S> {
+        AnyStoreBuilder {
+            store: Arc::new(Erased(store)),
+            parts: Parts::default(),
+        }
+    }
+
+    fn missing(&self, operation: &'static str) -> Error {
+        Error::new(ErrorKind::Unsupported, operation, self.store.backend())
+            .with_message("this store was erased without the trait that the operation belongs to")
+    }
+}
+
+macro_rules! part {
+    ($(#[$doc:meta])* $name:ident: $bound:path => $($field:ident),+) => {
+        $(#[$doc])*
+        pub fn $name(mut self) -> Self
+        where
+            S: $bound,
+        {
+            $(self.parts.$field = Some(self.store.clone());)+
+            self
+        }
+    };
+}
+
+impl<S: Store> AnyStoreBuilder<S> {
+    part!(
+        /// With plain transactions.
+        transactions: Transactional => transactional
+    );
+    part!(
+        /// With [`IdempotencyStore`].
+        idempotency: IdempotencyStore => transactional, idempotency
+    );
+    part!(
+        /// With [`OneShotStore`].
+        one_shot: OneShotStore => one_shot
+    );
+    part!(
+        /// With [`LeaseStore`].
+        leases: LeaseStore => lease
+    );
+    part!(
+        /// With [`BalanceStore`].
+        balances: BalanceStore => balance
+    );
+    part!(
+        /// With [`BalanceTransaction`].
+        balance_transactions: BalanceTransaction => transactional, balance, balance_transaction
+    );
+    part!(
+        /// With [`PreparedTransactions`].
+        prepared: PreparedTransactions => transactional, prepared
+    );
+    part!(
+        /// With [`DecisionRegister`].
+        register: DecisionRegister => register
+    );
+
+    /// The erased store.
+    pub fn build(self) -> AnyStore {
+        AnyStore {
+            store: self.store,
+            parts: self.parts,
+        }
+    }
+}

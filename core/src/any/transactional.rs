@@ -1,0 +1,69 @@
+//! The traits of [`AnyStore`] whose transactions are boxed as [`AnyTx`].
+
+use super::{AnyStore, AnyTx};
+use crate::{
+    balance::{Adjust, Applied, BalanceTransaction},
+    error::{BoxError, Error, Result},
+    idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, Settled},
+    names::IdempotencyKey,
+    prepared::{
+        BegunPrepared, InDoubtPage, Participation, PreparedStatus, PreparedTransactions,
+        TransactionDigest,
+    },
+    receipt::Receipt,
+    rejection::Rejection,
+    transaction::Transactional,
+};
+
+macro_rules! forward {
+    ($trait:ident by $part:ident {
+        $(fn $method:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*
+    } $($more:tt)*) => {
+        impl $trait for AnyStore {
+            $($more)*
+            $(async fn $method(&self, $($arg: $type),*) -> Result<$answer> {
+                match &self.parts.$part {
+                    Some(part) => part.$method($($arg),*).await,
+                    None => Err(self.missing(stringify!($method))),
+                }
+            })*
+        }
+    };
+}
+
+forward! { Transactional by transactional {
+    fn begin() -> AnyTx;
+    fn commit(tx: AnyTx) -> ();
+    fn rollback(tx: AnyTx) -> ();
+}
+    type Tx = AnyTx;
+    fn classify(&self, operation: &'static str, source: BoxError) -> Error {
+        match &self.parts.transactional {
+            Some(part) => part.classify(operation, source),
+            None => self.missing(operation).with_source(source),
+        }
+    }
+}
+
+forward! { IdempotencyStore by idempotency {
+    fn claim(claim: &Claim) -> Claimed<AnyTx>;
+    fn complete(tx: AnyTx, claim: &Claim, receipt: &Receipt) -> Settled;
+    fn reject(tx: AnyTx, claim: &Claim, rejection: &Rejection) -> Settled;
+    fn lookup(key: &IdempotencyKey) -> Option<KeyRecord>;
+    fn forget(key: &IdempotencyKey) -> bool;
+    fn expire(limit: u32) -> u64;
+}}
+
+forward! { BalanceTransaction by balance_transaction {
+    fn adjust_in(tx: &mut AnyTx, operation: &Adjust) -> Applied;
+}}
+
+forward! { PreparedTransactions by prepared {
+    fn begin_prepared(participation: &Participation) -> BegunPrepared<AnyTx>;
+    fn prepare(tx: AnyTx, participation: &Participation) -> ();
+    fn commit_prepared(participation: &Participation) -> ();
+    fn rollback_prepared(participation: &Participation) -> ();
+    fn prepared_status(participation: &Participation) -> PreparedStatus;
+    fn in_doubt(after: Option<&TransactionDigest>, limit: u32) -> InDoubtPage;
+    fn forget_prepared(limit: u32) -> u64;
+}}

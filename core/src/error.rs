@@ -1,0 +1,336 @@
+//! The one error of this crate. Its [kind](ErrorKind) answers: *what do I do next?*
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+use crate::{amount::Version, rejection::Rejection};
+
+/// A boxed source of an error.
+pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// The result of an operation of a store.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where, and (by its [`kind`](Error::kind)) what to do next.
+///
+/// The source is kept. No connection URL and no password is ever part of the text.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    operation: &'static str,
+    store: &'static str,
+    message: Option<String>,
+    source: Option<BoxError>,
+}
+
+/// Kinds are chosen by what the caller does next; see [`ErrorKind::advice`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The reply was lost: the effect may or may not have been applied. Retry with the **same key**
+    /// and the same request, nothing else.
+    Ambiguous,
+    /// The store can't be reached or is starting. Surely nothing was executed. Retry.
+    Unavailable,
+    /// The store is busy: lock timeout, serialization failure, pool exhausted, no free slot. Surely
+    /// nothing was executed. Retry.
+    Busy,
+    /// A prepared transaction holds a row or key that is needed. Nothing was executed. Retry.
+    Reserved,
+    /// Another attempt holds the key. Nothing was executed. Retry after the time given.
+    InProgress {
+        /// When a retry may find the key free.
+        retry_after: Duration,
+    },
+    /// The work failed with an error that is none of the store's and no rejection; it was rolled
+    /// back. Retry, as the engine does with any unknown error.
+    WorkFailed,
+    /// The key was used with another request. Stop.
+    Mismatch,
+    /// A foreign change won. Stop; read the current state and decide anew **under a new key**.
+    Conflict {
+        /// The account's current version, where there is one.
+        current: Option<Version>,
+    },
+    /// The change would take the balance below its floor. Nothing was changed. Stop.
+    InsufficientFunds,
+    /// The change would leave the range of `i64`. Nothing was changed. Stop.
+    Overflow,
+    /// There is no such account, or it is closed. Stop.
+    UnknownAccount,
+    /// The request is malformed. Stop; the message says what the limit is.
+    Invalid,
+    /// A name or receipt is too large. Stop; the message says what the limit is.
+    TooLarge,
+    /// The user's own statement was refused for good, by a constraint say. Stop.
+    Refused,
+    /// The work rejected the request, and the rejection is recorded: it is the answer on every
+    /// retry. Stop; [`Error::rejection`] has the status and the text.
+    Rejected {
+        /// The HTTP status that the work chose.
+        status: u16,
+    },
+    /// The lease is over and somebody else holds the key, or it was completed. Stop: what this
+    /// attempt did outside must not be reported as done.
+    Fenced,
+    /// No such transaction is prepared. Stop.
+    NotPrepared,
+    /// The transaction was rolled back (or its deadline has passed, so that it will be). Stop.
+    RolledBack,
+    /// The transaction was committed, so it can't be rolled back. Stop.
+    Committed,
+    /// The record was removed at the end of its time; what happened is not known any more. Stop.
+    Forgotten,
+    /// Participants disagree: a heuristic outcome. Stop, and raise an alarm.
+    Heuristic,
+    /// Acknowledged data is gone: a failover or a restore lost it. Stop, and raise an alarm.
+    Lost,
+    /// A setting must be mended; the message names it and the command. Retrying can't help before.
+    Configuration,
+    /// This backend can't do it, by its nature. Use another backend or another method.
+    Unsupported,
+}
+
+/// What the caller does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Retry with the same key and request; anything else could double the effect.
+    RetrySameKey,
+    /// Nothing was executed: retry as it is, after the time given if there is one.
+    Retry {
+        /// How long to wait at least.
+        after: Option<Duration>,
+    },
+    /// Retrying gives the same answer: stop, and answer with this HTTP status.
+    Stop {
+        /// The status to answer with.
+        http_status: u16,
+    },
+    /// Stop, answer 500, and wake somebody: data may be inconsistent.
+    Alarm,
+    /// Stop until the configuration is mended.
+    Fix,
+}
+
+impl ErrorKind {
+    /// What to do next.
+    #[must_use]
+    pub const fn advice(self) -> Advice {
+        match self {
+            Self::Ambiguous => Advice::RetrySameKey,
+            Self::Unavailable | Self::Busy | Self::Reserved | Self::WorkFailed => {
+                Advice::Retry { after: None }
+            }
+            Self::InProgress { retry_after } => Advice::Retry {
+                after: Some(retry_after),
+            },
+            Self::Mismatch
+            | Self::Conflict { .. }
+            | Self::Refused
+            | Self::Fenced
+            | Self::NotPrepared
+            | Self::RolledBack
+            | Self::Committed => Advice::Stop { http_status: 409 },
+            Self::InsufficientFunds => Advice::Stop { http_status: 402 },
+            Self::Overflow => Advice::Stop { http_status: 422 },
+            Self::UnknownAccount => Advice::Stop { http_status: 404 },
+            Self::Invalid => Advice::Stop { http_status: 400 },
+            Self::TooLarge => Advice::Stop { http_status: 413 },
+            Self::Rejected { status } => Advice::Stop {
+                http_status: status,
+            },
+            Self::Forgotten => Advice::Stop { http_status: 410 },
+            Self::Unsupported => Advice::Stop { http_status: 501 },
+            Self::Heuristic | Self::Lost => Advice::Alarm,
+            Self::Configuration => Advice::Fix,
+        }
+    }
+
+    /// The kind in one stable word, for logs, metrics and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ambiguous => "ambiguous",
+            Self::Unavailable => "unavailable",
+            Self::Busy => "busy",
+            Self::Reserved => "reserved",
+            Self::InProgress { .. } => "in_progress",
+            Self::WorkFailed => "work_failed",
+            Self::Mismatch => "mismatch",
+            Self::Conflict { .. } => "conflict",
+            Self::InsufficientFunds => "insufficient_funds",
+            Self::Overflow => "overflow",
+            Self::UnknownAccount => "unknown_account",
+            Self::Invalid => "invalid",
+            Self::TooLarge => "too_large",
+            Self::Refused => "refused",
+            Self::Rejected { .. } => "rejected",
+            Self::Fenced => "fenced",
+            Self::NotPrepared => "not_prepared",
+            Self::RolledBack => "rolled_back",
+            Self::Committed => "committed",
+            Self::Forgotten => "forgotten",
+            Self::Heuristic => "heuristic",
+            Self::Lost => "lost",
+            Self::Configuration => "configuration",
+            Self::Unsupported => "unsupported",
+        }
+    }
+
+    /// The HTTP status to answer with: the one of [`Advice::Stop`], 503 where a retry is due, 500
+    /// for an alarm or a configuration error.
+    #[must_use]
+    pub const fn http_status(self) -> u16 {
+        match self.advice() {
+            Advice::Stop { http_status } => http_status,
+            Advice::RetrySameKey | Advice::Retry { .. } => 503,
+            Advice::Alarm | Advice::Fix => 500,
+        }
+    }
+
+    /// Whether a retry with the same key and request may succeed.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self.advice(), Advice::RetrySameKey | Advice::Retry { .. })
+    }
+}
+
+impl Error {
+    /// An error of the kind, in an operation of a store.
+    #[must_use]
+    pub fn new(kind: ErrorKind, operation: &'static str, store: &'static str) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            operation,
+            store,
+            message: None,
+            source: None,
+        }))
+    }
+
+    /// Adds what exactly was wrong, the limit, and what to do. Must hold no secret.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.0.message = Some(message.into());
+        self
+    }
+
+    /// Keeps the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// The recorded rejection of the work, as the error that every attempt gets.
+    #[must_use]
+    pub fn rejected(rejection: Rejection, operation: &'static str, store: &'static str) -> Self {
+        Self::new(
+            ErrorKind::Rejected {
+                status: rejection.status(),
+            },
+            operation,
+            store,
+        )
+        .with_source(rejection)
+    }
+
+    /// What to do next, as a kind.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The operation that failed, as `"complete"`.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.0.operation
+    }
+
+    /// The backend, as `"sqlite"`.
+    #[must_use]
+    pub fn store(&self) -> &'static str {
+        self.0.store
+    }
+
+    /// What exactly was wrong, where there is more to say than the kind says.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        self.0.message.as_deref()
+    }
+
+    /// The work's own rejection, if this is [`ErrorKind::Rejected`].
+    #[must_use]
+    pub fn rejection(&self) -> Option<&Rejection> {
+        self.0
+            .source
+            .as_ref()
+            .and_then(|source| source.downcast_ref())
+    }
+
+    /// Whether a retry with the same key and request may succeed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.0.kind.is_retryable()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            kind,
+            operation,
+            store,
+            message,
+            source,
+        } = &*self.0;
+        write!(f, "{} in {operation} ({store})", kind.as_str())?;
+        if let ErrorKind::Conflict {
+            current: Some(version),
+        } = kind
+        {
+            write!(f, ": the current version is {version}")?;
+        }
+        if let Some(message) = message {
+            write!(f, ": {message}")?;
+        }
+        if let Some(source) = source {
+            write!(f, ": {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl From<crate::names::InvalidName> for Error {
+    fn from(error: crate::names::InvalidName) -> Self {
+        let kind = match error {
+            crate::names::InvalidName::TooLong { .. } => ErrorKind::TooLarge,
+            _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, "name", "core").with_source(error)
+    }
+}
+
+impl From<crate::time::InvalidDuration> for Error {
+    fn from(error: crate::time::InvalidDuration) -> Self {
+        Self::new(ErrorKind::Invalid, "duration", "core").with_source(error)
+    }
+}
+
+impl From<crate::amount::InvalidVersion> for Error {
+    fn from(error: crate::amount::InvalidVersion) -> Self {
+        Self::new(ErrorKind::Invalid, "version", "core").with_source(error)
+    }
+}

@@ -1,0 +1,224 @@
+//! `execute_once`: the work as a closure, run at most once to its commit.
+
+use std::future::Future;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{BoxError, Error, ErrorKind, Result},
+    idempotency::{Claim, Claimed, IdempotencyStore, KeyState, Outcome, Settled},
+    receipt::Receipt,
+    rejection::Rejection,
+};
+
+/// Why work ended without a value: its own [`Rejection`], or an error that is retried or not by
+/// what the *store* says of it.
+///
+/// `?` makes one of any error: a [`Rejection`] is terminal and recorded; an [`Error`] of this crate
+/// is kept as it is; an error of the driver is [classified](crate::Transactional::classify) by the
+/// store; and everything else is *work failed*, which is retried. So a transient error can never
+/// become terminal by accident, and a rejection never retries for ever.
+///
+/// ```
+/// # use exactly_once_core::{Rejection, WorkError};
+/// fn limit(amount: i64) -> Result<(), WorkError> {
+///     if amount > 1_000 {
+///         return Err(Rejection::new(422, "over the limit of one payment").into());
+///     }
+///     Ok(())
+/// }
+/// assert!(limit(2_000).unwrap_err().is_rejection());
+/// ```
+#[derive(Debug)]
+pub struct WorkError(Cause);
+
+#[derive(Debug)]
+enum Cause {
+    Rejection(Rejection),
+    Store(Error),
+    Foreign(BoxError),
+}
+
+impl WorkError {
+    /// Whether this is the work's own rejection.
+    #[must_use]
+    pub fn is_rejection(&self) -> bool {
+        matches!(self.0, Cause::Rejection(_))
+    }
+
+    /// From an error that is boxed already.
+    #[must_use]
+    pub fn from_boxed(error: BoxError) -> Self {
+        let error = match error.downcast::<Rejection>() {
+            Ok(rejection) => return Self(Cause::Rejection(*rejection)),
+            Err(error) => error,
+        };
+        match error.downcast::<Error>() {
+            Ok(error) => Self(Cause::Store(*error)),
+            Err(error) => Self(Cause::Foreign(error)),
+        }
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for WorkError {
+    fn from(error: E) -> Self {
+        Self::from_boxed(Box::new(error))
+    }
+}
+
+/// An async closure whose future is `Send`: `async |tx| { … }`.
+///
+/// A supertrait spells out both what the closure is and what its future is called, because
+/// `AsyncFnOnce` alone can't promise `Send` on stable Rust. You never implement it.
+#[diagnostic::on_unimplemented(
+    message = "this is no work for `execute_once`",
+    label = "expected `async |tx: &mut Tx| -> Result<T, WorkError> {{ … }}` with a `Send` future",
+    note = "the closure runs at most once and must own what it uses: clone what you need first, \
+            and hold nothing across `.await` that is not `Send` (an `Rc`, a `MutexGuard`)"
+)]
+pub trait Work<A, R>: AsyncFnOnce(A) -> R + FnOnce(A) -> Self::Fut + Send {
+    /// The closure's future.
+    type Fut: Future<Output = R> + Send;
+}
+
+impl<A, R, F, Fut> Work<A, R> for F
+where
+    F: AsyncFnOnce(A) -> R + FnOnce(A) -> Fut + Send,
+    Fut: Future<Output = R> + Send,
+{
+    type Fut = Fut;
+}
+
+/// The value of an effect, and whether this call or an earlier one applied it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executed<T> {
+    /// What the effect answered, the same for every attempt.
+    pub value: T,
+    /// Whether the effect had been applied before.
+    pub replayed: bool,
+}
+
+/// Runs work exactly once per key, on every [`IdempotencyStore`].
+pub trait ExecuteOnce: IdempotencyStore {
+    /// Claims the key, runs the work in the transaction, and commits its writes with the key and
+    /// the value as receipt; or answers with the value of the attempt that did.
+    ///
+    /// The work runs at most once per call and is never run again inside: a conflict is returned
+    /// as retryable, and the durable engine retries. An optimistic store may run the work of two
+    /// racing calls, and commits one.
+    ///
+    /// # Errors
+    /// - [Rejected](ErrorKind::Rejected): the work said no, now or the first time.
+    /// - [Mismatch](ErrorKind::Mismatch), [in progress](ErrorKind::InProgress).
+    /// - [Too large](ErrorKind::TooLarge): the value is over the receipt limit; rolled back.
+    /// - [Ambiguous](ErrorKind::Ambiguous): call again with the same key.
+    /// - Whatever the store says of an error of the work; rolled back, nothing recorded.
+    fn execute_once<T, W>(
+        &self,
+        claim: &Claim,
+        work: W,
+    ) -> impl Future<Output = Result<Executed<T>>> + Send
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        W: for<'t> Work<&'t mut Self::Tx, Result<T, WorkError>>;
+}
+
+impl<S: IdempotencyStore> ExecuteOnce for S {
+    async fn execute_once<T, W>(&self, claim: &Claim, work: W) -> Result<Executed<T>>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        W: for<'t> Work<&'t mut Self::Tx, Result<T, WorkError>>,
+    {
+        let mut tx = match self.claim(claim).await? {
+            Claimed::Fresh(tx) => tx,
+            Claimed::Completed(outcome) => return replay(self, outcome),
+            Claimed::InProgress { retry_after } => {
+                return Err(error(self, ErrorKind::InProgress { retry_after }));
+            }
+            Claimed::Mismatch => return Err(mismatch(self)),
+        };
+        let settled = match work(&mut tx).await {
+            Ok(value) => {
+                let receipt = match Receipt::json(&value) {
+                    Ok(receipt) => receipt,
+                    Err(error) => return abandon(self, tx, claim, error).await,
+                };
+                match self.complete(tx, claim, &receipt).await? {
+                    Settled::Recorded => {
+                        return Ok(Executed {
+                            value,
+                            replayed: false,
+                        });
+                    }
+                    superseded @ Settled::Superseded(_) => superseded,
+                }
+            }
+            Err(WorkError(Cause::Rejection(rejection))) => {
+                match self.reject(tx, claim, &rejection).await? {
+                    Settled::Recorded => {
+                        return Err(Error::rejected(rejection, OPERATION, self.backend()));
+                    }
+                    superseded @ Settled::Superseded(_) => superseded,
+                }
+            }
+            Err(WorkError(Cause::Store(error))) => return abandon(self, tx, claim, error).await,
+            Err(WorkError(Cause::Foreign(source))) => {
+                let error = self.classify(OPERATION, source);
+                return abandon(self, tx, claim, error).await;
+            }
+        };
+        match settled {
+            Settled::Superseded(outcome) => replay(self, outcome),
+            Settled::Recorded => Err(error(self, ErrorKind::Ambiguous)),
+        }
+    }
+}
+
+const OPERATION: &str = "execute_once";
+
+fn error<S: IdempotencyStore>(store: &S, kind: ErrorKind) -> Error {
+    Error::new(kind, OPERATION, store.backend())
+}
+
+fn mismatch<S: IdempotencyStore>(store: &S) -> Error {
+    error(store, ErrorKind::Mismatch).with_message(
+        "this idempotency key was used with another request: use a new key for a new request",
+    )
+}
+
+fn replay<S: IdempotencyStore, T: DeserializeOwned>(
+    store: &S,
+    outcome: Outcome,
+) -> Result<Executed<T>> {
+    match outcome {
+        Outcome::Applied(receipt) => Ok(Executed {
+            value: receipt.decode()?,
+            replayed: true,
+        }),
+        Outcome::Rejected(rejection) => Err(Error::rejected(rejection, OPERATION, store.backend())),
+    }
+}
+
+/// Rolls back what the work did. A rival's commit may be the very reason for the error (the work of
+/// an optimistic store trips over the winner's own rows), so the key has the last word.
+async fn abandon<S: IdempotencyStore, T: DeserializeOwned>(
+    store: &S,
+    tx: S::Tx,
+    claim: &Claim,
+    error: Error,
+) -> Result<Executed<T>> {
+    if let Err(rollback) = store.rollback(tx).await {
+        // The connection is gone and the transaction with it; the work's own error says more.
+        tracing::debug!(error = %rollback, "rollback after failed work");
+    }
+    if error.is_retryable() {
+        return Err(error);
+    }
+    match store.lookup(claim.key()).await {
+        Ok(Some(record)) if record.fingerprint == *claim.fingerprint() => match record.state {
+            KeyState::Completed { outcome, .. } => replay(store, outcome),
+            KeyState::Leased { .. } => Err(error),
+        },
+        _ => Err(error),
+    }
+}

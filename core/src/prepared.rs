@@ -1,0 +1,289 @@
+//! One participant's side of a two-phase commit.
+
+use std::{fmt, future::Future, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    fingerprint::Fingerprint,
+    names::TransactionId,
+    time::Timestamp,
+    transaction::Transactional,
+};
+
+/// SHA-256 over a [`TransactionId`]: what stores and registers key their records by.
+///
+/// An identifier of a prepared transaction has 199 bytes in PostgreSQL and can't be bound as a
+/// parameter; a digest always fits and needs no quoting.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TransactionDigest([u8; 32]);
+
+impl TransactionDigest {
+    /// The digest of a transaction's name.
+    #[must_use]
+    pub fn of(transaction: &TransactionId) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"exactly-once/transaction/1");
+        hash.update(transaction.as_str().as_bytes());
+        Self(hash.finalize().into())
+    }
+
+    /// A digest that was stored.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for TransactionDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TransactionDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TransactionDigest({self})")
+    }
+}
+
+/// What identifies a transaction to every participant, and to the register.
+///
+/// Fixed once, journaled, and the same on every retry: name, request and both deadlines.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Participation {
+    transaction: TransactionDigest,
+    fingerprint: Fingerprint,
+    not_after: Timestamp,
+    forget_after: Timestamp,
+}
+
+impl Participation {
+    /// The transaction `name`, for the request behind `fingerprint`.
+    ///
+    /// `not_after` is the deadline to prepare and to decide commit. `forget_after` is when the
+    /// records of its outcome may be removed: it must be later than any attempt can live. Both are
+    /// compared with each **database's** clock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] where `forget_after` is not after `not_after`.
+    pub fn new(
+        name: &TransactionId,
+        fingerprint: Fingerprint,
+        not_after: Timestamp,
+        forget_after: Timestamp,
+    ) -> Result<Self> {
+        Self::from_digest(
+            TransactionDigest::of(name),
+            fingerprint,
+            not_after,
+            forget_after,
+        )
+    }
+
+    /// As it was read back from a store, where only the digest is known.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn from_digest(
+        transaction: TransactionDigest,
+        fingerprint: Fingerprint,
+        not_after: Timestamp,
+        forget_after: Timestamp,
+    ) -> Result<Self> {
+        if forget_after <= not_after {
+            return Err(Error::new(ErrorKind::Invalid, "participation", "core").with_message(
+                "forget_after must be later than not_after: outcomes have to outlive every attempt",
+            ));
+        }
+        Ok(Self {
+            transaction,
+            fingerprint,
+            not_after,
+            forget_after,
+        })
+    }
+
+    /// The digest of the transaction's name.
+    #[must_use]
+    pub fn transaction(&self) -> &TransactionDigest {
+        &self.transaction
+    }
+
+    /// What the transaction is to do.
+    #[must_use]
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// The deadline to prepare and to decide commit.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// When the records of its outcome may be removed.
+    #[must_use]
+    pub fn forget_after(&self) -> Timestamp {
+        self.forget_after
+    }
+}
+
+/// The answer to beginning a participant's work.
+#[derive(Debug)]
+#[must_use = "a fresh transaction that is dropped is rolled back"]
+pub enum BegunPrepared<Tx> {
+    /// Do the work in this transaction, then [prepare](PreparedTransactions::prepare) it.
+    Fresh(Tx),
+    /// It is prepared already: vote yes. Found without waiting for its locks.
+    AlreadyPrepared,
+    /// It is committed already.
+    AlreadyCommitted,
+}
+
+/// Where a participant stands with a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PreparedStatus {
+    /// Nothing is known: not prepared, and nothing was decided here.
+    None,
+    /// Prepared and in doubt.
+    Prepared,
+    /// Committed.
+    Committed,
+    /// Rolled back; it can never be prepared again.
+    RolledBack,
+    /// Its time is over and nothing is kept; **not** the same as rolled back.
+    Forgotten,
+}
+
+/// A prepared transaction that waits for its decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InDoubt {
+    /// Which one it is, enough to commit or roll it back.
+    pub participation: Participation,
+    /// When it was prepared, by the store's clock.
+    pub prepared_at: Timestamp,
+    /// For how long it has been in doubt, by the store's clock.
+    pub age: Duration,
+}
+
+/// A page of transactions in doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InDoubtPage {
+    /// In the order of their digests.
+    pub entries: Vec<InDoubt>,
+    /// What to pass as `after` for the next page; `None` on the last.
+    pub next: Option<TransactionDigest>,
+}
+
+/// A participant in two-phase commits.
+///
+/// # Contract
+/// To ensure correctness:
+/// - **Idempotent in every state.** Any call may be repeated, at once or a year later, by the same
+///   attempt or by a zombie beside it.
+/// - **A marker inside the transaction, a tombstone outside.** The outcome row *committed* is
+///   inserted first in the work's transaction, so it is visible exactly if that commits. Rollback
+///   ends the prepared transaction and then inserts the row *rolled back*: its success proves that
+///   nothing holds the marker, so that no zombie can still prepare. Without the tombstone, a zombie
+///   prepares after the rollback and holds its locks for good.
+/// - **The deadline is checked by the database's clock, after the marker is in.** Checked before,
+///   an attempt could sleep between the two and prepare after the sweep.
+/// - **Status asks first whether it is prepared, then, in a new statement, for the outcome.** The
+///   other way round, or in one statement, a commit in between reads as rolled back.
+/// - **Commit of an unknown transaction is never ok**; only its outcome row *committed* is.
+/// - **After a yes, commit can't fail for the work's own reasons.** A staged participant therefore
+///   reserves every row it touched, against everybody.
+/// - **Absent after `forget_after` is *forgotten*, never rolled back.**
+pub trait PreparedTransactions: Transactional {
+    /// Begins the work of one participant, with its marker.
+    ///
+    /// # Errors
+    /// - [Rolled back](ErrorKind::RolledBack): it was rolled back, or the deadline has passed.
+    /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request or
+    ///   with other deadlines.
+    /// - [Forgotten](ErrorKind::Forgotten): `forget_after` has passed.
+    /// - [Busy](ErrorKind::Busy): another attempt is at it.
+    /// - [Unsupported](ErrorKind::Unsupported), [configuration](ErrorKind::Configuration).
+    fn begin_prepared(
+        &self,
+        participation: &Participation,
+    ) -> impl Future<Output = Result<BegunPrepared<Self::Tx>>> + Send;
+
+    /// Prepares: from now on commit can't fail for the work's own reasons.
+    ///
+    /// # Errors
+    /// - [Rolled back](ErrorKind::RolledBack): the deadline has passed.
+    /// - [Refused](ErrorKind::Refused): the work can't be prepared (a deferred constraint, a
+    ///   temporary table, NOTIFY, a table that can't be staged). Rolled back.
+    /// - Whatever the user's statements swallowed. Rolled back.
+    /// - [Busy](ErrorKind::Busy): no slot is free. Rolled back, try later.
+    /// - [Reserved](ErrorKind::Reserved): another prepared transaction holds a row. Rolled back.
+    /// - [Ambiguous](ErrorKind::Ambiguous): begin again; the answer says where it stands.
+    fn prepare(
+        &self,
+        tx: Self::Tx,
+        participation: &Participation,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Commits what was prepared. Committing again is ok.
+    ///
+    /// # Errors
+    /// - [Not prepared](ErrorKind::NotPrepared): nothing is known of it.
+    /// - [Rolled back](ErrorKind::RolledBack), [forgotten](ErrorKind::Forgotten),
+    ///   [mismatch](ErrorKind::Mismatch).
+    /// - [Heuristic](ErrorKind::Heuristic): staged effects met foreign changes.
+    /// - Retryable kinds.
+    fn commit_prepared(
+        &self,
+        participation: &Participation,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Rolls back what was prepared, and leaves a tombstone, also where nothing was. Rolling back
+    /// again is ok.
+    ///
+    /// # Errors
+    /// - [Committed](ErrorKind::Committed): it can't be rolled back any more.
+    /// - [Forgotten](ErrorKind::Forgotten), [mismatch](ErrorKind::Mismatch).
+    /// - [Busy](ErrorKind::Busy): an attempt still holds the marker; again.
+    /// - Retryable kinds.
+    fn rollback_prepared(
+        &self,
+        participation: &Participation,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Where it stands; never wrong, also while others commit or roll back.
+    ///
+    /// # Errors
+    /// [Mismatch](ErrorKind::Mismatch); retryable kinds.
+    fn prepared_status(
+        &self,
+        participation: &Participation,
+    ) -> impl Future<Output = Result<PreparedStatus>> + Send;
+
+    /// What is in doubt in this namespace, this database and by this library; nobody else's.
+    ///
+    /// # Errors
+    /// [Invalid](ErrorKind::Invalid) for a limit of zero; retryable kinds.
+    fn in_doubt(
+        &self,
+        after: Option<&TransactionDigest>,
+        limit: u32,
+    ) -> impl Future<Output = Result<InDoubtPage>> + Send;
+
+    /// Removes at most `limit` outcome records of this namespace whose `forget_after` has passed.
+    /// Says how many. Never removes what is prepared.
+    ///
+    /// # Errors
+    /// [Invalid](ErrorKind::Invalid) for a limit of zero; retryable kinds.
+    fn forget_prepared(&self, limit: u32) -> impl Future<Output = Result<u64>> + Send;
+}

@@ -1,0 +1,131 @@
+//! The decision register: the one place that says whether a transaction commits.
+
+use std::future::Future;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::Result,
+    prepared::{Participation, TransactionDigest},
+    store::Store,
+};
+
+/// Commit or roll back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// All participants commit.
+    Commit,
+    /// All participants roll back.
+    Rollback,
+}
+
+impl Decision {
+    /// One stable word, for storing.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
+        }
+    }
+
+    /// The decision with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Commit, Self::Rollback]
+            .into_iter()
+            .find(|decision| decision.as_str() == word)
+    }
+}
+
+/// What the register holds of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterEntry {
+    /// Which one.
+    pub participation: Participation,
+    /// What was decided, for good.
+    pub decision: Decision,
+    /// Whether every participant has been told.
+    pub finished: bool,
+}
+
+/// A page of register entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterPage {
+    /// In the order of their digests.
+    pub entries: Vec<RegisterEntry>,
+    /// What to pass as `after` for the next page; `None` on the last.
+    pub next: Option<TransactionDigest>,
+}
+
+/// Decisions, written once.
+///
+/// # Contract
+/// To ensure correctness:
+/// - **The first writer wins, and the value read back is the decision**, for the coordinator, its
+///   zombies and the sweeper alike. If the last writer won, a sweeper could roll back at one
+///   participant what a coordinator has committed at another.
+/// - **A commit that arrives after `not_after` becomes a rollback**, by the register's own clock.
+///   Otherwise a late coordinator could commit while the sweeper, seeing nothing, rolls back.
+/// - **A commit decision is removed only when finished and past `forget_after`.**
+/// - **After `forget_after` nothing is written**: the answer is *forgotten*.
+pub trait DecisionRegister: Store {
+    /// Proposes a decision; gives the one that stands.
+    ///
+    /// # Errors
+    /// [Forgotten](crate::ErrorKind::Forgotten), [mismatch](crate::ErrorKind::Mismatch); retryable
+    /// kinds ([ambiguous](crate::ErrorKind::Ambiguous): propose again, the first value stands).
+    fn decide(
+        &self,
+        participation: &Participation,
+        proposal: Decision,
+    ) -> impl Future<Output = Result<Decision>> + Send;
+
+    /// What stands, if anything does.
+    ///
+    /// # Errors
+    /// [Mismatch](crate::ErrorKind::Mismatch); retryable kinds.
+    fn decision(
+        &self,
+        participation: &Participation,
+    ) -> impl Future<Output = Result<Option<RegisterEntry>>> + Send;
+
+    /// Notes that every participant has been told. Again is ok.
+    ///
+    /// # Errors
+    /// [Not prepared](crate::ErrorKind::NotPrepared) where nothing was decided;
+    /// [mismatch](crate::ErrorKind::Mismatch); retryable kinds.
+    fn finish(&self, participation: &Participation) -> impl Future<Output = Result<()>> + Send;
+
+    /// Decisions that not every participant has been told yet.
+    ///
+    /// # Errors
+    /// [Invalid](crate::ErrorKind::Invalid) for a limit of zero; retryable kinds.
+    fn unfinished(
+        &self,
+        after: Option<&TransactionDigest>,
+        limit: u32,
+    ) -> impl Future<Output = Result<RegisterPage>> + Send;
+
+    /// Removes at most `limit` decisions of this namespace that are past `forget_after`, commits
+    /// only if finished. Says how many.
+    ///
+    /// # Errors
+    /// [Invalid](crate::ErrorKind::Invalid) for a limit of zero; retryable kinds.
+    fn forget_decisions(&self, limit: u32) -> impl Future<Output = Result<u64>> + Send;
+}
+
+/// Refuses a limit of zero; for adapters.
+///
+/// # Errors
+/// [Invalid](crate::ErrorKind::Invalid).
+pub fn check_limit(limit: u32, operation: &'static str, store: &'static str) -> Result<u32> {
+    if limit > 0 {
+        return Ok(limit);
+    }
+    Err(
+        crate::Error::new(crate::ErrorKind::Invalid, operation, store)
+            .with_message("a limit of zero does nothing: it must be at least 1"),
+    )
+}

@@ -1,0 +1,53 @@
+//! A transaction of the user's own database, owned, and shared between the user and this crate.
+
+use std::future::Future;
+
+use crate::{
+    error::{BoxError, Error, Result},
+    store::Store,
+};
+
+/// A store whose transactions a user may write in.
+///
+/// # Contract
+/// To ensure correctness:
+/// - **`Tx` is owned** (`Send + 'static`) and gives the user the driver's own handle, so that the
+///   user's writes and the key are committed together. If they were not, a crash between the two
+///   would lose or double the effect.
+/// - **Dropping a `Tx` at any point rolls back**, also when its future is dropped half way, and
+///   its connection never returns to a pool with a transaction open. Otherwise the next user of
+///   the connection writes into a transaction that nobody commits: `Ok`, and nothing stored.
+/// - **A commit is only ever reported if the database committed.** PostgreSQL answers `COMMIT` in
+///   an aborted block with `ROLLBACK` and no error, so a commit must be preceded by a probe that
+///   fails in an aborted block.
+pub trait Transactional: Store {
+    /// An open transaction.
+    type Tx: Send + 'static;
+
+    /// Begins a plain transaction, without a key.
+    ///
+    /// # Errors
+    /// Retryable kinds, and configuration. Nothing is open after an error.
+    fn begin(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
+
+    /// Commits.
+    ///
+    /// # Errors
+    /// [Ambiguous](crate::ErrorKind::Ambiguous) where the reply was lost. An error that the user
+    /// swallowed in the transaction surfaces here: it is never a silent loss.
+    fn commit(&self, tx: Self::Tx) -> impl Future<Output = Result<()>> + Send;
+
+    /// Rolls back and gives the connection back clean. Same effect as dropping, but awaited.
+    ///
+    /// # Errors
+    /// Where the store could not be reached; the transaction is rolled back all the same.
+    fn rollback(&self, tx: Self::Tx) -> impl Future<Output = Result<()>> + Send;
+
+    /// Says what an error of the driver means, that the user's own statement met in a transaction
+    /// before its commit: nothing of it is stored.
+    ///
+    /// An error that is none of the driver's becomes
+    /// [work failed](crate::ErrorKind::WorkFailed); an [`Error`] of this crate is given back as it
+    /// is. The source is kept.
+    fn classify(&self, operation: &'static str, source: BoxError) -> Error;
+}
