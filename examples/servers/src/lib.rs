@@ -1,0 +1,57 @@
+//! Throwaway real servers for the tests and the demos: Restate, Postgres, pgbouncer, Redis.
+//!
+//! A server starts on a free loopback port with a data folder of its own, and is gone, with its
+//! folder, when its value is dropped. If the whole test process is killed, the kernel kills the
+//! servers with it. What can crash can be crashed: `kill` is a real SIGKILL, and `restart` starts
+//! again on the same folder and port.
+//!
+//! ```no_run
+//! # async fn demo() -> anyhow::Result<()> {
+//! use exactly_once_servers::Postgres;
+//!
+//! let server = Postgres::start(18).await?;
+//! let url = server.create_database("ledger").await?;
+//! // … connect to `url`, write something …
+//! server.kill();
+//! server.restart().await?; // what was committed, or prepared, is still there
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A binary that is missing is an error that names the command which installs it; nothing here
+//! skips silently.
+//!
+//! # Layout
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`ports`] | free loopback ports, reserved across processes |
+//! | [`tools`] | where the servers' binaries are, and how to install them |
+//! | [`launch`] | how a child is started: it dies with us, and is not root where it must not be |
+//! | [`process`] | a running child: signals to its whole tree, its log, killed when dropped |
+//! | [`server`] | a process that can be killed and started again on the same folder |
+//! | [`restate`] | the Restate server and its admin interface |
+//! | [`postgres`], [`standby`] | a Postgres cluster of a given major version, and its replica |
+//! | [`pgbouncer`] | pgbouncer in transaction mode |
+//! | [`redis`], [`redis_cluster`] | one Redis, and a cluster of three masters and three replicas |
+
+pub mod launch;
+pub mod pgbouncer;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod redis;
+pub mod redis_cluster;
+pub mod restate;
+pub mod server;
+pub mod standby;
+pub mod tools;
+
+pub use pgbouncer::Pgbouncer;
+pub use ports::Port;
+pub use postgres::{Postgres, PostgresOptions};
+pub use process::Process;
+pub use redis::{Redis, RedisOptions};
+pub use redis_cluster::RedisCluster;
+pub use restate::{Restate, RestateOptions};
+pub use standby::{Replication, Standby};

@@ -1,0 +1,178 @@
+//! One Redis (or Valkey) node.
+
+use anyhow::Result;
+
+use crate::launch::Launch;
+use crate::ports::Port;
+use crate::process::Signal;
+use crate::server::{Server, temporary_folder};
+use crate::tools;
+
+/// What to change about a Redis before it starts.
+#[derive(Clone, Debug)]
+pub struct RedisOptions {
+    settings: Vec<(String, String)>,
+}
+
+impl Default for RedisOptions {
+    /// Every write is on disk before it is acknowledged, and nothing is ever evicted.
+    fn default() -> Self {
+        let settings = [
+            ("appendonly", "yes"),
+            ("appendfsync", "always"),
+            ("maxmemory-policy", "noeviction"),
+            // The append-only file holds all; no snapshots beside it.
+            ("save", ""),
+        ];
+        Self {
+            settings: settings
+                .map(|(name, value)| (name.into(), value.into()))
+                .into(),
+        }
+    }
+}
+
+impl RedisOptions {
+    /// Sets a parameter of `redis.conf`; the last one wins.
+    #[must_use]
+    pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.push((name.into(), value.into()));
+        self
+    }
+
+    /// When the append-only file is synced: `always` (our default), `everysec` or `no`.
+    #[must_use]
+    pub fn append_fsync(self, when: &str) -> Self {
+        self.setting("appendfsync", when)
+    }
+
+    /// What happens when the memory limit is reached: `noeviction` (our default), `allkeys-lru`, ….
+    #[must_use]
+    pub fn eviction(self, policy: &str, limit: &str) -> Self {
+        self.setting("maxmemory-policy", policy)
+            .setting("maxmemory", limit)
+    }
+
+    /// Starts the server.
+    ///
+    /// # Errors
+    /// When it is not installed or does not get ready.
+    pub async fn start(self) -> Result<Redis> {
+        let (folder, port, bus) = (temporary_folder()?, Port::reserve()?, Port::reserve()?);
+        let mut launch = Launch::new(tools::redis_server()?, folder.path())
+            .argument("--port")
+            .argument(port.number().to_string())
+            .argument("--bind")
+            .argument("127.0.0.1")
+            .argument("--daemonize")
+            .argument("no")
+            .argument("--dir")
+            .argument(folder.path());
+        if self
+            .settings
+            .iter()
+            .any(|(name, value)| name == "cluster-enabled" && value == "yes")
+        {
+            // Else it would be the port plus 10,000, which is in the ephemeral range.
+            launch = launch
+                .argument("--cluster-port")
+                .argument(bus.number().to_string());
+        }
+        for (name, value) in self.settings {
+            launch = launch.argument(format!("--{name}")).argument(value);
+        }
+        let redis = Redis {
+            server: Server::new(folder, launch),
+            port,
+            bus,
+        };
+        redis.restart().await?;
+        Ok(redis)
+    }
+}
+
+/// A Redis on a free loopback port, with an append-only file of its own.
+#[derive(Debug)]
+pub struct Redis {
+    server: Server,
+    port: Port,
+    bus: Port,
+}
+
+impl Redis {
+    /// Starts a server with the defaults.
+    ///
+    /// # Errors
+    /// When it is not installed or does not get ready.
+    pub async fn start() -> Result<Self> {
+        RedisOptions::default().start().await
+    }
+
+    /// Options, to start one that differs.
+    pub fn options() -> RedisOptions {
+        RedisOptions::default()
+    }
+
+    /// The connection URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port.number())
+    }
+
+    /// The TCP port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// The port of the cluster bus, used by nodes of a cluster.
+    pub(crate) fn bus_port(&self) -> u16 {
+        self.bus.number()
+    }
+
+    /// The process: its id, its log, signals, freezing.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Runs a command by redis-cli, so past every driver and store under test, and gives what it
+    /// prints.
+    ///
+    /// # Errors
+    /// When redis-cli is not installed, or the server answers with an error.
+    pub async fn cli<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<String> {
+        let mut launch = Launch::new(tools::redis_cli()?, self.server.folder())
+            .argument("-e")
+            .argument("-p")
+            .argument(self.port().to_string());
+        for word in words {
+            launch = launch.argument(word);
+        }
+        Ok(launch.run().await?.trim_end().to_owned())
+    }
+
+    /// SIGKILL, at once.
+    pub fn kill(&self) {
+        self.server.kill();
+    }
+
+    /// Stops it in order (SIGTERM).
+    ///
+    /// # Errors
+    /// When it does not stop in time.
+    pub async fn stop(&self) -> Result<()> {
+        self.server.stop(Signal::TERM).await
+    }
+
+    /// Starts it again, after a kill or stop, on its folder and port.
+    ///
+    /// # Errors
+    /// When it runs still, or does not get ready.
+    pub async fn restart(&self) -> Result<()> {
+        // While it loads its file it answers PING by an error.
+        let answers = async || {
+            self.cli(["PING"])
+                .await
+                .is_ok_and(|answer| answer == "PONG")
+        };
+        self.server.start(answers).await
+    }
+}

@@ -1,0 +1,168 @@
+//! Where the servers' binaries are.
+//!
+//! Looked for in this order: an environment variable, the repository's ignored folder `.tools/`
+//! (filled by `./dev setup`), Debian's places, the `PATH`. A missing binary is an error with the
+//! command that installs it.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// A Postgres major version's programs and what they need to run.
+#[derive(Clone, Debug)]
+pub struct PostgresBinaries {
+    /// The folder with `initdb` and `postgres`.
+    pub bin: PathBuf,
+    /// The folder with its own shared libraries, if it brings them.
+    pub lib: Option<PathBuf>,
+}
+
+/// The Restate server; `EXACTLY_ONCE_RESTATE_SERVER` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn restate_server() -> Result<PathBuf> {
+    let tools = tools_folder().join("restate/restate-server");
+    find(
+        "restate-server",
+        "EXACTLY_ONCE_RESTATE_SERVER",
+        &[tools],
+        "./dev setup restate",
+    )
+}
+
+/// Redis' (or Valkey's) server; `EXACTLY_ONCE_REDIS_SERVER` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn redis_server() -> Result<PathBuf> {
+    let install = "./dev setup redis (or: apt-get install redis-server)";
+    find("redis-server", "EXACTLY_ONCE_REDIS_SERVER", &[], install)
+}
+
+/// Redis' command-line client; `EXACTLY_ONCE_REDIS_CLI` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn redis_cli() -> Result<PathBuf> {
+    let install = "./dev setup redis (or: apt-get install redis-tools)";
+    find("redis-cli", "EXACTLY_ONCE_REDIS_CLI", &[], install)
+}
+
+/// pgbouncer; `EXACTLY_ONCE_PGBOUNCER` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn pgbouncer() -> Result<PathBuf> {
+    let install = "./dev setup postgres (or: apt-get install pgbouncer)";
+    find(
+        "pgbouncer",
+        "EXACTLY_ONCE_PGBOUNCER",
+        &["/usr/sbin/pgbouncer".into()],
+        install,
+    )
+}
+
+/// Postgres' command-line client, of any version; `EXACTLY_ONCE_PSQL` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn psql() -> Result<PathBuf> {
+    let install = "./dev setup postgres (or: apt-get install postgresql-client)";
+    find("psql", "EXACTLY_ONCE_PSQL", &[], install)
+}
+
+/// The programs of one Postgres major version; `EXACTLY_ONCE_POSTGRES_<major>` overrides, naming
+/// the folder with `initdb` and `postgres`.
+///
+/// # Errors
+/// When this version is not installed.
+pub fn postgres(major: u32) -> Result<PostgresBinaries> {
+    let variable = format!("EXACTLY_ONCE_POSTGRES_{major}");
+    if let Some(bin) = env::var_os(&variable).map(PathBuf::from) {
+        if !bin.join("postgres").is_file() {
+            bail!(
+                "{variable} is {}, but there is no postgres in it",
+                bin.display()
+            );
+        }
+        return Ok(PostgresBinaries { bin, lib: None });
+    }
+    let native = tools_folder().join(format!("postgres-{major}/native"));
+    if native.join("bin/postgres").is_file() {
+        return Ok(PostgresBinaries {
+            bin: native.join("bin"),
+            lib: Some(native.join("lib")),
+        });
+    }
+    let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
+    if debian.join("postgres").is_file() {
+        return Ok(PostgresBinaries {
+            bin: debian,
+            lib: None,
+        });
+    }
+    bail!(
+        "PostgreSQL {major} is not installed; install it with: ./dev setup postgres \
+         (or: apt-get install postgresql-{major}, or name its folder in {variable})"
+    )
+}
+
+/// util-linux's `setpriv`, part of every Debian.
+pub(crate) fn setpriv() -> Result<PathBuf> {
+    find(
+        "setpriv",
+        "EXACTLY_ONCE_SETPRIV",
+        &[],
+        "apt-get install util-linux",
+    )
+}
+
+fn find(name: &str, variable: &str, places: &[PathBuf], install: &str) -> Result<PathBuf> {
+    if let Some(path) = env::var_os(variable).map(PathBuf::from) {
+        if path.is_file() {
+            return Ok(path);
+        }
+        bail!("{variable} is {}, which is no file", path.display());
+    }
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    places
+        .iter()
+        .cloned()
+        .chain(env::split_paths(&on_path).map(|folder| folder.join(name)))
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            anyhow::anyhow!(
+                "{name} is not installed; install it with: {install} \
+                 (or name the file in {variable})"
+            )
+        })
+}
+
+/// The repository's `.tools/`; `EXACTLY_ONCE_TOOLS` overrides.
+fn tools_folder() -> PathBuf {
+    env::var_os("EXACTLY_ONCE_TOOLS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"),
+        PathBuf::from,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_binary_says_how_to_install_it() {
+        let error = find(
+            "no-such-server",
+            "NO_SUCH_VARIABLE",
+            &[],
+            "apt-get install it",
+        );
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("apt-get install it"), "{text}");
+        let text = postgres(9).unwrap_err().to_string();
+        assert!(text.contains("./dev setup postgres"), "{text}");
+    }
+}
