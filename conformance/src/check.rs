@@ -21,6 +21,7 @@ pub struct CaseFailure {
     seen: String,
     mistake: Option<String>,
     notes: Vec<String>,
+    ignored: bool,
     at: &'static Location<'static>,
 }
 
@@ -34,6 +35,7 @@ impl CaseFailure {
             seen: seen.into(),
             mistake: None,
             notes: Vec::new(),
+            ignored: false,
             at: Location::caller(),
         }
     }
@@ -47,8 +49,22 @@ impl CaseFailure {
             seen: seen.into(),
             mistake: None,
             notes: Vec::new(),
+            ignored: false,
             at: Location::caller(),
         }
+    }
+
+    /// No failure: the case can't run here, and is reported as ignored with this reason.
+    #[track_caller]
+    #[must_use]
+    pub fn ignored(reason: impl Into<String>) -> Self {
+        Self { ignored: true, ..Self::unexpected(reason) }
+    }
+
+    /// Whether the case is to be reported as ignored; [`Self::seen`] is the reason.
+    #[must_use]
+    pub fn is_ignored(&self) -> bool {
+        self.ignored
     }
 
     /// Replaces what was expected, for a caller that knows better than the step that failed.

@@ -34,12 +34,19 @@
 //!   future, and barriers that hold a zombie where the script wants it.
 //! * [`seed`]: deterministic randomness, and [`shrink`]: shorter schedules for what failed.
 
+mod cases;
 pub mod check;
+pub mod context;
+mod erased;
 pub mod faults;
+pub mod harness;
 pub mod options;
 pub mod report;
 pub mod runner;
 pub mod seed;
 pub mod shrink;
+mod suite;
 
 pub use check::{CaseFailure, CaseResult};
+pub use harness::Harness;
+pub use suite::{Suite, run};

@@ -9,6 +9,7 @@ use crate::{
     idempotency::{Claim, Claimed, IdempotencyStore, KeyState, Outcome, Settled},
     receipt::Receipt,
     rejection::Rejection,
+    transaction::Transactional,
 };
 
 /// Why work ended without a value: its own [`Rejection`], or an error that is retried or not by
@@ -44,6 +45,15 @@ impl WorkError {
     #[must_use]
     pub fn is_rejection(&self) -> bool {
         matches!(self.0, Cause::Rejection(_))
+    }
+
+    /// The error that the store makes of it, as [`ExecuteOnce::execute_once`] would return it.
+    pub fn into_error<S: Transactional>(self, operation: &'static str, store: &S) -> Error {
+        match self.0 {
+            Cause::Rejection(rejection) => Error::rejected(rejection, operation, store.backend()),
+            Cause::Store(error) => error,
+            Cause::Foreign(source) => store.classify(operation, source),
+        }
     }
 
     /// From an error that is boxed already.

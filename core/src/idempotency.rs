@@ -1,6 +1,6 @@
 //! Idempotency stores, transactional form: key, receipt and the user's writes in one commit.
 
-use std::{future::Future, time::Duration};
+use std::{fmt, future::Future, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,6 @@ pub enum Outcome {
 }
 
 /// The answer to a claim.
-#[derive(Debug)]
 #[must_use = "a fresh transaction that is dropped is rolled back"]
 pub enum Claimed<Tx> {
     /// Nobody has done it: do the work in this transaction, then complete or reject.
@@ -85,6 +84,18 @@ pub enum Claimed<Tx> {
     },
     /// The key belongs to another request. Nothing is open; the stored receipt is not told.
     Mismatch,
+}
+
+/// Without the transaction: a driver's handle need not be printable.
+impl<Tx> fmt::Debug for Claimed<Tx> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fresh(_) => f.write_str("Fresh(..)"),
+            Self::Completed(outcome) => f.debug_tuple("Completed").field(outcome).finish(),
+            Self::InProgress { retry_after } => write!(f, "InProgress({retry_after:?})"),
+            Self::Mismatch => f.write_str("Mismatch"),
+        }
+    }
 }
 
 /// The answer to a completion.

@@ -138,7 +138,6 @@ impl Participation {
 }
 
 /// The answer to beginning a participant's work.
-#[derive(Debug)]
 #[must_use = "a fresh transaction that is dropped is rolled back"]
 pub enum BegunPrepared<Tx> {
     /// Do the work in this transaction, then [prepare](PreparedTransactions::prepare) it.
@@ -147,6 +146,17 @@ pub enum BegunPrepared<Tx> {
     AlreadyPrepared,
     /// It is committed already.
     AlreadyCommitted,
+}
+
+/// Without the transaction: a driver's handle need not be printable.
+impl<Tx> fmt::Debug for BegunPrepared<Tx> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fresh(_) => "Fresh(..)",
+            Self::AlreadyPrepared => "AlreadyPrepared",
+            Self::AlreadyCommitted => "AlreadyCommitted",
+        })
+    }
 }
 
 /// Where a participant stands with a transaction.

@@ -17,6 +17,8 @@ use crate::report::FailureReport;
 /// How a body ended.
 pub(super) enum End {
     Passed,
+    /// The case found out while running that it can't run here.
+    Ignored(String),
     Failed(FailureReport),
 }
 
@@ -57,6 +59,9 @@ pub(super) fn execute(
         }
     });
     let failure = match ended {
+        Some(Ok(Err(ignored))) if ignored.is_ignored() => {
+            return End::Ignored(ignored.seen().to_owned());
+        }
         Some(ended) => match failure_of(ended, &panicked) {
             None => return End::Passed,
             Some(failure) => failure,

@@ -197,8 +197,13 @@ fn finish(trial: Trial, adapter: &str, handle: &Handle, options: &'static Option
     let started = Instant::now();
     let end = execute::execute(trial, handle, options, limits);
     report.duration_ms = started.elapsed().as_secs_f64() * 1_000.0;
-    if let End::Failed(failure) = end {
-        report.fail(adapter, failure, options.seed);
+    match end {
+        End::Passed => {}
+        End::Ignored(reason) => {
+            report.status = Status::Ignored;
+            report.ignore_reason = Some(reason);
+        }
+        End::Failed(failure) => report.fail(adapter, failure, options.seed),
     }
     report
 }

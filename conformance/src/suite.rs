@@ -1,0 +1,145 @@
+//! The suite: every case of the traits that a store has, on the typed store and its erased twin.
+
+use std::{process::ExitCode, sync::Arc};
+
+use exactly_once_core::{
+    AnyStore, BalanceStore, BalanceTransaction, DecisionRegister, IdempotencyStore, LeaseStore,
+    OneShotStore, PreparedTransactions,
+};
+
+use crate::{
+    cases::{self, Registry},
+    erased::ErasedHarness,
+    harness::Harness,
+    runner::{Trial, Variant, run as run_trials},
+};
+
+/// Every case of every trait; for a store that has them all. The result is for `main`.
+///
+/// The call site is a `harness = false` test target:
+///
+/// ```toml
+/// [[test]]
+/// name = "conformance_mine"
+/// harness = false
+/// ```
+pub fn run<H>(harness: H) -> ExitCode
+where
+    H: Harness,
+    H::Store: OneShotStore
+        + LeaseStore
+        + BalanceTransaction
+        + PreparedTransactions
+        + DecisionRegister,
+{
+    Suite::new(harness).all().run()
+}
+
+/// The cases of the traits that are named to it.
+#[must_use = "a suite does nothing until it is run"]
+pub struct Suite<H: Harness> {
+    harness: Arc<H>,
+    trials: Vec<Trial>,
+}
+
+macro_rules! topic {
+    ($(#[$doc:meta])* $name:ident: $bound:path, $register:path, $erase:ident) => {
+        $(#[$doc])*
+        pub fn $name(mut self) -> Self
+        where
+            H::Store: $bound,
+        {
+            let mut typed = Registry::new(self.harness.clone(), Variant::Typed);
+            $register(&mut typed);
+            self.trials.extend(typed.into_trials());
+            let twin = ErasedHarness {
+                inner: self.harness.clone(),
+                erase: |store| AnyStore::builder(store).$erase().build(),
+            };
+            let mut erased = Registry::new(Arc::new(twin), Variant::Erased);
+            $register(&mut erased);
+            self.trials.extend(erased.into_trials());
+            self
+        }
+    };
+}
+
+impl<H: Harness> Suite<H> {
+    /// An empty suite.
+    pub fn new(harness: H) -> Self {
+        Self { harness: Arc::new(harness), trials: Vec::new() }
+    }
+
+    topic!(
+        /// Topic I: transactional idempotency.
+        idempotency: IdempotencyStore, cases::idempotency::register, idempotency
+    );
+    topic!(
+        /// Topic I, leased form.
+        leases: LeaseStore, cases::lease::register, leases
+    );
+    topic!(
+        /// Topic B: versioned balances.
+        balances: BalanceStore, cases::balance::register, balances
+    );
+    topic!(
+        /// Topic B, inside a user's transaction.
+        balance_transactions: BalanceTransaction, cases::balance_tx::register, balance_transactions
+    );
+    topic!(
+        /// Topic T: prepared transactions.
+        prepared: PreparedTransactions, cases::prepared::register, prepared
+    );
+    topic!(
+        /// The decision register.
+        register: DecisionRegister, cases::register::register, register
+    );
+
+    /// Topic I, one-shot form.
+    pub fn one_shot(mut self) -> Self
+    where
+        H::Store: OneShotStore,
+    {
+        let mut typed = Registry::new(self.harness.clone(), Variant::Typed);
+        cases::one_shot::register(&mut typed);
+        self.trials.extend(typed.into_trials());
+        let twin = ErasedHarness {
+            inner: self.harness.clone(),
+            erase: |store| AnyStore::builder(store).idempotency().one_shot().build(),
+        };
+        let mut erased = Registry::new(Arc::new(twin), Variant::Erased);
+        cases::one_shot::register(&mut erased);
+        self.trials.extend(erased.into_trials());
+        self
+    }
+
+    /// Every topic.
+    pub fn all(self) -> Self
+    where
+        H::Store: OneShotStore
+            + LeaseStore
+            + BalanceTransaction
+            + PreparedTransactions
+            + DecisionRegister,
+    {
+        self.idempotency()
+            .one_shot()
+            .leases()
+            .balances()
+            .balance_transactions()
+            .prepared()
+            .register()
+    }
+
+    /// The trials, for a runner of your own.
+    #[must_use]
+    pub fn into_trials(self) -> Vec<Trial> {
+        self.trials
+    }
+
+    /// Runs them as a test target does; the result is for `main`.
+    pub fn run(self) -> ExitCode {
+        let name = self.harness.name().to_owned();
+        run_trials(&name, self.trials)
+    }
+}
