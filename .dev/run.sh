@@ -17,7 +17,8 @@ need_rust() {
 run_folder=
 private_temp() {
   [ -z "$run_folder" ] || return 0
-  run_folder=$(mktemp -d "${TMPDIR:-/tmp}/xo.XXXXXX")
+  # Short, since Unix sockets in it may have paths of 107 bytes at most.
+  run_folder=$(mktemp -d /tmp/xo.XXXXXX)
   # Postgres runs as another user when we are root, and has to get through.
   chmod 711 "$run_folder"
   export TMPDIR=$run_folder

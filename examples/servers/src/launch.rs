@@ -4,14 +4,11 @@
 //!   --pdeathsig`), so a SIGKILLed test leaves nothing behind. Because it is the thread that
 //!   counts, and tests and runtimes end threads all the time, one thread that never ends starts
 //!   all children.
-//! - It is not root where it must not be: Postgres and pgbouncer refuse to run as root, so they
-//!   get the user `nobody` when we are root.
 //! - It has a process group of its own, so a Ctrl-C at the terminal reaches us and not it: we
 //!   stop it in order.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,19 +17,8 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 
+use crate::identity::{Identity, NOBODY, are_we_root};
 use crate::tools;
-
-/// The user for servers that refuse root: Debian's `nobody` and `nogroup`.
-const NOBODY: u32 = 65_534;
-
-/// Which user a child runs as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// Ours.
-    Caller,
-    /// Never root: ours, or `nobody` if we are root.
-    Unprivileged,
-}
 
 /// A program with its arguments, environment, folder and log: all that it takes to start it, again
 /// and again.
@@ -151,15 +137,6 @@ impl Launch {
         if self.identity == Identity::Unprivileged && are_we_root() {
             let nobody = NOBODY.to_string();
             command.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"]);
-            if !(reachable(&self.program) && reachable(&self.folder)) {
-                // A checkout below /root, say: let it pass through folders that are closed to it.
-                command.args([
-                    "--inh-caps",
-                    "+dac_override",
-                    "--ambient-caps",
-                    "+dac_override",
-                ]);
-            }
         }
         command
             .arg("--")
@@ -169,31 +146,6 @@ impl Launch {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
-}
-
-/// Gives a folder to the user that [`Identity::Unprivileged`] stands for.
-pub(crate) fn give_away(path: &Path) -> Result<()> {
-    if are_we_root() {
-        chown(path, Some(NOBODY), Some(NOBODY))
-            .with_context(|| format!("can't give {} to nobody", path.display()))?;
-    }
-    Ok(())
-}
-
-fn are_we_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// May anybody pass through all folders above this path?
-fn reachable(path: &Path) -> bool {
-    let Ok(path) = path.canonicalize() else {
-        return false;
-    };
-    path.ancestors().skip(1).all(|folder| {
-        folder
-            .metadata()
-            .is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
-    })
 }
 
 type Order = (Command, mpsc::Sender<std::io::Result<Child>>);

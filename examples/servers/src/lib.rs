@@ -27,7 +27,8 @@
 //! |---|---|
 //! | [`ports`] | free loopback ports, reserved across processes |
 //! | [`tools`] | where the servers' binaries are, and how to install them |
-//! | [`launch`] | how a child is started: it dies with us, and is not root where it must not be |
+//! | [`identity`] | who a server runs as, and what that user can reach |
+//! | [`launch`] | how a child is started, so that it dies with us |
 //! | [`process`] | a running child: signals to its whole tree, its log, killed when dropped |
 //! | [`server`] | a process that can be killed and started again on the same folder |
 //! | [`restate`] | the Restate server and its admin interface |
@@ -35,6 +36,7 @@
 //! | [`pgbouncer`] | pgbouncer in transaction mode |
 //! | [`redis`], [`redis_cluster`] | one Redis, and a cluster of three masters and three replicas |
 
+pub mod identity;
 pub mod launch;
 pub mod pgbouncer;
 pub mod ports;

@@ -5,11 +5,12 @@ use std::fs;
 use anyhow::{Context, Result};
 use tokio::net::TcpStream;
 
-use crate::launch::{Identity, Launch, give_away};
+use crate::identity::{Identity, give_away, temporary_folder};
+use crate::launch::Launch;
 use crate::ports::Port;
 use crate::postgres::{PASSWORD, Postgres, USER};
 use crate::process::Signal;
-use crate::server::{Server, temporary_folder};
+use crate::server::Server;
 use crate::tools;
 
 /// The first version that keeps track of prepared statements in transaction mode.

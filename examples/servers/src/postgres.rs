@@ -10,10 +10,11 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use crate::launch::{Identity, Launch, give_away};
+use crate::identity::{Identity, give_away, temporary_folder};
+use crate::launch::Launch;
 use crate::ports::Port;
 use crate::process::Signal;
-use crate::server::{Server, temporary_folder};
+use crate::server::Server;
 use crate::tools::{self, PostgresBinaries};
 
 /// The superuser of every cluster here.

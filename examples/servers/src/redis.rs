@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
+use crate::identity::temporary_folder;
 use crate::launch::Launch;
 use crate::ports::Port;
 use crate::process::Signal;
-use crate::server::{Server, temporary_folder};
+use crate::server::Server;
 use crate::tools;
 
 /// What to change about a Redis before it starts.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use crate::identity::temporary_folder;
 use crate::launch::Launch;
 use crate::ports::Port;
 use crate::process::Signal;
-use crate::server::{Server, temporary_folder};
+use crate::server::Server;
 use crate::tools;
 
 /// One request to the admin interface may take this long.

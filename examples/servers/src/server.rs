@@ -1,6 +1,6 @@
 //! A server: a process that can be killed and started again on the same folder and ports.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -117,17 +117,4 @@ impl Server {
     fn slot(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A new temporary folder, with a path short enough for a Unix socket (107 bytes).
-pub(crate) fn temporary_folder() -> Result<TempDir> {
-    const LONGEST: usize = 60;
-    let mut parent = std::env::temp_dir();
-    if parent.as_os_str().len() > LONGEST {
-        parent = PathBuf::from("/tmp");
-    }
-    tempfile::Builder::new()
-        .prefix("xo-")
-        .tempdir_in(&parent)
-        .with_context(|| format!("can't make a folder in {}", parent.display()))
 }

@@ -12,9 +12,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
-use crate::launch::give_away;
+use crate::identity::{give_away, temporary_folder};
 use crate::postgres::{PASSWORD, Postgres, USER, data};
-use crate::server::temporary_folder;
 use crate::tools;
 
 /// The name by which the primary knows its standby.

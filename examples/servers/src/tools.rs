@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use crate::identity::within_reach;
+
 /// A Postgres major version's programs and what they need to run.
 #[derive(Clone, Debug)]
 pub struct PostgresBinaries {
@@ -91,6 +93,7 @@ pub fn postgres(major: u32) -> Result<PostgresBinaries> {
     }
     let native = tools_folder().join(format!("postgres-{major}/native"));
     if native.join("bin/postgres").is_file() {
+        let native = within_reach(&native)?;
         return Ok(PostgresBinaries {
             bin: native.join("bin"),
             lib: Some(native.join("lib")),
