@@ -58,7 +58,10 @@ impl CaseFailure {
     #[track_caller]
     #[must_use]
     pub fn ignored(reason: impl Into<String>) -> Self {
-        Self { ignored: true, ..Self::unexpected(reason) }
+        Self {
+            ignored: true,
+            ..Self::unexpected(reason)
+        }
     }
 
     /// Whether the case is to be reported as ignored; [`Self::seen`] is the reason.

@@ -32,6 +32,7 @@
 //! * [`report`]: results as a terminal table, JSON, JUnit and one self-contained HTML page.
 //! * [`faults`]: what goes wrong on purpose: a TCP fault proxy, crash points at every poll of a
 //!   future, and barriers that hold a zombie where the script wants it.
+//! * [`history`]: records concurrent histories and checks that they are linearizable.
 //! * [`seed`]: deterministic randomness, and [`shrink`]: shorter schedules for what failed.
 
 mod cases;
@@ -40,6 +41,7 @@ pub mod context;
 mod erased;
 pub mod faults;
 pub mod harness;
+pub mod history;
 pub mod options;
 pub mod report;
 pub mod runner;

@@ -3,7 +3,7 @@
 //! Dropping a future is what a kill, a lost connection or a timeout does to a handler. Between
 //! two polls lies everything that the future awaits, so the polls are the points at which it can
 //! be interrupted. On bare loopback a call may finish in its first poll and hide them: run it
-//! through a proxy that delays by some 15 ms.
+//! through a [`Proxy`](super::proxy::Proxy) that delays by some 15 ms.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

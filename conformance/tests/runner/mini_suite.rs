@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use exactly_once_conformance::check::Expecting as _;
 use exactly_once_conformance::runner::{self, Case, CaseInfo, Trial, Variant};
-use exactly_once_conformance::{CaseResult, ensure, ensure_eq, ensure_matches};
+use exactly_once_conformance::{CaseFailure, CaseResult, ensure, ensure_eq, ensure_matches};
 
 const CONTRACT: &str = "design §0, Mini";
 
@@ -54,6 +54,12 @@ async fn panics(case: Case) -> CaseResult {
 async fn hangs(case: Case) -> CaseResult {
     case.step("waiting for a lock");
     std::future::pending().await
+}
+
+async fn finds_out(_case: Case) -> CaseResult {
+    Err(CaseFailure::ignored(
+        "this server turned out to have no tides",
+    ))
 }
 
 /// Passes only if another of its kind runs at the same time.
@@ -104,6 +110,11 @@ pub(crate) fn run(adapter: &str) -> ExitCode {
                 info!("M06", "mini::left::m06_needs_a_moon", "tides"),
                 variant,
                 "this adapter declares no moon",
+            ),
+            Trial::new(
+                info!("M08", "mini::left::m08_finds_out", "tides"),
+                variant,
+                finds_out,
             ),
             Trial::new(
                 info!("M07", "mini::meet::m07_meets_another", "company"),
