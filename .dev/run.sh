@@ -11,6 +11,33 @@ need_rust() {
   curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
 }
 
+# Runs a command that may start servers, in a process group of its own: so a signal interrupts our
+# waiting at once, and we can end the whole group in order.
+group=
+run() {
+  set -m
+  "$@" </dev/null &
+  group=$!
+  set +m
+  local status=0
+  wait "$group" || status=$?
+  group=
+  return "$status"
+}
+
+# Asks the group to end as a Ctrl-C would, and insists after a while.
+end_group() {
+  [ -n "$group" ] || return 0
+  local tenth
+  kill -INT -- "-$group" 2>/dev/null || return 0
+  for tenth in {1..150}; do
+    kill -0 -- "-$group" 2>/dev/null || return 0
+    [ "$tenth" != 100 ] || kill -TERM -- "-$group" 2>/dev/null || true
+    sleep 0.1
+  done
+  kill -KILL -- "-$group" 2>/dev/null || true
+}
+
 # Everything that a run starts lives under one folder of its own, removed at the end however the
 # run ends. Servers go with the process that started them (it asks the kernel for that), so a
 # Ctrl-C here, or a SIGKILL of a test, leaves neither processes nor files.
@@ -25,11 +52,10 @@ private_temp() {
 }
 
 clean_up() {
-  local status=$? child
-  trap - EXIT INT TERM HUP
-  for child in $(jobs -p); do
-    kill "$child" 2>/dev/null || true
-  done
+  local status=$?
+  trap '' INT TERM HUP
+  trap - EXIT
+  end_group
   if [ -n "$run_folder" ]; then
     # A server may need a moment to be gone, and may write until then.
     rm -rf "$run_folder" 2>/dev/null || { sleep 1 && rm -rf "$run_folder"; } || true

@@ -1,0 +1,90 @@
+# The test suite. Sourced by ./dev, not run.
+
+# Every stage runs, also after one has failed; the last line adds them up, in cargo's own form.
+run_tests() {
+  setup all
+  private_temp
+  local log=$run_folder/tests.log failed=0
+  if [ $# -gt 0 ]; then
+    # Not --workspace, which would overrule a -p among the arguments.
+    stage "tests: $*" cargo test --all-features --no-fail-fast "$@"
+  else
+    unit_tests
+    conformance_tests
+    stage "doctests" cargo test "${ALL[@]}" --doc
+    stranger
+  fi
+  total
+  return "$failed"
+}
+
+stage() { # heading command…
+  local copy out
+  heading "$1"
+  shift
+  # Not a pipe: `run` has to stay in this shell, which ends its command when it is interrupted.
+  exec {out}> >(exec tee -i -a "$log")
+  copy=$!
+  run "$@" >&"$out" 2>&1 || failed=1
+  exec {out}>&-
+  wait "$copy" || true
+}
+
+# All but the conformance suites, by nextest where it is installed.
+unit_tests() {
+  local target targets=()
+  if cargo nextest --version >/dev/null 2>&1; then
+    stage "tests" cargo nextest run "${ALL[@]}" --no-fail-fast -E 'not binary(/^conformance_/)'
+    return
+  fi
+  stage "tests" cargo test "${ALL[@]}" --no-fail-fast --lib --bins
+  # By name, since there is no "all test targets but": each package's own files are the list.
+  for target in */tests/*.rs examples/*/tests/*.rs; do
+    target=${target##*/}
+    case $target in
+      conformance_* | '*.rs') ;;
+      *) targets+=(--test "${target%.rs}") ;;
+    esac
+  done
+  [ ${#targets[@]} -eq 0 ] || stage "tests" cargo test "${ALL[@]}" --no-fail-fast "${targets[@]}"
+}
+
+# The conformance suites run under nextest too, but it starts a process for each case, and each of
+# those a server of its own. `cargo test` starts one server for all cases of a target.
+conformance_tests() {
+  local name names=()
+  for name in $(targets tests conformance_); do
+    names+=(--test "$name")
+  done
+  [ ${#names[@]} -eq 0 ] ||
+    stage "conformance" cargo test -p exactly-once --all-features --no-fail-fast "${names[@]}"
+}
+
+# An adapter written outside this workspace, against the published crates only.
+stranger() {
+  [ -e examples/custom-adapter/Cargo.toml ] || return 0
+  CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} stage "tests: examples/custom-adapter" \
+    cargo test --manifest-path examples/custom-adapter/Cargo.toml
+}
+
+# `test result: ok. 7 passed; 0 failed; 1 ignored; …` of cargo, and
+# `Summary [ 1.5s] 7 tests run: 6 passed, 1 failed, 1 skipped` of nextest.
+total() {
+  sed 's/\x1b\[[0-9;]*m//g' "$log" | awk -v seconds="$SECONDS" -v failed="$failed" '
+    # The number before the first word that begins with `what`.
+    function before(what,   i) {
+      for (i = 2; i <= NF; i++) if (index($i, what) == 1) return $(i - 1)
+      return 0
+    }
+    /^test result: / || /^ *Summary \[/ {
+      passed += before("passed"); bad += before("failed") + before("timed")
+      ignored += before("ignored")
+    }
+    END {
+      word = failed || bad ? "FAILED" : "ok"
+      printf "\ntest result: %s. %d passed; %d failed; %d ignored; finished in %ds\n",
+        word, passed, bad, ignored, seconds
+      # No test at all is no success.
+      exit !passed || bad
+    }' || failed=1
+}
