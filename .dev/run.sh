@@ -30,9 +30,9 @@ end_group() {
   [ -n "$group" ] || return 0
   local tenth
   kill -INT -- "-$group" 2>/dev/null || return 0
-  for tenth in {1..150}; do
+  for tenth in {1..80}; do
     kill -0 -- "-$group" 2>/dev/null || return 0
-    [ "$tenth" != 100 ] || kill -TERM -- "-$group" 2>/dev/null || true
+    [ "$tenth" != 30 ] || kill -TERM -- "-$group" 2>/dev/null || true
     sleep 0.1
   done
   kill -KILL -- "-$group" 2>/dev/null || true
