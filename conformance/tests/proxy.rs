@@ -1,5 +1,7 @@
 //! The fault proxy in front of a small line server that remembers what has reached it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};

@@ -97,6 +97,10 @@ const CHECKS: &[(&str, Check)] = &[
         "a_report_that_cannot_be_written_fails",
         files::a_report_that_cannot_be_written_fails,
     ),
+    (
+        "the_merging_command_says_where_the_page_is",
+        files::the_merging_command_says_where_the_page_is,
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -1,5 +1,6 @@
 //! JSON in and out, and the merge of a folder of it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -42,11 +43,7 @@ pub fn merge(dir: &Path) -> Result<Vec<Report>, ReportError> {
             Some(merged) => absorb(merged, report),
         }
     }
-    let mut merged: Vec<Report> = adapters.into_values().collect();
-    for report in &mut merged {
-        sort_cases(report);
-    }
-    Ok(merged)
+    Ok(adapters.into_values().collect())
 }
 
 fn read(path: &Path) -> Result<Report, ReportError> {
@@ -92,20 +89,24 @@ fn absorb(merged: &mut Report, later: Report) {
     merged.quick |= later.quick;
     merged.filtered_out = 0;
     merged.duration_ms += later.duration_ms;
+    sort_cases(merged);
 }
 
-/// Topics stay together and cases in the order of their ids, however the pieces arrived.
+/// A whole run is in the order of the catalogue. Pieces arrive in any order: there the topics
+/// stay together, and cases follow their ids.
 fn sort_cases(report: &mut Report) {
-    report.cases.sort_by(|a, b| {
-        let key = |case: &super::CaseReport| {
-            let topic = case
-                .topic()
-                .split("::")
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            (topic, case.id.clone(), case.path.clone())
-        };
-        key(a).cmp(&key(b)).then_with(|| b.variant.cmp(&a.variant))
+    report.cases.sort_by_cached_key(|case| {
+        let topic = case
+            .topic()
+            .split("::")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        (
+            topic,
+            case.id.clone(),
+            case.path.clone(),
+            Reverse(case.variant.clone()),
+        )
     });
 }

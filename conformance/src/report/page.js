@@ -17,7 +17,7 @@
     return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 10000 ? 2 : 1)} s`;
   };
   const topicOf = (path) => path.slice(0, Math.max(0, path.lastIndexOf("::")));
-  const shortName = (path) => path.slice(path.lastIndexOf("::") + 1).replace(/^[a-z0-9]+_/, "").replaceAll("_", " ");
+  const shortName = (path) => path.slice(path.lastIndexOf("::") + 2).replace(/^[a-z0-9]+_/, "").replaceAll("_", " ");
   const count = (cases, status) => cases.filter((c) => c.status === status).length;
 
   // One column per adapter and variant; one row per case, in the order in which they are listed.
@@ -54,7 +54,7 @@
       if (report.filtered_out) facts.push(`${report.filtered_out} filtered out`);
       const head = el("h3", {}, report.adapter, el("small", {}, seconds(report.duration_ms)));
       $("adapters").append(el("div", { class: failed ? "adapter bad" : "adapter" },
-        head, counts, bar, el("p", {}, facts.join(" · "))));
+        head, counts, bar, el("p", { title: facts.join("\n") }, facts.join(" · "))));
     }
   }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use exactly_once_conformance::report::{ReportError, Status, merge, write_page};
 use serde_json::Value;
@@ -166,4 +167,30 @@ pub(crate) fn a_report_that_cannot_be_written_fails() -> Result<(), String> {
     let ran = mini(&["mini::good"], &in_dir(file.path()));
     ran.exits(2)?;
     ran.says("the report could not be written")
+}
+
+pub(crate) fn the_merging_command_says_where_the_page_is() -> Result<(), String> {
+    let dir = tempfile::tempdir().unwrap();
+    mini(&["m01"], &in_dir(dir.path())).exits(0)?;
+    let page = dir.path().join("conformance.html");
+    fs::remove_file(&page).unwrap();
+    let merging = |arguments: &[&Path]| {
+        Command::new(env!("CARGO_BIN_EXE_conformance-report"))
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let merged = merging(&[dir.path()]);
+    let out = String::from_utf8_lossy(&merged.stdout).into_owned();
+    same(merged.status.code(), Some(0))?;
+    same(
+        out.trim(),
+        &format!("mini: 2 passed, 0 failed, 0 ignored\n{}", page.display()),
+    )?;
+    same(read(&page)?.contains("m01_draws"), true)?;
+    same(
+        merging(&[&dir.path().join("absent")]).status.code(),
+        Some(2),
+    )?;
+    same(merging(&[]).status.code(), Some(2))
 }
