@@ -68,6 +68,18 @@ impl WorkError {
             Err(error) => Self(Cause::Foreign(error)),
         }
     }
+
+    /// As an error of an operation that has no store to classify a driver's error.
+    #[cfg(feature = "restate")]
+    pub(crate) fn into_error_without_store(self, operation: &'static str) -> Error {
+        match self.0 {
+            Cause::Rejection(rejection) => Error::rejected(rejection, operation, "restate"),
+            Cause::Store(error) => error,
+            Cause::Foreign(source) => {
+                Error::new(ErrorKind::WorkFailed, operation, "restate").with_source(source)
+            }
+        }
+    }
 }
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for WorkError {

@@ -1,0 +1,86 @@
+//! The glue to `restate-sdk`: effects on a database that happen once, whatever crashes.
+//!
+//! [`ExactlyOnce`] adds methods to each of the SDK's five contexts. With it in scope:
+//!
+//! ```
+//! use exactly_once_core::{
+//!     BalanceTransaction, AccountId, Adjust, Amount, IdempotencyKey, Rejection,
+//!     restate::ExactlyOnce,
+//! };
+//! use restate_sdk::prelude::*;
+//!
+//! struct Till<S>(S);
+//!
+//! #[restate_sdk::service]
+//! impl<S: BalanceTransaction + exactly_once_core::IdempotencyStore> Till<S> {
+//!     #[handler]
+//!     async fn charge(&self, ctx: Context<'_>, amount: i64) -> Result<i64, TerminalError> {
+//!         let store = self.0.clone();
+//!         let left = ctx
+//!             .execute_once(&self.0, "charge", &amount, async move |tx| {
+//!                 if amount <= 0 {
+//!                     return Err(Rejection::new(422, "a charge must be above zero").into());
+//!                 }
+//!                 // …the user's own statements in `tx`, and with them:
+//!                 let debit = Adjust::new(
+//!                     IdempotencyKey::new("a key of the request's own")?,
+//!                     AccountId::new("alice")?,
+//!                     -Amount::new(amount),
+//!                 );
+//!                 Ok(store.adjust_in(tx, &debit).await?.change.after)
+//!             })
+//!             .await?;
+//!         Ok(left.get())
+//!     }
+//! }
+//! ```
+//!
+//! # How a step runs
+//! 1. **Identity.** A step `charge/key` journals the idempotency key; only then is it used. A step
+//!    that brings [a key of its own](Step::with_key) skips this.
+//! 2. **Effect.** A step `charge` calls the store with that key, and journals the answer: the
+//!    value, or the refusal, so that a retry sees the same refusal.
+//!
+//! A crash between commit and journal runs the second step again; the store answers it from the
+//! receipt that was committed with the effect.
+//!
+//! # Errors
+//! What the store [advises](crate::ErrorKind::advice) decides, and nothing else:
+//!
+//! | the store says | Restate is told |
+//! |---|---|
+//! | stop, alarm | a terminal error with the HTTP status; journaled; [`Refusal`] reads it back |
+//! | retry, retry with the same key | a retryable error: the engine tries again, with the same key |
+//! | fix the configuration | a retryable error too: mend it, and the invocation goes on |
+//!
+//! No step here has a bounded retry policy: one that gives up turns *ambiguous* into a terminal
+//! error although the effect may be committed.
+//!
+//! A cancelled invocation gets a terminal error 409 from the SDK at its next await, and **cancelled
+//! does not mean not applied**. A conflict is 409 too; [`Refusal::of`] tells them apart.
+//!
+//! # Rules
+//! - Await one step before the next begins: the SDK hangs on two that run side by side.
+//! - The work owns what it uses; it may outlive the handler's borrows.
+//!
+//! # Layout
+//! - `context`: what is needed of a context; the one place that names the five types.
+//! - `step`, `identity`: what a step is called, and its key.
+//! - `exactly_once`: the trait that handlers use.
+//! - `operation`: balance operations, so that one method serves all of them.
+//! - `refusal`: what becomes terminal, and how it is read back.
+//! - `listener`: serving with `TCP_NODELAY` and an orderly end.
+
+mod context;
+mod exactly_once;
+mod identity;
+mod listener;
+mod operation;
+mod refusal;
+mod step;
+
+pub use exactly_once::ExactlyOnce;
+pub use listener::{Listener, serve, shutdown_signal};
+pub use operation::BalanceOperation;
+pub use refusal::Refusal;
+pub use step::Step;

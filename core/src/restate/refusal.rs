@@ -1,0 +1,288 @@
+//! What becomes a terminal error, and how it is read back.
+
+use std::fmt;
+
+use restate_sdk::errors::{HandlerError, HandlerResult, TerminalError};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    amount::Version,
+    error::{Advice, Error, ErrorKind, Result},
+};
+
+/// What every message of a refusal begins with.
+const PREFIX: &str = "exactly-once/";
+const CURRENT: &str = ";current=";
+
+/// A terminal answer of a store, or of the work: nothing was applied (unless its kind says
+/// otherwise), and every retry gets the same answer.
+///
+/// A [`TerminalError`] has but a code and a message, so the kind is written into the message, as
+/// `exactly-once/conflict;current=7: the account is open already`. It survives calls from service
+/// to service, and the ingress.
+///
+/// ```
+/// # use exactly_once_core::{ErrorKind, restate::Refusal};
+/// # use restate_sdk::errors::TerminalError;
+/// let conflict = TerminalError::new_with_code(409, "exactly-once/conflict;current=7: too late");
+/// let refusal = Refusal::of(&conflict).ok_or("it is one")?;
+/// assert!(matches!(refusal.kind(), ErrorKind::Conflict { current: Some(_) }));
+/// assert_eq!(refusal.message(), "too late");
+///
+/// // What the SDK says of a cancelled invocation has the same code:
+/// let cancelled = TerminalError::new_with_code(409, "cancelled");
+/// assert!(Refusal::of(&cancelled).is_none());
+/// # Ok::<(), &str>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Wire", into = "Wire")]
+pub struct Refusal {
+    kind: ErrorKind,
+    message: String,
+}
+
+/// How a refusal is journaled: as it will be told.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    code: u16,
+    message: String,
+}
+
+impl From<Refusal> for Wire {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            code: refusal.http_status(),
+            message: refusal.to_string(),
+        }
+    }
+}
+
+impl TryFrom<Wire> for Refusal {
+    type Error = &'static str;
+    fn try_from(wire: Wire) -> Result<Self, Self::Error> {
+        Self::parse(wire.code, &wire.message).ok_or("the journaled refusal is none")
+    }
+}
+
+impl Refusal {
+    /// Reads a refusal back from a terminal error; `None` where it is another one, such as a
+    /// cancellation or the user's own.
+    #[must_use]
+    pub fn of(error: &TerminalError) -> Option<Self> {
+        Self::parse(error.code(), error.message())
+    }
+
+    /// Reads a refusal back from a status and a message, as an ingress client has them.
+    #[must_use]
+    pub fn parse(code: u16, message: &str) -> Option<Self> {
+        let (head, message) = message.strip_prefix(PREFIX)?.split_once(": ")?;
+        let (word, current) = match head.split_once(CURRENT) {
+            Some((word, version)) => (word, Version::new(version.parse().ok()?).ok()),
+            None => (head, None),
+        };
+        Some(Self {
+            kind: kind(word, code, current)?,
+            message: message.to_owned(),
+        })
+    }
+
+    /// What was refused and why, as a kind; never a retryable one.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The text for people; of a [rejection](ErrorKind::Rejected), the work's own words.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The HTTP status that the caller is answered with.
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        self.kind.http_status()
+    }
+
+    pub(super) fn from_error(error: &Error) -> Self {
+        let message = error.rejection().map_or_else(
+            || error.to_string(),
+            |rejection| rejection.message().to_owned(),
+        );
+        Self {
+            kind: error.kind(),
+            message,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}", self.kind.as_str())?;
+        if let ErrorKind::Conflict {
+            current: Some(version),
+        } = self.kind
+        {
+            write!(f, "{CURRENT}{version}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl From<Refusal> for TerminalError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new_with_code(refusal.http_status(), refusal.to_string())
+    }
+}
+
+/// The kinds that end an invocation, by their words.
+fn kind(word: &str, code: u16, current: Option<Version>) -> Option<ErrorKind> {
+    [
+        ErrorKind::Mismatch,
+        ErrorKind::Conflict { current },
+        ErrorKind::InsufficientFunds,
+        ErrorKind::Overflow,
+        ErrorKind::UnknownAccount,
+        ErrorKind::Invalid,
+        ErrorKind::TooLarge,
+        ErrorKind::Refused,
+        ErrorKind::Rejected { status: code },
+        ErrorKind::Fenced,
+        ErrorKind::NotPrepared,
+        ErrorKind::RolledBack,
+        ErrorKind::Committed,
+        ErrorKind::Forgotten,
+        ErrorKind::Unsupported,
+        ErrorKind::Heuristic,
+        ErrorKind::Lost,
+    ]
+    .into_iter()
+    .find(|kind| kind.as_str() == word)
+}
+
+/// How an effect ended, as it is journaled.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Journaled<T> {
+    /// With this value.
+    Value(T),
+    /// With a refusal, which the retry shall see as well.
+    Refused(Refusal),
+}
+
+impl<T> Journaled<T> {
+    /// Decides by what the store advises, and nothing else.
+    pub(super) fn from_answer(answer: Result<T>) -> HandlerResult<Self> {
+        match answer {
+            Ok(value) => Ok(Self::Value(value)),
+            Err(error) => match error.kind().advice() {
+                Advice::Stop { .. } => Ok(Self::Refused(Refusal::from_error(&error))),
+                Advice::Alarm => {
+                    tracing::error!(%error, "data may be inconsistent; the invocation ends");
+                    Ok(Self::Refused(Refusal::from_error(&error)))
+                }
+                Advice::Fix => {
+                    tracing::error!(%error, "mend the configuration; Restate tries again");
+                    Err(HandlerError::from(error))
+                }
+                Advice::Retry { .. } | Advice::RetrySameKey => Err(HandlerError::from(error)),
+            },
+        }
+    }
+
+    pub(super) fn into_answer(self) -> Result<T, TerminalError> {
+        match self {
+            Self::Value(value) => Ok(value),
+            Self::Refused(refusal) => Err(refusal.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::rejection::Rejection;
+
+    fn told(error: Error) -> TerminalError {
+        let journaled = Journaled::<()>::from_answer(Err(error)).expect("it must be journaled");
+        // As the journal keeps it.
+        let text = serde_json::to_string(&journaled).unwrap();
+        let read: Journaled<()> = serde_json::from_str(&text).unwrap();
+        read.into_answer().expect_err("it is a refusal")
+    }
+
+    #[test]
+    fn a_refusal_is_read_back_as_it_was() {
+        let current = Some(Version::new(7).unwrap());
+        for kind in [
+            ErrorKind::Mismatch,
+            ErrorKind::Conflict { current },
+            ErrorKind::Conflict { current: None },
+            ErrorKind::InsufficientFunds,
+            ErrorKind::Overflow,
+            ErrorKind::UnknownAccount,
+            ErrorKind::Invalid,
+            ErrorKind::TooLarge,
+            ErrorKind::Refused,
+            ErrorKind::Fenced,
+            ErrorKind::NotPrepared,
+            ErrorKind::RolledBack,
+            ErrorKind::Committed,
+            ErrorKind::Forgotten,
+            ErrorKind::Unsupported,
+            ErrorKind::Heuristic,
+            ErrorKind::Lost,
+        ] {
+            let terminal = told(Error::new(kind, "adjust", "memory").with_message("a: b"));
+            assert_eq!(terminal.code(), kind.http_status());
+            let refusal = Refusal::of(&terminal).expect("it is one");
+            assert_eq!(refusal.kind(), kind);
+            assert!(refusal.message().ends_with("a: b"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_rejection_keeps_the_works_own_words_and_status() {
+        let rejection = Rejection::new(451, "no; current=3: and that's it");
+        let terminal = told(Error::rejected(rejection, "execute_once", "memory"));
+        assert_eq!(terminal.code(), 451);
+        let refusal = Refusal::of(&terminal).expect("it is one");
+        assert_eq!(refusal.kind(), ErrorKind::Rejected { status: 451 });
+        assert_eq!(refusal.message(), "no; current=3: and that's it");
+    }
+
+    #[test]
+    fn what_may_succeed_later_is_never_terminal() {
+        let retry_after = Duration::from_secs(1);
+        for kind in [
+            ErrorKind::Ambiguous,
+            ErrorKind::Unavailable,
+            ErrorKind::Busy,
+            ErrorKind::Reserved,
+            ErrorKind::InProgress { retry_after },
+            ErrorKind::WorkFailed,
+            ErrorKind::Configuration,
+        ] {
+            let answer = Journaled::<()>::from_answer(Err(Error::new(kind, "adjust", "memory")));
+            let error = answer.expect_err("it must be retried");
+            let error: &(dyn std::error::Error + 'static) = error.as_ref();
+            assert!(error.to_string().starts_with("Retryable"), "{error}");
+            assert!(error.to_string().contains(kind.as_str()), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_others_say_is_no_refusal() {
+        for (code, message) in [
+            (409, "cancelled"),
+            (409, "conflict: mine"),
+            (409, "exactly-once/conflict"),
+            (409, "exactly-once/no_such_kind: x"),
+            (503, "exactly-once/busy: x"),
+            (500, ""),
+        ] {
+            assert_eq!(Refusal::parse(code, message), None, "{message}");
+        }
+    }
+}

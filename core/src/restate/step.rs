@@ -1,0 +1,75 @@
+//! What a step is called, and what may be said about its key.
+
+use crate::{names::IdempotencyKey, time::Retention};
+
+/// A step of a handler: its name in the journal, and optionally the key of its effect.
+///
+/// Wherever a step is asked for, a plain string will do.
+///
+/// ```
+/// # use exactly_once_core::{IdempotencyKey, restate::Step};
+/// let plain: Step = "charge".into();
+/// let keyed = Step::named("charge").with_key(IdempotencyKey::new("order-17")?);
+/// # Ok::<(), exactly_once_core::InvalidName>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Step {
+    name: String,
+    key: Option<IdempotencyKey>,
+    retention: Retention,
+}
+
+impl Step {
+    /// A step whose key is made from the invocation, and journaled.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            key: None,
+            retention: Retention::default(),
+        }
+    }
+
+    /// With a key of the caller's own, from the request say: then *other invocations* with the same
+    /// key are the same effect too.
+    ///
+    /// To ensure correctness it must be the same on every retry: from the handler's input or from
+    /// an earlier step's result, never from a clock or a random number of the moment.
+    pub fn with_key(mut self, key: IdempotencyKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// With another deduplication window, for steps that store a receipt; balance operations keep
+    /// their keys as long as the history.
+    pub fn with_retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// The name in the journal.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn given_key(&self) -> Option<&IdempotencyKey> {
+        self.key.as_ref()
+    }
+
+    pub(super) fn retention(&self) -> Retention {
+        self.retention
+    }
+}
+
+impl From<&str> for Step {
+    fn from(name: &str) -> Self {
+        Self::named(name)
+    }
+}
+
+impl From<String> for Step {
+    fn from(name: String) -> Self {
+        Self::named(name)
+    }
+}
