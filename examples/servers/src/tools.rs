@@ -143,12 +143,17 @@ fn find(name: &str, variable: &str, places: &[PathBuf], install: &str) -> Result
         })
 }
 
-/// The repository's `.tools/`; `EXACTLY_ONCE_TOOLS` overrides.
+/// The repository's `.tools/`; `EXACTLY_ONCE_TOOLS` overrides. Looked for from the working folder
+/// upwards, since a target folder may be shared by several checkouts; else where this was built.
 fn tools_folder() -> PathBuf {
-    env::var_os("EXACTLY_ONCE_TOOLS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"),
-        PathBuf::from,
-    )
+    if let Some(folder) = env::var_os("EXACTLY_ONCE_TOOLS") {
+        return PathBuf::from(folder);
+    }
+    let here = env::current_dir().unwrap_or_default();
+    here.ancestors()
+        .map(|folder| folder.join(".tools"))
+        .find(|folder| folder.is_dir())
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"))
 }
 
 #[cfg(test)]
