@@ -31,7 +31,7 @@ pub trait Model {
 }
 
 /// Configurations that are looked at before giving up.
-const CONFIGURATIONS_MAX: usize = 2_000_000;
+const CONFIGURATIONS_MAX: usize = 500_000;
 
 /// Checks that the history is linearizable.
 ///
