@@ -1,1 +1,20 @@
-//! placeholder
+//! Exactly-once effects for durable handlers, on the database you already run.
+//!
+//! This crate has the backends, one feature each, and re-exports everything of
+//! `exactly-once-core`: the traits, the values, and the extension traits that people use.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `tokio-postgres` | PostgreSQL by `tokio-postgres` and a `deadpool` pool |
+//! | `sqlx-postgres` | PostgreSQL by `sqlx`, over your own `PgPool` |
+//! | `rusqlite` | SQLite, bundled |
+//! | `redis` | Redis and Valkey, one node or a cluster |
+//! | `memory` | the reference store, for doctests and unit tests |
+//! | `restate` | the glue to `restate-sdk` |
+//!
+//! No feature is on by default, and none pulls in the dependencies of another.
+
+pub use exactly_once_core::*;
+
+#[cfg(feature = "memory")]
+pub mod memory;

@@ -1,0 +1,46 @@
+//! The errors of this store: there is no driver, so each is made here.
+
+use exactly_once_core::{Error, ErrorKind, error::BoxError};
+
+/// The store's name in errors.
+pub(super) const BACKEND: &str = "memory";
+
+/// An error of this store.
+pub(super) fn error(kind: ErrorKind, operation: &'static str, message: &str) -> Error {
+    Error::new(kind, operation, BACKEND).with_message(message)
+}
+
+/// Another transaction was first; what the loser did is discarded.
+pub(super) fn busy(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Busy,
+        operation,
+        "what this transaction read was changed by another one meanwhile: try again",
+    )
+}
+
+/// A prepared transaction stands in the way.
+pub(super) fn reserved(operation: &'static str, what: &str, holder: &str) -> Error {
+    error(
+        ErrorKind::Reserved,
+        operation,
+        &format!("{what} is reserved by the prepared transaction {holder}"),
+    )
+}
+
+/// A transaction that is passed to a call that it does not belong to.
+pub(super) fn foreign(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Invalid,
+        operation,
+        "the transaction was not begun by the call that this one ends; it is rolled back",
+    )
+}
+
+/// What an error of the user's work means; there is no driver whose errors could be told apart.
+pub(super) fn classify(operation: &'static str, source: BoxError) -> Error {
+    match source.downcast::<Error>() {
+        Ok(own) => *own,
+        Err(source) => Error::new(ErrorKind::WorkFailed, operation, BACKEND).with_source(source),
+    }
+}

@@ -1,0 +1,196 @@
+//! The reference store, in memory: for doctests, unit tests, and as the plainest reading of the
+//! contract.
+//!
+//! All data is in plain maps behind one lock that is never held across an `.await`; a transaction
+//! collects its writes and applies them in one go. It has every trait, and nothing survives the
+//! process ([`Durability::None`](crate::Durability::None)).
+//!
+//! ```
+//! use exactly_once::{
+//!     Claim, ExecuteOnce, Fingerprint, IdempotencyKey, Rejection, memory::MemoryStore,
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> exactly_once::Result<()> {
+//! let store = MemoryStore::new();
+//! let claim = Claim::new(IdempotencyKey::new("charge/17")?, Fingerprint::of("charge", &17)?);
+//! for attempt in 0..3 {
+//!     let charged = store
+//!         .execute_once(&claim, async |tx| {
+//!             tx.append("payments", "17;"); // the user's own write, committed with the key
+//!             Ok(String::from("receipt of 17"))
+//!         })
+//!         .await?;
+//!     assert_eq!(charged.value, "receipt of 17");
+//!     assert_eq!(charged.replayed, attempt > 0);
+//! }
+//! assert_eq!(store.get("payments").as_deref(), Some(&b"17;"[..]));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//! - `state`: all data. `clock`: the store's time. `error`: its errors.
+//! - `transaction`: rows of the user's, collected and committed.
+//! - `idempotency`, `lease`, `one_shot`, `balance`, `prepared`, `register`: one trait each.
+
+mod balance;
+mod clock;
+mod error;
+mod idempotency;
+mod lease;
+mod one_shot;
+mod prepared;
+mod register;
+mod state;
+mod transaction;
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+pub use clock::VirtualClock;
+use exactly_once_core::{
+    Capabilities, Durability, ErrorKind, Namespace, Result, Store, Timestamp, TwoPhase,
+};
+pub use transaction::MemoryTx;
+
+use self::{
+    clock::Clock,
+    error::{BACKEND, error},
+    state::State,
+};
+
+/// The reference store. Clones, and handles on other namespaces, share the data.
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    namespace: Namespace,
+    closed: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    clock: Clock,
+}
+
+impl Shared {
+    /// Work that panicked under the lock can't have left it half written: nothing of the user's
+    /// runs under it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// An empty store, bound to the namespace `default`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::on(Clock::System)
+    }
+
+    /// An empty store whose time the test moves.
+    #[must_use]
+    pub fn with_clock(clock: VirtualClock) -> Self {
+        Self::on(Clock::Virtual(clock))
+    }
+
+    fn on(clock: Clock) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                clock,
+            }),
+            namespace: default_namespace(),
+            closed: Arc::default(),
+        }
+    }
+
+    /// One more handle on the same data, that closing this one does not close: what a second
+    /// instance of a service has.
+    #[must_use]
+    pub fn another_handle(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            namespace: self.namespace.clone(),
+            closed: Arc::default(),
+        }
+    }
+
+    /// What is committed in a row of the user's own data.
+    #[must_use]
+    pub fn get(&self, row: &str) -> Option<Bytes> {
+        let state = self.shared.lock();
+        state.rows.get(row).and_then(|row| row.value.clone())
+    }
+
+    /// How many transactions are open, by all handles on the data.
+    #[must_use]
+    pub fn open_transactions(&self) -> u64 {
+        self.shared.lock().open
+    }
+
+    /// The data, unless this handle was closed.
+    fn state(&self, operation: &'static str) -> Result<MutexGuard<'_, State>> {
+        check_open(&self.closed, operation)?;
+        Ok(self.shared.lock())
+    }
+}
+
+fn check_open(closed: &AtomicBool, operation: &'static str) -> Result<()> {
+    if closed.load(Ordering::SeqCst) {
+        return Err(error(
+            ErrorKind::Unavailable,
+            operation,
+            "this handle was closed",
+        ));
+    }
+    Ok(())
+}
+
+fn default_namespace() -> Namespace {
+    Namespace::new("default").unwrap_or_else(|_| unreachable!("the literal is a name"))
+}
+
+impl Store for MemoryStore {
+    fn backend(&self) -> &'static str {
+        BACKEND
+    }
+
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    fn with_namespace(&self, namespace: Namespace) -> Self {
+        Self {
+            namespace,
+            ..self.clone()
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let two_phase = TwoPhase::Staged {
+            stops_foreign_writers: true,
+        };
+        Capabilities::new(Durability::None, two_phase).with_server_time(false)
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        check_open(&self.closed, "now")?;
+        Ok(self.shared.clock.now())
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Effects known up front, as commands.
+
+use bytes::Bytes;
+use exactly_once_core::{
+    Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Result,
+    Settled, Statement, Store, one_shot::Value,
+};
+
+use super::{
+    MemoryStore,
+    error::{BACKEND, error},
+    transaction::MemoryTx,
+};
+
+/// Statements are commands on the user's rows; the arguments are bound.
+///
+/// | text | bound | rows changed |
+/// |---|---|---|
+/// | `put` | row, value | 1 |
+/// | `append` | row, value | 1 |
+/// | `add` | row, whole number | 1 |
+/// | `delete` | row | 1, or 0 where there was none |
+///
+/// A value is text, bytes, or a whole number in decimal digits. Anything else is
+/// [refused](ErrorKind::Refused).
+impl OneShotStore for MemoryStore {
+    async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
+        let OneShot {
+            claim,
+            statements,
+            receipt,
+        } = effect;
+        receipt.check_size(self.capabilities().max_receipt_bytes, OPERATION, BACKEND)?;
+        let mut tx = match self.claim(claim).await? {
+            Claimed::Fresh(tx) => tx,
+            Claimed::Completed(outcome) => {
+                return Ok(OneShotDone {
+                    outcome,
+                    replayed: true,
+                });
+            }
+            Claimed::InProgress { retry_after } => {
+                let kind = ErrorKind::InProgress { retry_after };
+                return Err(error(kind, OPERATION, "another attempt holds the key"));
+            }
+            Claimed::Mismatch => {
+                let message = "this idempotency key was used with another request";
+                return Err(error(ErrorKind::Mismatch, OPERATION, message));
+            }
+        };
+        for statement in statements {
+            let rows = run(&mut tx, statement)?;
+            if statement
+                .expected_rows()
+                .is_some_and(|expected| expected != rows)
+            {
+                return Err(tx.refuse(OPERATION, "the statement changed another number of rows"));
+            }
+        }
+        Ok(match self.complete(tx, claim, receipt).await? {
+            Settled::Recorded => OneShotDone {
+                outcome: Outcome::Applied(receipt.clone()),
+                replayed: false,
+            },
+            Settled::Superseded(outcome) => OneShotDone {
+                outcome,
+                replayed: true,
+            },
+        })
+    }
+}
+
+const OPERATION: &str = "execute_one_shot";
+
+/// Runs one command; gives the number of rows that it changed.
+fn run(tx: &mut MemoryTx, statement: &Statement) -> Result<u64> {
+    match (statement.text(), statement.parameters()) {
+        ("put", [Value::Text(row), value]) => {
+            let value = bytes_of(tx, value)?;
+            tx.put(row.as_str(), value);
+        }
+        ("append", [Value::Text(row), value]) => {
+            let value = bytes_of(tx, value)?;
+            tx.append(row.as_str(), value);
+        }
+        ("add", [Value::Text(row), Value::Integer(delta)]) => {
+            tx.add(row, *delta)?;
+        }
+        ("delete", [Value::Text(row)]) => return Ok(u64::from(tx.delete(row))),
+        _ => {
+            return Err(tx.refuse(
+                OPERATION,
+                "no such command, or not its parameters; there are: put row value, append row \
+                 value, add row number, delete row",
+            ));
+        }
+    }
+    Ok(1)
+}
+
+fn bytes_of(tx: &mut MemoryTx, value: &Value) -> Result<Bytes> {
+    match value {
+        Value::Text(text) => Ok(text.clone().into()),
+        Value::Bytes(bytes) => Ok(bytes.clone()),
+        Value::Integer(number) => Ok(number.to_string().into()),
+        _ => Err(tx.refuse(OPERATION, "a value is text, bytes or a whole number")),
+    }
+}

@@ -1,0 +1,124 @@
+//! Decisions, written once.
+
+use exactly_once_core::{
+    Decision, DecisionRegister, ErrorKind, Participation, RegisterEntry, RegisterPage, Result,
+    TransactionDigest, register::check_limit,
+};
+
+use super::{
+    MemoryStore,
+    error::{BACKEND, error},
+    state::{Decided, Space},
+};
+
+/// What was decided; a name that was used otherwise is a mismatch.
+fn find<'a>(
+    space: &'a mut Space,
+    participation: &Participation,
+    operation: &'static str,
+) -> Result<Option<&'a mut Decided>> {
+    match space.decisions.get_mut(participation.transaction()) {
+        Some(known) if known.participation != *participation => Err(error(
+            ErrorKind::Mismatch,
+            operation,
+            "this transaction's name was used for another request or with other deadlines",
+        )),
+        known => Ok(known),
+    }
+}
+
+fn entry(decided: &Decided) -> RegisterEntry {
+    RegisterEntry {
+        participation: decided.participation.clone(),
+        decision: decided.decision,
+        finished: decided.finished,
+    }
+}
+
+impl DecisionRegister for MemoryStore {
+    async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
+        let mut state = self.state("decide")?;
+        let now = self.shared.clock.now();
+        let space = state.space(&self.namespace);
+        if let Some(known) = find(space, participation, "decide")? {
+            return Ok(known.decision);
+        }
+        if now > participation.forget_after() {
+            let message = "the record's time is over, and nothing is kept";
+            return Err(error(ErrorKind::Forgotten, "decide", message));
+        }
+        let late = now > participation.not_after();
+        let decision = if late { Decision::Rollback } else { proposal };
+        let participation = participation.clone();
+        let digest = *participation.transaction();
+        space.decisions.insert(
+            digest,
+            Decided {
+                participation,
+                decision,
+                finished: false,
+            },
+        );
+        Ok(decision)
+    }
+
+    async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
+        let mut state = self.state("decision")?;
+        let known = find(state.space(&self.namespace), participation, "decision")?;
+        Ok(known.map(|known| entry(known)))
+    }
+
+    async fn finish(&self, participation: &Participation) -> Result<()> {
+        let mut state = self.state("finish")?;
+        match find(state.space(&self.namespace), participation, "finish")? {
+            Some(known) => {
+                known.finished = true;
+                Ok(())
+            }
+            None => Err(error(
+                ErrorKind::NotPrepared,
+                "finish",
+                "nothing was decided",
+            )),
+        }
+    }
+
+    async fn unfinished(
+        &self,
+        after: Option<&TransactionDigest>,
+        limit: u32,
+    ) -> Result<RegisterPage> {
+        let limit = check_limit(limit, "unfinished", BACKEND)?;
+        let mut state = self.state("unfinished")?;
+        let mut rest = state
+            .space(&self.namespace)
+            .decisions
+            .iter()
+            .filter(|(digest, _)| after.is_none_or(|after| *digest > after))
+            .filter(|(_, known)| !known.finished)
+            .map(|(_, known)| entry(known));
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let entries: Vec<RegisterEntry> = rest.by_ref().take(limit).collect();
+        let more = rest.next().is_some();
+        let last = entries.last().filter(|_| more);
+        let next = last.map(|entry| *entry.participation.transaction());
+        Ok(RegisterPage { entries, next })
+    }
+
+    async fn forget_decisions(&self, limit: u32) -> Result<u64> {
+        let limit = check_limit(limit, "forget_decisions", BACKEND)?;
+        let mut state = self.state("forget_decisions")?;
+        let now = self.shared.clock.now();
+        let decisions = &mut state.space(&self.namespace).decisions;
+        let over: Vec<_> = decisions
+            .iter()
+            .filter(|(_, known)| known.finished || known.decision == Decision::Rollback)
+            .filter(|(_, known)| now > known.participation.forget_after())
+            .map(|(digest, _)| *digest)
+            .take(usize::try_from(limit).unwrap_or(usize::MAX))
+            .collect();
+        over.iter()
+            .for_each(|digest| drop(decisions.remove(digest)));
+        Ok(over.len() as u64)
+    }
+}

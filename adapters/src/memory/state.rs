@@ -1,0 +1,138 @@
+//! All data, as plain maps behind one lock.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use exactly_once_core::{
+    AccountId, AccountState, Change, Decision, FencingToken, Fingerprint, IdempotencyKey,
+    Namespace, Outcome, Participation, Timestamp, TransactionDigest,
+};
+
+use super::transaction::Writes;
+
+/// Everything in the store.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// The user's own rows: one database for all namespaces, as a table of the user's would be.
+    pub(super) rows: BTreeMap<String, Row>,
+    pub(super) spaces: BTreeMap<Namespace, Space>,
+    /// The last fencing token given, of any key: so tokens only grow, whatever is removed.
+    pub(super) last_token: i64,
+    /// Transactions that are open.
+    pub(super) open: u64,
+}
+
+/// One row of the user's. A removed one stays, so that its version never comes back.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Row {
+    pub(super) value: Option<Bytes>,
+    pub(super) version: u64,
+}
+
+/// What belongs to one namespace.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    pub(super) keys: BTreeMap<IdempotencyKey, KeyEntry>,
+    /// Keys that an open transaction has claimed, and for which request.
+    pub(super) claims: BTreeMap<IdempotencyKey, Fingerprint>,
+    pub(super) accounts: BTreeMap<AccountId, Account>,
+    pub(super) operations: BTreeMap<IdempotencyKey, Operation>,
+    pub(super) participants: BTreeMap<TransactionDigest, Participant>,
+    pub(super) decisions: BTreeMap<TransactionDigest, Decided>,
+}
+
+/// A key that is leased or completed.
+#[derive(Debug, Clone)]
+pub(super) struct KeyEntry {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) state: EntryState,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum EntryState {
+    Leased {
+        token: FencingToken,
+        deadline: Timestamp,
+    },
+    Completed {
+        outcome: Outcome,
+        completed_at: Timestamp,
+        expires_at: Option<Timestamp>,
+        /// The lease that it was finalized with.
+        token: Option<FencingToken>,
+    },
+}
+
+impl KeyEntry {
+    /// Whether its retention has passed, so that it is as good as absent.
+    pub(super) fn expired(&self, now: Timestamp) -> bool {
+        match &self.state {
+            EntryState::Completed { expires_at, .. } => expires_at.is_some_and(|end| now >= end),
+            EntryState::Leased { .. } => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Account {
+    pub(super) state: AccountState,
+    pub(super) history: Vec<Change>,
+}
+
+/// A balance operation that was applied: what every replay is answered with.
+#[derive(Debug, Clone)]
+pub(super) struct Operation {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) changes: Vec<Change>,
+}
+
+/// A transaction as one participant knows it.
+#[derive(Debug)]
+pub(super) struct Participant {
+    pub(super) participation: Participation,
+    pub(super) stage: Stage,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// An open transaction holds the marker; nobody sees it.
+    Working,
+    /// In doubt; the writes are kept, and what they touch is reserved.
+    Prepared {
+        at: Timestamp,
+        staged: Writes,
+    },
+    Committed,
+    RolledBack,
+}
+
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) participation: Participation,
+    pub(super) decision: Decision,
+    pub(super) finished: bool,
+}
+
+impl State {
+    pub(super) fn space(&mut self, namespace: &Namespace) -> &mut Space {
+        self.spaces.entry(namespace.clone()).or_default()
+    }
+
+    pub(super) fn next_token(&mut self) -> FencingToken {
+        self.last_token += 1;
+        FencingToken::new(self.last_token)
+    }
+
+    /// Everything that is staged, and by whom.
+    pub(super) fn staged(&self) -> impl Iterator<Item = (&Namespace, &TransactionDigest, &Writes)> {
+        self.spaces.iter().flat_map(|(namespace, space)| {
+            space
+                .participants
+                .iter()
+                .filter_map(move |(digest, participant)| match &participant.stage {
+                    Stage::Prepared { staged, .. } => Some((namespace, digest, staged)),
+                    _ => None,
+                })
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! The reference store passes every case.
+
+use std::process::ExitCode;
+
+use exactly_once::{
+    Statement, WorkError,
+    memory::{MemoryStore, MemoryTx},
+};
+use exactly_once_conformance::{CaseResult, harness::Harness};
+
+struct Memory;
+
+impl Harness for Memory {
+    type Store = MemoryStore;
+    type Guard = MemoryStore;
+
+    fn name(&self) -> &str {
+        "memory"
+    }
+    async fn fresh(&self) -> CaseResult<MemoryStore> {
+        Ok(MemoryStore::new())
+    }
+    async fn open(&self, data: &MemoryStore) -> CaseResult<MemoryStore> {
+        Ok(data.another_handle())
+    }
+    async fn write_effect(&self, tx: &mut MemoryTx, id: &str) -> Result<(), WorkError> {
+        tx.append(id, b"x");
+        Ok(())
+    }
+    async fn count_effects(&self, data: &MemoryStore, id: &str) -> CaseResult<u64> {
+        Ok(data.get(id).map_or(0, |row| row.len() as u64))
+    }
+    fn effect_statement(&self, id: &str) -> Option<Statement> {
+        Some(Statement::new("append").bind(id).bind("x"))
+    }
+    fn refused_statement(&self) -> Option<Statement> {
+        Some(Statement::new("no such command"))
+    }
+    async fn spoil(&self, tx: &mut MemoryTx) -> bool {
+        tx.put("spoilt", "no number");
+        tx.add("spoilt", 1).is_err()
+    }
+    async fn left_open(&self, data: &MemoryStore) -> CaseResult<Option<u64>> {
+        Ok(Some(data.open_transactions()))
+    }
+}
+
+fn main() -> ExitCode {
+    exactly_once_conformance::run(Memory)
+}
