@@ -197,7 +197,9 @@ impl IdempotencyStore for MemoryStore {
             .map(|(key, _)| key.clone())
             .take(usize::try_from(limit).unwrap_or(usize::MAX))
             .collect();
-        over.iter().for_each(|key| drop(keys.remove(key)));
+        for key in &over {
+            keys.remove(key);
+        }
         Ok(over.len() as u64)
     }
 }

@@ -219,8 +219,9 @@ impl PreparedTransactions for MemoryStore {
             .map(|(digest, _)| *digest)
             .take(usize::try_from(limit).unwrap_or(usize::MAX))
             .collect();
-        over.iter()
-            .for_each(|digest| drop(participants.remove(digest)));
+        for digest in &over {
+            participants.remove(digest);
+        }
         Ok(over.len() as u64)
     }
 }

@@ -117,8 +117,9 @@ impl DecisionRegister for MemoryStore {
             .map(|(digest, _)| *digest)
             .take(usize::try_from(limit).unwrap_or(usize::MAX))
             .collect();
-        over.iter()
-            .for_each(|digest| drop(decisions.remove(digest)));
+        for digest in &over {
+            decisions.remove(digest);
+        }
         Ok(over.len() as u64)
     }
 }
