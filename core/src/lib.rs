@@ -21,11 +21,14 @@
 //! - [`idempotency`], [`one_shot`], [`lease`], [`execute`]: idempotency keys.
 //! - [`balance`]: versioned balances.
 //! - [`prepared`], [`register`]: two-phase commit.
+//! - [`coordinator`]: one transaction over several databases.
 //! - [`any`]: a store chosen at run time.
+//! - `restate`: the glue to `restate-sdk`, with the feature of that name.
 
 pub mod amount;
 pub mod any;
 pub mod balance;
+pub mod coordinator;
 pub mod error;
 pub mod execute;
 pub mod fingerprint;
@@ -37,6 +40,8 @@ pub mod prepared;
 pub mod receipt;
 pub mod register;
 pub mod rejection;
+#[cfg(feature = "restate")]
+pub mod restate;
 pub mod store;
 pub mod time;
 pub mod transaction;

@@ -259,7 +259,7 @@ pub trait PreparedTransactions: Transactional {
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Rolls back what was prepared, and leaves a tombstone, also where nothing was. Rolling back
-    /// again is ok.
+    /// again is ok. What is still prepared past `forget_after` is rolled back as well.
     ///
     /// # Errors
     /// - [Committed](ErrorKind::Committed): it can't be rolled back any more.

@@ -1,0 +1,43 @@
+//! The coordinator: one transaction over several databases, all or none.
+//!
+//! Every participant prepares; a [decision register](crate::DecisionRegister) says commit or roll
+//! back, once and for good; every participant is told. A handler that crashes at any point is run
+//! again by its durable engine and goes on where it stands; what a dead handler leaves is ended by
+//! a [sweeper](sweep::Sweeper) once the deadline has passed.
+//!
+//! ```
+//! # use exactly_once_core::{*, coordinator::{TwoPhaseCommit, Outcome}};
+//! # async fn order<P: PreparedTransactions, S: PreparedTransactions + DecisionRegister>(
+//! #     orders: P, stock: S, participation: Participation) -> Result<()> {
+//! let outcome = TwoPhaseCommit::new(&stock, participation)
+//!     .participant("orders", &orders, async |tx| Ok(()) /* the user's own SQL */)
+//!     .participant("stock", &stock, async |tx| Ok(()))
+//!     .run()
+//!     .await?;
+//! assert!(matches!(outcome, Outcome::Committed));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Who does what
+//! | | prepares | decides | tells | ends what is left |
+//! |---|---|---|---|---|
+//! | coordinator (each attempt) | yes | proposes, obeys the register | yes | |
+//! | register | | keeps the first proposal | | |
+//! | sweeper | | proposes *rollback* past the deadline, obeys | yes | yes |
+//! | participant | refuses past the deadline | | commits, or rolls back with a tombstone | |
+//!
+//! # Layout
+//! - [`machine`]: the protocol as a pure state machine, which the real code drives and a model
+//!   checker explores.
+//! - [`participant`]: a store and its work, of any backend.
+//! - [`run`]: drives the machine against real stores.
+//! - [`sweep`]: ends what dead coordinators left.
+
+pub mod machine;
+mod participant;
+pub mod run;
+pub mod sweep;
+
+pub use run::{Outcome, TwoPhaseCommit};
+pub use sweep::{SweepReport, Sweeper};

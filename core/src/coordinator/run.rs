@@ -1,0 +1,303 @@
+//! Drives the [machine](super::machine) against real stores.
+
+use futures_util::future::join_all;
+
+use super::{
+    machine::{Action, Attempt, Vote},
+    participant::{Begun, OPERATION, Participant, StoreAndWork},
+};
+use crate::{
+    error::{Advice, Error, ErrorKind, Result},
+    execute::{Work, WorkError},
+    prepared::{Participation, PreparedTransactions},
+    register::{Decision, DecisionRegister},
+};
+
+/// The most participants of one transaction.
+pub const MAX_PARTICIPANTS: usize = 32;
+
+/// How a transaction ended, for good; every later attempt gets the same.
+#[derive(Debug)]
+#[must_use = "a transaction that was rolled back did nothing"]
+pub enum Outcome {
+    /// Every participant has committed.
+    Committed,
+    /// Every participant has rolled back, or will have: nothing can be prepared any more.
+    RolledBack {
+        /// Which participant refused, and why; `None` if it was decided by an earlier attempt, by
+        /// the deadline or by a sweeper.
+        refused: Option<(String, Error)>,
+    },
+}
+
+/// One transaction over several databases.
+///
+/// Build it anew on each attempt, with the same [`Participation`], the same participants and the
+/// same work, and run it until it answers with an [`Outcome`].
+#[must_use = "nothing happens until it is run"]
+pub struct TwoPhaseCommit<'a, R> {
+    register: &'a R,
+    participation: Participation,
+    participants: Vec<Box<dyn Participant<'a> + 'a>>,
+}
+
+impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
+    /// A transaction that is decided in this register.
+    ///
+    /// To ensure correctness, every attempt at the transaction, and the sweeper, must use the same
+    /// register; with two of them, one could say commit and the other roll back.
+    pub fn new(register: &'a R, participation: Participation) -> Self {
+        Self {
+            register,
+            participation,
+            participants: Vec::new(),
+        }
+    }
+
+    /// With one more participant and its work. The work runs at most once per attempt, in a
+    /// transaction of its store; a [`Rejection`](crate::Rejection) rolls all participants back.
+    pub fn participant<S, W>(mut self, name: impl Into<String>, store: &'a S, work: W) -> Self
+    where
+        S: PreparedTransactions,
+        W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
+    {
+        let participant = StoreAndWork {
+            name: name.into(),
+            store,
+            work: Some(work),
+        };
+        self.participants.push(Box::new(participant));
+        self
+    }
+
+    /// Runs this attempt to its outcome.
+    ///
+    /// # Errors
+    /// - Retryable kinds: nothing is decided, or not everybody was told; run it again. If nobody
+    ///   does, the sweeper ends it after the deadline.
+    /// - [Invalid](ErrorKind::Invalid): no participant, too many, or one name twice. Nothing was
+    ///   begun. [Unsupported](ErrorKind::Unsupported): one has no two-phase commit.
+    /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request.
+    /// - [Heuristic](ErrorKind::Heuristic), [lost](ErrorKind::Lost): participants disagree; alarm.
+    pub async fn run(mut self) -> Result<Outcome> {
+        self.check()?;
+        let mut attempt = Attempt::new(self.participants.len());
+        let mut refused = None;
+        loop {
+            match attempt.actions().as_slice() {
+                [Action::Prepare(_), ..] => {
+                    refused = self.prepare_all(&mut attempt).await?;
+                }
+                [Action::Decide(proposal)] => self.decide(&mut attempt, *proposal).await?,
+                [Action::Finish] => {
+                    self.register.finish(&self.participation).await?;
+                    attempt.finished();
+                }
+                [Action::Report(Decision::Commit)] => return Ok(Outcome::Committed),
+                [Action::Report(Decision::Rollback)] => return Ok(Outcome::RolledBack { refused }),
+                actions => self.tell_all(&mut attempt, actions).await?,
+            }
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let invalid = |message: String| {
+            Err(Error::new(ErrorKind::Invalid, OPERATION, "core").with_message(message))
+        };
+        let count = self.participants.len();
+        if !(1..=MAX_PARTICIPANTS).contains(&count) {
+            return invalid(format!(
+                "{count} participants; it must be 1 to {MAX_PARTICIPANTS}"
+            ));
+        }
+        for (index, participant) in self.participants.iter().enumerate() {
+            participant.check()?;
+            let earlier = self.participants.get(..index).unwrap_or_default();
+            if earlier
+                .iter()
+                .any(|other| other.name() == participant.name())
+            {
+                return invalid(format!(
+                    "the participant {:?} stands twice",
+                    participant.name()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// All begin before any prepares: two participants that are really one store then meet in the
+    /// marker and wait for each other, instead of the second taking the first's vote for its own
+    /// and leaving its work out.
+    async fn prepare_all(&mut self, attempt: &mut Attempt) -> Result<Option<(String, Error)>> {
+        let participation = &self.participation;
+        let names: Vec<_> = self
+            .participants
+            .iter()
+            .map(|p| p.name().to_owned())
+            .collect();
+        let begun = join_all(self.participants.iter_mut().map(|p| p.begin(participation))).await;
+        let mut refused = None;
+        let mut works = Vec::new();
+        for (index, begun) in begun.into_iter().enumerate() {
+            match begun {
+                Ok(Begun::Already) => attempt.voted(index, Vote::Yes),
+                Ok(Begun::Fresh(work)) => works.push((index, work)),
+                Err(error) => refuse(attempt, &names, index, error, &mut refused)?,
+            }
+        }
+        if refused.is_some() {
+            return Ok(refused);
+        }
+        let (indexes, works): (Vec<_>, Vec<_>) = works.into_iter().unzip();
+        for (index, voted) in indexes.into_iter().zip(join_all(works).await) {
+            match voted {
+                Ok(()) => attempt.voted(index, Vote::Yes),
+                Err(error) => refuse(attempt, &names, index, error, &mut refused)?,
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn decide(&self, attempt: &mut Attempt, proposal: Decision) -> Result<()> {
+        let decision = if attempt.needs_register() {
+            self.register.decide(&self.participation, proposal).await?
+        } else {
+            proposal
+        };
+        attempt.decided(decision);
+        Ok(())
+    }
+
+    /// Everybody is told, also when one of them fails: the others must not wait for it.
+    async fn tell_all(&self, attempt: &mut Attempt, actions: &[Action]) -> Result<()> {
+        let told = join_all(
+            actions
+                .iter()
+                .filter_map(|action| match action {
+                    Action::Commit(index) => {
+                        let participant = self.participants.get(*index)?;
+                        Some((
+                            index,
+                            participant.commit(&self.participation),
+                            Decision::Commit,
+                        ))
+                    }
+                    Action::Rollback(index) => {
+                        let participant = self.participants.get(*index)?;
+                        Some((
+                            index,
+                            participant.rollback(&self.participation),
+                            Decision::Rollback,
+                        ))
+                    }
+                    _ => None,
+                })
+                .map(async |(index, told, decision)| (*index, decision, told.await)),
+        )
+        .await;
+        let mut failed = None;
+        for (index, decision, told) in told {
+            match told {
+                Ok(()) => attempt.told(index),
+                Err(error) => match self.explain(attempt, index, decision, error).await {
+                    Ok(stands) => {
+                        attempt.decided(stands);
+                        attempt.told(index);
+                    }
+                    Err(error) => failed = Some(error),
+                },
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What an answer of a participant means, given what was decided; gives what stands.
+    async fn explain(
+        &self,
+        attempt: &Attempt,
+        index: usize,
+        decision: Decision,
+        error: Error,
+    ) -> Result<Decision> {
+        let name = self
+            .participants
+            .get(index)
+            .map_or("", |participant| participant.name());
+        if !attempt.needs_register() {
+            // Alone, its own outcome is the decision: a sweeper may have been first.
+            return match error.kind() {
+                ErrorKind::RolledBack => Ok(Decision::Rollback),
+                ErrorKind::Committed => Ok(Decision::Commit),
+                _ => Err(error),
+            };
+        }
+        match (decision, error.kind()) {
+            // A rollback that nobody remembers any more was told, or is nothing.
+            (Decision::Rollback, ErrorKind::Forgotten) => Ok(decision),
+            (Decision::Commit, ErrorKind::NotPrepared) => {
+                self.finished_or_lost(name, error).await.map(|()| decision)
+            }
+            (Decision::Commit, ErrorKind::RolledBack) => {
+                let what = "was rolled back, though commit was decided";
+                Err(alarm(ErrorKind::Heuristic, name, what, error))
+            }
+            (Decision::Rollback, ErrorKind::Committed) => {
+                let what = "has committed, though rollback was decided";
+                Err(alarm(ErrorKind::Heuristic, name, what, error))
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// A participant that voted yes knows nothing: fine if everybody was told before (and the
+    /// record was removed since), otherwise a failover or a restore has lost what it promised.
+    async fn finished_or_lost(&self, name: &str, error: Error) -> Result<()> {
+        match self.register.decision(&self.participation).await? {
+            Some(entry) if entry.finished => Ok(()),
+            _ => Err(alarm(
+                ErrorKind::Lost,
+                name,
+                "has lost the transaction that it had prepared",
+                error,
+            )),
+        }
+    }
+}
+
+/// A refusal for good is a *no*; anything that may go away is for the next attempt, and so is what
+/// must stop the caller without deciding anything.
+fn refuse(
+    attempt: &mut Attempt,
+    names: &[String],
+    index: usize,
+    error: Error,
+    refused: &mut Option<(String, Error)>,
+) -> Result<()> {
+    let undecided = matches!(
+        error.kind(),
+        ErrorKind::Mismatch | ErrorKind::Forgotten | ErrorKind::Unsupported
+    );
+    match error.kind().advice() {
+        Advice::Stop { .. } if !undecided => {
+            attempt.voted(index, Vote::No);
+            let name = names.get(index).cloned().unwrap_or_default();
+            let earlier = refused.take();
+            *refused = Some(earlier.unwrap_or((name, error)));
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
+fn alarm(kind: ErrorKind, name: &str, what: &str, source: Error) -> Error {
+    let store = source.store();
+    tracing::error!(
+        participant = name,
+        kind = kind.as_str(),
+        "two-phase commit: {what}"
+    );
+    Error::new(kind, OPERATION, store)
+        .with_message(format!("the participant {name:?} {what}"))
+        .with_source(source)
+}
