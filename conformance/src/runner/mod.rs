@@ -36,6 +36,29 @@ pub fn run(adapter: &str, trials: impl IntoIterator<Item = Trial>) -> ExitCode {
     }
 }
 
+/// Runs one trial in this process, apart from any run: for tests of the suite itself, such as
+/// that a broken store fails its named case.
+///
+/// # Errors
+/// The environment holds an option that can't be used, or the runtime doesn't start.
+pub fn run_one(adapter: &str, trial: Trial) -> Result<CaseReport, RunError> {
+    trial.info().check().map_err(RunError::Trials)?;
+    let options = Options::from_env().map_err(RunError::Option)?;
+    let runtime = new_runtime()?;
+    let report = finish(trial, adapter, runtime.handle(), options);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(report)
+}
+
+fn new_runtime() -> Result<Runtime, RunError> {
+    Builder::new_multi_thread()
+        // One blocked worker must not stop the clock of all the others on a small machine.
+        .worker_threads(cores().max(4))
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)
+}
+
 /// A run that is about to start: for a caller that must set something up in its runtime first.
 pub struct Runner {
     adapter: String,
@@ -71,12 +94,7 @@ impl Runner {
     pub fn new(adapter: &str) -> Result<Self, RunError> {
         let arguments = Arguments::from_args();
         let options = Options::from_env().map_err(RunError::Option)?;
-        let runtime = Builder::new_multi_thread()
-            // One blocked worker must not stop the clock of all the others on a small machine.
-            .worker_threads(cores().max(4))
-            .enable_all()
-            .build()
-            .map_err(RunError::Runtime)?;
+        let runtime = new_runtime()?;
         Ok(Self {
             adapter: adapter.to_owned(),
             arguments,

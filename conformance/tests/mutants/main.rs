@@ -1,0 +1,8 @@
+//! The suite, checked: each deliberately broken store fails the case whose name says why, and the
+//! right store passes that case.
+//!
+//! A mutant is a [`Patch`](patch::Patch): the reference store with one method done wrong.
+
+mod harness;
+mod idempotency;
+mod patch;

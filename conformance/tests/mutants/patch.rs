@@ -1,0 +1,135 @@
+//! A store that is right but for what its patch does otherwise.
+
+use std::{future::Future, time::Duration};
+
+use exactly_once::{
+    AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, BegunPrepared,
+    BoxError, Capabilities, Claim, Claimed, CloseAccount, CompareAndSet, Decision,
+    DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
+    InDoubtPage, KeyRecord, Lease, LeaseStore, Leased, Namespace, OneShot, OneShotDone,
+    OneShotStore, OpenAccount, Outcome, Participation, PreparedStatus, PreparedTransactions,
+    Receipt, RegisterEntry, RegisterPage, Rejection, Result, Settled, Store, Timestamp,
+    TransactionDigest, Transactional, Transfer, Transferred, Version,
+    memory::{MemoryStore, MemoryTx},
+};
+
+/// The reference store behind a patch.
+#[derive(Clone)]
+pub(crate) struct Mutant<P> {
+    pub(crate) right: MemoryStore,
+    pub(crate) patch: P,
+}
+
+macro_rules! patchable {
+    ($($trait:ident {
+        $(type Tx = $tx:ty;)?
+        $(fn $method:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*
+        $(sync fn $sync:ident($($sync_arg:ident: $sync_type:ty),*) -> $sync_answer:ty;)*
+    })*) => {
+        /// What a mutant does otherwise. Each method does right unless it is overridden.
+        pub(crate) trait Patch: Default + Clone + Send + Sync + 'static {
+            /// The patch of one more handle on the same data; for mistakes that are per handle.
+            fn another_handle(&self) -> Self {
+                self.clone()
+            }
+
+            $($(fn $method(
+                &self,
+                right: &MemoryStore,
+                $($arg: $type),*
+            ) -> impl Future<Output = Result<$answer>> + Send {
+                right.$method($($arg),*)
+            })*
+
+            $(fn $sync(&self, right: &MemoryStore, $($sync_arg: $sync_type),*) -> $sync_answer {
+                right.$sync($($sync_arg),*)
+            })*)*
+        }
+
+        $(impl<P: Patch> $trait for Mutant<P> {
+            $(type Tx = $tx;)?
+            $(async fn $method(&self, $($arg: $type),*) -> Result<$answer> {
+                self.patch.$method(&self.right, $($arg),*).await
+            })*
+            $(fn $sync(&self, $($sync_arg: $sync_type),*) -> $sync_answer {
+                self.patch.$sync(&self.right, $($sync_arg),*)
+            })*
+            patchable!(@rest $trait);
+        })*
+    };
+    (@rest Store) => {
+        fn backend(&self) -> &'static str {
+            self.right.backend()
+        }
+        fn namespace(&self) -> &Namespace {
+            self.right.namespace()
+        }
+        fn with_namespace(&self, namespace: Namespace) -> Self {
+            Self {
+                right: self.right.with_namespace(namespace),
+                patch: self.patch.clone(),
+            }
+        }
+    };
+    (@rest $other:ident) => {};
+}
+
+patchable! {
+    Store {
+        fn now() -> Timestamp;
+        fn close() -> ();
+        sync fn capabilities() -> Capabilities;
+    }
+    Transactional {
+        type Tx = MemoryTx;
+        fn begin() -> MemoryTx;
+        fn commit(tx: MemoryTx) -> ();
+        fn rollback(tx: MemoryTx) -> ();
+        sync fn classify(operation: &'static str, source: BoxError) -> Error;
+    }
+    IdempotencyStore {
+        fn claim(claim: &Claim) -> Claimed<MemoryTx>;
+        fn complete(tx: MemoryTx, claim: &Claim, receipt: &Receipt) -> Settled;
+        fn reject(tx: MemoryTx, claim: &Claim, rejection: &Rejection) -> Settled;
+        fn lookup(key: &IdempotencyKey) -> Option<KeyRecord>;
+        fn forget(key: &IdempotencyKey) -> bool;
+        fn expire(limit: u32) -> u64;
+    }
+    OneShotStore {
+        fn execute_one_shot(effect: &OneShot) -> OneShotDone;
+    }
+    LeaseStore {
+        fn lease(claim: &Claim, ttl: Duration) -> Leased;
+        fn renew(claim: &Claim, token: FencingToken, ttl: Duration) -> Lease;
+        fn finalize(claim: &Claim, token: FencingToken, outcome: &Outcome) -> ();
+        fn release(claim: &Claim, token: FencingToken) -> ();
+    }
+    BalanceStore {
+        fn open_account(operation: &OpenAccount) -> Applied;
+        fn close_account(operation: &CloseAccount) -> Applied;
+        fn balance(account: &AccountId) -> Option<AccountState>;
+        fn adjust(operation: &Adjust) -> Applied;
+        fn compare_and_set(operation: &CompareAndSet) -> Applied;
+        fn transfer(operation: &Transfer) -> Transferred;
+        fn history(account: &AccountId, after: Option<Version>, limit: u32) -> HistoryPage;
+    }
+    BalanceTransaction {
+        fn adjust_in(tx: &mut MemoryTx, operation: &Adjust) -> Applied;
+    }
+    PreparedTransactions {
+        fn begin_prepared(participation: &Participation) -> BegunPrepared<MemoryTx>;
+        fn prepare(tx: MemoryTx, participation: &Participation) -> ();
+        fn commit_prepared(participation: &Participation) -> ();
+        fn rollback_prepared(participation: &Participation) -> ();
+        fn prepared_status(participation: &Participation) -> PreparedStatus;
+        fn in_doubt(after: Option<&TransactionDigest>, limit: u32) -> InDoubtPage;
+        fn forget_prepared(limit: u32) -> u64;
+    }
+    DecisionRegister {
+        fn decide(participation: &Participation, proposal: Decision) -> Decision;
+        fn decision(participation: &Participation) -> Option<RegisterEntry>;
+        fn finish(participation: &Participation) -> ();
+        fn unfinished(after: Option<&TransactionDigest>, limit: u32) -> RegisterPage;
+        fn forget_decisions(limit: u32) -> u64;
+    }
+}
