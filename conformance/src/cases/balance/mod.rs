@@ -1,13 +1,30 @@
-//! Cases of [`BalanceStore`](exactly_once_core::BalanceStore).
+//! Cases of [`BalanceStore`](exactly_once_core::BalanceStore): topic B.
+
+mod basic;
+mod concurrency;
+mod legs;
+pub(crate) mod model;
+mod numbers;
+pub(crate) mod random;
+mod replay;
+pub(crate) mod support;
+mod version;
 
 use exactly_once_core::BalanceStore;
 
 use super::Registry;
 use crate::harness::Harness;
 
-pub(crate) fn register<H>(_registry: &mut Registry<H>)
+pub(crate) fn register<H>(registry: &mut Registry<H>)
 where
     H: Harness,
     H::Store: BalanceStore,
 {
+    basic::register(registry);
+    replay::register(registry);
+    version::register(registry);
+    numbers::register(registry);
+    legs::register(registry);
+    random::register(registry);
+    concurrency::register(registry);
 }

@@ -1,0 +1,90 @@
+//! Crash points that cases of several topics share: a slow handle, and a cut at every request.
+
+use std::{future::Future, time::Duration};
+
+use exactly_once_core::Store;
+
+use crate::{
+    CaseResult,
+    check::{CaseFailure, Expecting},
+    context::Context,
+    faults::proxy::{Proxy, Rule, Trigger},
+    harness::Harness,
+};
+
+/// Long enough for a call over loopback to be waited for, and so to have polls to be dropped at.
+const DELAY: Duration = Duration::from_millis(15);
+
+/// The most polls of a call through a slow handle.
+pub(crate) const POLLS_MAX: usize = 400;
+
+/// The most requests that one call may need.
+const REQUESTS_MAX: u64 = 60;
+
+/// A handle whose calls wait for their answers: through a proxy that delays, where there is a
+/// server. The proxy must live as long as the handle.
+pub(crate) async fn slow<H: Harness>(cx: &Context<H>) -> CaseResult<(Option<Proxy>, H::Store)> {
+    let Some(server) = cx.harness().server(cx.guard()) else {
+        return Ok((None, cx.store().clone()));
+    };
+    let proxy = Proxy::start(server).await.expecting("a proxy to start")?;
+    let store = cx.harness().open_through(cx.guard(), proxy.addr()).await?;
+    store.now().await?;
+    proxy.set_delay(DELAY);
+    Ok((Some(proxy), store))
+}
+
+/// Cuts the connection before, and then after, the 1st, 2nd, 3rd … request of an attempt, until an
+/// attempt needs no further one. `attempt` gets the handle through the proxy and the number of the
+/// attempt; `after_each` gets the number and what the attempt answered.
+pub(crate) async fn every_cut<H, T, A, B>(
+    cx: &Context<H>,
+    mut attempt: impl FnMut(H::Store, usize) -> A,
+    mut after_each: impl FnMut(usize, T) -> B,
+) -> CaseResult
+where
+    H: Harness,
+    A: Future<Output = T>,
+    B: Future<Output = CaseResult>,
+{
+    let Some(server) = cx.harness().server(cx.guard()) else {
+        return cx.ignore("an embedded store has no connection to cut");
+    };
+    let mut number = 0;
+    for rule in [Rule::cut_before as fn(Trigger) -> Rule, Rule::cut_after] {
+        let mut whole = false;
+        for request in 1..=REQUESTS_MAX {
+            let proxy = Proxy::start(server).await.expecting("a proxy to start")?;
+            let store = cx.harness().open_through(cx.guard(), proxy.addr()).await?;
+            store.now().await?;
+            proxy.set(rule(Trigger::Request(request)));
+            let answer = attempt(store.clone(), number).await;
+            let cut = proxy.stats().cuts > 0;
+            proxy.set(Rule::Pass);
+            after_each(number, answer).await.map_err(|failure| {
+                failure.note(format!("{:?}, cut: {cut}", rule(Trigger::Request(request))))
+            })?;
+            // Whether it ends in order is not the question here.
+            let _ = store.close().await;
+            number += 1;
+            if !cut {
+                if request == 1 {
+                    return Err(CaseFailure::new(
+                        "a call through the proxy to send at least one request",
+                        "nothing passed the proxy, so nothing was tested",
+                    )
+                    .mistake("`open_through` gives a handle that talks to the server directly"));
+                }
+                whole = true;
+                break;
+            }
+        }
+        if !whole {
+            return Err(CaseFailure::new(
+                format!("a call of fewer than {REQUESTS_MAX} requests"),
+                "it was still cut",
+            ));
+        }
+    }
+    Ok(())
+}
