@@ -18,3 +18,5 @@ pub use exactly_once_core::*;
 
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "postgres-shared")]
+pub mod postgres;

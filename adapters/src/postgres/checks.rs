@@ -1,0 +1,180 @@
+//! What is looked at before the first call: each finding names the setting and the command that
+//! mends it.
+
+use exactly_once_core::{Error, ErrorKind, Result};
+
+use super::{
+    driver::{Connection, Driver, Reply},
+    error::{convert, error, garbled},
+    options::Options,
+    session::Session,
+    sqlstate::Stage,
+    literal::text,
+    statements::cell,
+    store::PostgresStore,
+};
+
+/// What is known of the server.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    /// The database that we are connected to.
+    pub(super) database: String,
+    /// How many transactions may be prepared at once; 0 is two-phase commit off.
+    pub(super) slots: i64,
+    /// Whether a commit reaches the disk.
+    pub(super) safe_on_disk: bool,
+    /// Whether a backend can notice that its client is gone while it waits.
+    pub(super) watches_client: bool,
+}
+
+const LOOK: &str = "ROLLBACK; \
+    SELECT pg_catalog.current_database(), \
+    pg_catalog.current_setting('max_prepared_transactions'), \
+    pg_catalog.current_setting('fsync'), \
+    pg_catalog.current_setting('full_page_writes'), \
+    pg_catalog.pg_is_in_recovery(), \
+    pg_catalog.current_setting('server_version_num'), \
+    pg_catalog.current_setting('server_encoding')";
+
+const CONNECT: &str = "connect";
+
+impl Server {
+    /// Asks for everything in one go.
+    pub(super) async fn look<C: Connection>(
+        session: &mut Session<C>,
+        options: &Options,
+    ) -> Result<Self> {
+        let replies = session
+            .batch(LOOK)
+            .await
+            .map_err(|error| convert(error, CONNECT, Stage::Before))?;
+        let mut server = Self::read(replies.get(1), options)?;
+        // Not on every platform; in a transaction of its own, as it may fail.
+        let watch = "BEGIN; \
+            SELECT pg_catalog.set_config('client_connection_check_interval', '500', true); \
+            ROLLBACK";
+        server.watches_client = session.batch(watch).await.is_ok();
+        if !server.watches_client {
+            session
+                .batch("ROLLBACK")
+                .await
+                .map_err(|error| convert(error, CONNECT, Stage::Before))?;
+        }
+        Ok(server)
+    }
+
+    fn read(reply: Option<&Reply>, options: &Options) -> Result<Self> {
+        let text = |column| cell(reply, column).ok_or_else(|| garbled(CONNECT));
+        let on = |column| text(column).map(|value| value == "on");
+        let server = Self {
+            database: text(0)?.to_owned(),
+            slots: text(1)?.parse().map_err(|_| garbled(CONNECT))?,
+            safe_on_disk: on(2)? && on(3)?,
+            watches_client: false,
+        };
+        if text(4)? == "t" {
+            return Err(mend(
+                "the server is a hot standby (pg_is_in_recovery() is true) and can't write",
+                "connect to the primary, or promote this one: SELECT pg_promote();",
+            ));
+        }
+        if text(5)?.parse::<u32>().map_err(|_| garbled(CONNECT))? < 130_000 {
+            return Err(mend(
+                "the server is older than PostgreSQL 13 (server_version)",
+                "upgrade it: pg_upgrade",
+            ));
+        }
+        if text(6)? == "SQL_ASCII" {
+            return Err(mend(
+                "the database's encoding (server_encoding) is SQL_ASCII, which keeps no text",
+                "create it with another one: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0;",
+            ));
+        }
+        if !server.safe_on_disk && !options.accept_unsafe_durability {
+            return Err(mend(
+                "fsync or full_page_writes is off: a power cut corrupts the database",
+                "ALTER SYSTEM SET fsync = on; ALTER SYSTEM SET full_page_writes = on; \
+                 SELECT pg_reload_conf();",
+            ));
+        }
+        if server.slots == 0 && options.require_two_phase {
+            return Err(two_phase_off(CONNECT));
+        }
+        Ok(server)
+    }
+}
+
+fn mend(found: &str, command: &str) -> Error {
+    error(
+        ErrorKind::Configuration,
+        CONNECT,
+        format!("{found}. To mend it: {command}"),
+    )
+}
+
+/// Two-phase commit is asked for, and off.
+pub(super) fn two_phase_off(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Configuration,
+        operation,
+        "prepared transactions are off (max_prepared_transactions is 0, the default). To mend it: \
+         ALTER SYSTEM SET max_prepared_transactions = 64; and RESTART the server (a reload is not \
+         enough; standbys first, they need at least the primary's value)",
+    )
+}
+
+impl<D: Driver> PostgresStore<D> {
+    /// Refuses two-phase operations on a server without them.
+    pub(super) fn check_two_phase(&self, operation: &'static str) -> Result<()> {
+        if self.server().slots > 0 {
+            return Ok(());
+        }
+        Err(two_phase_off(operation))
+    }
+
+    /// Whether the role may do what the store does: read and write its tables.
+    pub(super) async fn check_rights(&self) -> Result<()> {
+        let tables = self.tables();
+        let checks: Vec<String> = [
+            &tables.keys,
+            &tables.accounts,
+            &tables.operations,
+            &tables.history,
+            &tables.outcomes,
+            &tables.decisions,
+        ]
+        .iter()
+        .map(|table| {
+            let may = |right: &str| {
+                format!(
+                    "pg_catalog.has_table_privilege({}, '{right}')",
+                    text(table)
+                )
+            };
+            let all = ["SELECT", "INSERT", "UPDATE", "DELETE"].map(may);
+            format!("SELECT {}", all.join(" AND "))
+        })
+        .chain([format!(
+            "SELECT pg_catalog.has_sequence_privilege({}, 'USAGE')",
+            text(&tables.fencing)
+        )])
+        .collect();
+        let replies = self.read(CONNECT, &checks.join("; ")).await?;
+        if replies
+            .iter()
+            .take(checks.len())
+            .all(|reply| cell(Some(reply), 0) == Some("t"))
+        {
+            return Ok(());
+        }
+        let schema = &tables.schema;
+        Err(mend(
+            "the role lacks rights on the store's tables",
+            &format!(
+                "GRANT USAGE ON SCHEMA {schema} TO …; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL \
+                 TABLES IN SCHEMA {schema} TO …; GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} \
+                 TO …;"
+            ),
+        ))
+    }
+}

@@ -1,0 +1,292 @@
+//! Keys and receipts in the user's transaction: the key is claimed before the work runs.
+
+use std::time::Duration;
+
+use exactly_once_core::{
+    Claim, Claimed, ErrorKind, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt,
+    Rejection, Result, Settled, register::check_limit,
+};
+
+use super::{
+    PostgresTx, STORE,
+    driver::{Driver, DriverError},
+    error::{convert, error, garbled},
+    key_row::{KeyRow, RETRY_AFTER, Standing, set_outcome},
+    literal,
+    options::Timeouts,
+    sqlstate::{LOCK_NOT_AVAILABLE, Stage},
+    statements::{self, COMMIT, NOW, Preamble, number},
+    store::PostgresStore,
+    transaction::end_error,
+};
+
+/// Before the work; a rejection rolls back to it, so the key stays claimed while the work's writes
+/// are undone.
+const SAVEPOINT: &str = "SAVEPOINT exactly_once_work";
+const UNDO: &str = "ROLLBACK TO SAVEPOINT exactly_once_work";
+
+/// How often a claim starts anew when what it met is gone the next moment.
+const ROUNDS: usize = 16;
+
+/// How long to wait for a rival's row where the answer only decides between two refusals.
+const BRIEFLY: Duration = Duration::from_millis(25);
+
+impl<D: Driver> PostgresStore<D> {
+    /// Claims the key's row, if nobody has it. Both statements that follow see the latest state.
+    fn claim_sql(&self, claim: &Claim) -> String {
+        format!(
+            "SELECT pg_catalog.pg_advisory_xact_lock_shared({lock}); \
+             INSERT INTO {keys} (namespace, key, fingerprint) VALUES ({namespace}, {key}, {print}) \
+             ON CONFLICT DO NOTHING; {select}; {SAVEPOINT}",
+            lock = literal::int(self.claim_lock(claim)),
+            keys = self.tables().keys,
+            namespace = self.namespace_sql(),
+            key = literal::bytes(claim.key().as_str().as_bytes()),
+            print = literal::bytes(claim.fingerprint().as_bytes()),
+            select = self.select_key(claim.key()),
+        )
+    }
+
+    /// One round of a claim; `None` where what it met is gone.
+    pub(super) async fn claim_round(
+        &self,
+        claim: &Claim,
+        operation: &'static str,
+    ) -> Result<Option<Claimed<PostgresTx<D::Connection>>>> {
+        let begun = match self.try_open(self.preamble(), &self.claim_sql(claim)).await {
+            Ok(begun) => begun,
+            Err(failed) => return self.claim_failed(failed, claim, operation).await,
+        };
+        let inserted = begun.replies.get(1).is_some_and(|reply| reply.affected == 1);
+        let row = KeyRow::read(begun.replies.get(2), operation);
+        let tx = PostgresTx::new(begun.session, begun.identity);
+        if inserted {
+            return Ok(Some(Claimed::Fresh(tx)));
+        }
+        let Some(row) = row? else {
+            tx.abandon().await;
+            return Ok(None);
+        };
+        let answer = match row.standing(claim) {
+            Standing::Free => return self.take_over(tx, claim, operation).await,
+            Standing::Completed(outcome) => Claimed::Completed(outcome),
+            Standing::Mismatch => Claimed::Mismatch,
+            Standing::Leased { retry_after } => Claimed::InProgress { retry_after },
+        };
+        tx.abandon().await;
+        Ok(Some(answer))
+    }
+
+    /// Takes a row whose lease is over or whose retention has passed, unless somebody was faster.
+    async fn take_over(
+        &self,
+        mut tx: PostgresTx<D::Connection>,
+        claim: &Claim,
+        operation: &'static str,
+    ) -> Result<Option<Claimed<PostgresTx<D::Connection>>>> {
+        let sql = format!(
+            "UPDATE {} SET fingerprint = {}, outcome = NULL, body = NULL, status = NULL, \
+             token = 0, lease_until = 0, completed_at = NULL, expires_at = NULL \
+             WHERE {} AND {}; {SAVEPOINT}",
+            self.tables().keys,
+            literal::bytes(claim.fingerprint().as_bytes()),
+            self.key_is(claim.key()),
+            self.is_free(claim),
+        );
+        match tx.session().batch(&sql).await {
+            Ok(replies) if replies.first().is_some_and(|reply| reply.affected == 1) => {
+                Ok(Some(Claimed::Fresh(tx)))
+            }
+            Ok(_) => {
+                tx.abandon().await;
+                Ok(None)
+            }
+            Err(failed) => {
+                let held = failed.code() == Some(LOCK_NOT_AVAILABLE);
+                if failed.code().is_some() {
+                    tx.abandon().await;
+                }
+                if held {
+                    return Ok(Some(Claimed::InProgress {
+                        retry_after: RETRY_AFTER,
+                    }));
+                }
+                Err(convert(failed, operation, Stage::Before))
+            }
+        }
+    }
+
+    /// The claim waited in vain: a live attempt holds the key, of this request or of another.
+    async fn claim_failed(
+        &self,
+        failed: DriverError,
+        claim: &Claim,
+        operation: &'static str,
+    ) -> Result<Option<Claimed<PostgresTx<D::Connection>>>> {
+        if failed.code() != Some(LOCK_NOT_AVAILABLE) {
+            return Err(convert(failed, operation, Stage::Before));
+        }
+        if self.rival_differs(claim, operation).await? {
+            return Ok(Some(Claimed::Mismatch));
+        }
+        Ok(Some(Claimed::InProgress {
+            retry_after: RETRY_AFTER,
+        }))
+    }
+
+    /// Whether the transaction that holds the key's row is for another request. The row can't be
+    /// seen, but whoever inserts it shares [`Self::claim_lock`] first and until the very end: if we
+    /// get that lock for ourselves, and the row is still held, the holder's request is another.
+    ///
+    /// A row that can be seen is not one that is being inserted: then this says nothing.
+    pub(super) async fn rival_differs(
+        &self,
+        claim: &Claim,
+        operation: &'static str,
+    ) -> Result<bool> {
+        let lock = literal::int(self.claim_lock(claim));
+        let (keys, key_is) = (&self.tables().keys, self.key_is(claim.key()));
+        let sql = format!(
+            "SELECT pg_catalog.pg_try_advisory_xact_lock({lock}); \
+             INSERT INTO {keys} (namespace, key, fingerprint) SELECT {namespace}, {key}, {print} \
+             WHERE pg_catalog.pg_try_advisory_xact_lock({lock}) \
+             AND NOT EXISTS (SELECT FROM {keys} WHERE {key_is}) ON CONFLICT DO NOTHING",
+            namespace = self.namespace_sql(),
+            key = literal::bytes(claim.key().as_str().as_bytes()),
+            print = literal::bytes(claim.fingerprint().as_bytes()),
+        );
+        let brief = Preamble::new(
+            &Timeouts {
+                lock: BRIEFLY.min(self.timeouts().lock),
+                ..*self.timeouts()
+            },
+            false,
+        );
+        match self.try_open(&brief, &sql).await {
+            Ok(begun) => {
+                // Whatever it was, it is over, or it is for the same request.
+                let _ = begun.session.roll_back().await;
+                Ok(false)
+            }
+            Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => Ok(true),
+            Err(failed) => Err(convert(failed, operation, Stage::Before)),
+        }
+    }
+
+    /// Records an outcome on the claimed row and commits, in one round trip.
+    ///
+    /// The division is guard and probe in one: it fails where the transaction is aborted, is not
+    /// the one that claimed the key, or does not hold the key any more.
+    async fn settle(
+        &self,
+        tx: PostgresTx<D::Connection>,
+        claim: &Claim,
+        outcome: &Outcome,
+        before: &str,
+        operation: &'static str,
+    ) -> Result<Settled> {
+        let sql = format!(
+            "{before}WITH done AS (UPDATE {keys} SET {set}, token = 0, lease_until = 0 \
+             WHERE {key_is} AND outcome IS NULL AND {same} RETURNING 1) \
+             SELECT 1 / pg_catalog.count(*) FROM done; {COMMIT}",
+            keys = self.tables().keys,
+            set = set_outcome(outcome, claim.retention()),
+            key_is = self.key_is(claim.key()),
+            same = statements::same(tx.identity()),
+        );
+        match tx.end(&sql).await {
+            Ok(()) => Ok(Settled::Recorded),
+            Err(failed) => Err(end_error(failed, operation)),
+        }
+    }
+}
+
+impl<D: Driver> IdempotencyStore for PostgresStore<D> {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed<Self::Tx>> {
+        for _ in 0..ROUNDS {
+            if let Some(claimed) = self.claim_round(claim, "claim").await? {
+                return Ok(claimed);
+            }
+        }
+        Ok(Claimed::InProgress {
+            retry_after: RETRY_AFTER,
+        })
+    }
+
+    async fn complete(
+        &self,
+        tx: Self::Tx,
+        claim: &Claim,
+        receipt: &Receipt,
+    ) -> Result<Settled> {
+        if let Err(error) = receipt.check_size(self.max_receipt_bytes(), "complete", STORE) {
+            tx.abandon().await;
+            return Err(error);
+        }
+        let outcome = Outcome::Applied(receipt.clone());
+        self.settle(tx, claim, &outcome, "", "complete").await
+    }
+
+    async fn reject(
+        &self,
+        tx: Self::Tx,
+        claim: &Claim,
+        rejection: &Rejection,
+    ) -> Result<Settled> {
+        let outcome = Outcome::Rejected(rejection.clone());
+        let undo = format!("{UNDO}; ");
+        self.settle(tx, claim, &outcome, &undo, "reject").await
+    }
+
+    async fn lookup(&self, key: &IdempotencyKey) -> Result<Option<KeyRecord>> {
+        let replies = self.read("lookup", &self.select_key(key)).await?;
+        Ok(KeyRow::read(replies.first(), "lookup")?.and_then(KeyRow::record))
+    }
+
+    async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {
+        let sql = format!(
+            "DELETE FROM {} WHERE {} AND outcome IS NOT NULL; {}",
+            self.tables().keys,
+            self.key_is(key),
+            self.select_key(key)
+        );
+        let replies = match self.try_transact(&sql).await {
+            Ok(replies) => replies,
+            Err(failed) => return Err(convert(failed, "forget", Stage::Durable)),
+        };
+        if replies.first().is_some_and(|reply| reply.affected > 0) {
+            return Ok(true);
+        }
+        match KeyRow::read(replies.get(1), "forget")? {
+            Some(row) if row.lease_in_force() => Err(error(
+                ErrorKind::InProgress {
+                    retry_after: row.lease_left(),
+                },
+                "forget",
+                "a lease in force holds the key",
+            )),
+            _ => Ok(false),
+        }
+    }
+
+    async fn expire(&self, limit: u32) -> Result<u64> {
+        let limit = check_limit(limit, "expire", STORE)?;
+        let keys = &self.tables().keys;
+        // What another call is removing is skipped, so that two never wait for each other.
+        let sql = format!(
+            "WITH over AS (SELECT namespace, key FROM {keys} WHERE namespace = {} \
+             AND outcome IS NOT NULL AND expires_at <= {NOW} ORDER BY expires_at \
+             LIMIT {limit} FOR UPDATE SKIP LOCKED), \
+             gone AS (DELETE FROM {keys} k USING over o WHERE k.namespace = o.namespace \
+             AND k.key = o.key RETURNING 1) SELECT pg_catalog.count(*) FROM gone",
+            self.namespace_sql()
+        );
+        let replies = self
+            .try_transact(&sql)
+            .await
+            .map_err(|failed| convert(failed, "expire", Stage::Durable))?;
+        number(replies.first(), 0)
+            .and_then(|count| u64::try_from(count).ok())
+            .ok_or_else(|| garbled("expire"))
+    }
+}

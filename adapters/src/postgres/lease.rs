@@ -1,0 +1,202 @@
+//! Keys held by a lease, for effects outside of the database. Each call is one round trip.
+
+use std::time::Duration;
+
+use exactly_once_core::{
+    Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Timestamp,
+    time::check_duration,
+};
+
+use super::{
+    STORE,
+    driver::{Driver, Reply},
+    error::{convert, error, garbled, mismatch},
+    key_row::{KeyRow, RETRY_AFTER, Standing, set_outcome},
+    literal,
+    sqlstate::{LOCK_NOT_AVAILABLE, Stage},
+    statements::{NOW, number},
+    store::PostgresStore,
+};
+
+/// How often to start anew when the row that was met is gone the next moment.
+const ROUNDS: usize = 16;
+
+fn micros(ttl: Duration, what: &'static str) -> Result<String> {
+    let ttl = check_duration(what, ttl)?;
+    let micros = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX / 4);
+    Ok(literal::int(micros))
+}
+
+fn granted(reply: Option<&Reply>) -> Option<Lease> {
+    Some(Lease {
+        token: FencingToken::new(number(reply, 0)?),
+        deadline: Timestamp::from_micros(number(reply, 1)?),
+    })
+}
+
+fn fenced(operation: &'static str) -> exactly_once_core::Error {
+    error(
+        ErrorKind::Fenced,
+        operation,
+        "the token is not the one that holds the key now",
+    )
+}
+
+impl<D: Driver> PostgresStore<D> {
+    /// Inserts the row, or takes over one that is free, and reads what is there.
+    ///
+    /// Tokens come from one sequence, so they grow over release, expiry and forgetting. It is only
+    /// asked where a lease is granted: a replay writes nothing.
+    fn lease_sql(&self, claim: &Claim, ttl: &str) -> String {
+        let (keys, key_is) = (&self.tables().keys, self.key_is(claim.key()));
+        let token = format!(
+            "pg_catalog.nextval({}::regclass)",
+            literal::text(&self.tables().fencing)
+        );
+        let print = literal::bytes(claim.fingerprint().as_bytes());
+        format!(
+            "SELECT pg_catalog.pg_advisory_xact_lock_shared({lock}); \
+             INSERT INTO {keys} (namespace, key, fingerprint, token, lease_until) \
+             SELECT {namespace}, {key}, {print}, {token}, {NOW} + {ttl} \
+             WHERE NOT EXISTS (SELECT FROM {keys} WHERE {key_is}) \
+             ON CONFLICT DO NOTHING RETURNING token, lease_until; \
+             UPDATE {keys} SET fingerprint = {print}, outcome = NULL, body = NULL, status = NULL, \
+             completed_at = NULL, expires_at = NULL, token = {token}, lease_until = {NOW} + {ttl} \
+             WHERE {key_is} AND {free} RETURNING token, lease_until; {select}",
+            lock = literal::int(self.claim_lock(claim)),
+            namespace = self.namespace_sql(),
+            key = literal::bytes(claim.key().as_str().as_bytes()),
+            free = self.is_free(claim),
+            select = self.select_key(claim.key()),
+        )
+    }
+
+    /// Changes the row of this token in force, and reads what is there now.
+    async fn change_lease(
+        &self,
+        claim: &Claim,
+        token: FencingToken,
+        change: &str,
+        operation: &'static str,
+    ) -> Result<(Reply, Option<KeyRow>)> {
+        let sql = format!(
+            "{change} WHERE {} AND token = {} AND token <> 0 AND outcome IS NULL \
+             AND fingerprint = {} RETURNING token, lease_until; {}",
+            self.key_is(claim.key()),
+            literal::int(token.get()),
+            literal::bytes(claim.fingerprint().as_bytes()),
+            self.select_key(claim.key()),
+        );
+        let mut replies = self
+            .try_transact(&sql)
+            .await
+            .map_err(|failed| convert(failed, operation, Stage::Durable))?;
+        let row = KeyRow::read(replies.get(1), operation)?;
+        if replies.is_empty() {
+            return Err(garbled(operation));
+        }
+        Ok((replies.swap_remove(0), row))
+    }
+}
+
+impl<D: Driver> LeaseStore for PostgresStore<D> {
+    async fn lease(&self, claim: &Claim, ttl: Duration) -> Result<Leased> {
+        let sql = self.lease_sql(claim, &micros(ttl, "lease")?);
+        for _ in 0..ROUNDS {
+            let replies = match self.try_transact(&sql).await {
+                Ok(replies) => replies,
+                Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => {
+                    if self.rival_differs(claim, "lease").await? {
+                        return Ok(Leased::Mismatch);
+                    }
+                    return Ok(Leased::InProgress {
+                        retry_after: RETRY_AFTER,
+                    });
+                }
+                Err(failed) => return Err(convert(failed, "lease", Stage::Durable)),
+            };
+            if let Some(lease) = granted(replies.get(2)).or_else(|| granted(replies.get(1))) {
+                return Ok(Leased::Granted(lease));
+            }
+            let Some(row) = KeyRow::read(replies.get(3), "lease")? else {
+                continue;
+            };
+            match row.standing(claim) {
+                Standing::Completed(outcome) => return Ok(Leased::Completed(outcome)),
+                Standing::Mismatch => return Ok(Leased::Mismatch),
+                Standing::Leased { retry_after } => {
+                    return Ok(Leased::InProgress { retry_after });
+                }
+                // It became free between the two statements.
+                Standing::Free => {}
+            }
+        }
+        Ok(Leased::InProgress {
+            retry_after: RETRY_AFTER,
+        })
+    }
+
+    async fn renew(&self, claim: &Claim, token: FencingToken, ttl: Duration) -> Result<Lease> {
+        let change = format!(
+            "UPDATE {} SET lease_until = {NOW} + {}",
+            self.tables().keys,
+            micros(ttl, "lease")?
+        );
+        let (reply, row) = self.change_lease(claim, token, &change, "renew").await?;
+        match (granted(Some(&reply)), row) {
+            (Some(lease), _) => Ok(lease),
+            (None, Some(row)) if row.fingerprint != *claim.fingerprint() => {
+                Err(mismatch("renew"))
+            }
+            _ => Err(fenced("renew")),
+        }
+    }
+
+    async fn finalize(
+        &self,
+        claim: &Claim,
+        token: FencingToken,
+        outcome: &Outcome,
+    ) -> Result<()> {
+        if let Outcome::Applied(receipt) = outcome {
+            receipt.check_size(self.max_receipt_bytes(), "finalize", STORE)?;
+        }
+        // The token stays, so that the same call again is known.
+        let change = format!(
+            "UPDATE {} SET {}",
+            self.tables().keys,
+            set_outcome(outcome, claim.retention())
+        );
+        let (reply, row) = self.change_lease(claim, token, &change, "finalize").await?;
+        if reply.affected == 1 {
+            return Ok(());
+        }
+        match row {
+            Some(row) if row.fingerprint != *claim.fingerprint() => Err(mismatch("finalize")),
+            Some(row) if row.token == token.get() && row.token != 0 => match &row.outcome {
+                Some(first) if first == outcome => Ok(()),
+                _ => Err(error(
+                    ErrorKind::Conflict { current: None },
+                    "finalize",
+                    "this token has recorded another outcome before, and the first stands",
+                )),
+            },
+            _ => Err(fenced("finalize")),
+        }
+    }
+
+    async fn release(&self, claim: &Claim, token: FencingToken) -> Result<()> {
+        let change = format!("DELETE FROM {}", self.tables().keys);
+        let (reply, row) = self.change_lease(claim, token, &change, "release").await?;
+        match row {
+            Some(row) if reply.affected == 0 => {
+                if row.fingerprint == *claim.fingerprint() {
+                    Err(fenced("release"))
+                } else {
+                    Err(mismatch("release"))
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}

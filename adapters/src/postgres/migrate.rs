@@ -1,0 +1,98 @@
+//! Creating the tables once, whoever comes first.
+
+use exactly_once_core::{ErrorKind, Result};
+
+use super::{
+    driver::{Driver, Reply},
+    error::{convert, error},
+    schema::VERSION,
+    sqlstate::Stage,
+    statements::{self, cell, number},
+    store::PostgresStore,
+};
+
+const MIGRATE: &str = "migrate";
+
+/// Any number: all programs of this crate must agree on it.
+const LOCK: i64 = 0x0065_6f2d_6d69_6772;
+
+impl<D: Driver> PostgresStore<D> {
+    /// Creates the tables, or upgrades them; does nothing where they are of this version.
+    ///
+    /// Needs the right to create a schema (or an existing schema with CREATE), but only the first
+    /// time: once the tables are there it only reads, so a role without such rights may call it.
+    /// May be called by any number of processes at once.
+    ///
+    /// # Errors
+    /// [Configuration](ErrorKind::Configuration) where the right is missing, or where the tables
+    /// are of a newer version of this crate.
+    pub async fn migrate(&self) -> Result<()> {
+        if self.version(MIGRATE).await?.is_some() {
+            return self.check_schema(MIGRATE).await;
+        }
+        // CREATE … IF NOT EXISTS does not stop two sessions from trying at once: a lock does.
+        let begun = self
+            .open(
+                MIGRATE,
+                &format!(
+                    "SELECT pg_catalog.pg_advisory_xact_lock({LOCK}); {}",
+                    self.tables().exists()
+                ),
+            )
+            .await?;
+        let mut tx = super::PostgresTx::new(begun.session, begun.identity);
+        if is_true(begun.replies.get(1)) {
+            tx.abandon().await;
+            return self.check_schema(MIGRATE).await;
+        }
+        if let Err(failed) = tx.session().batch(&self.tables().create()).await {
+            if failed.code().is_some() {
+                tx.abandon().await;
+            }
+            return Err(convert(failed, MIGRATE, Stage::Before));
+        }
+        let end = format!("{}; {}", statements::probe(tx.identity()), statements::COMMIT);
+        tx.end(&end)
+            .await
+            .map_err(|failed| convert(failed, MIGRATE, Stage::Durable))
+    }
+
+    /// The tables are there and of this version.
+    pub(super) async fn check_schema(&self, operation: &'static str) -> Result<()> {
+        match self.version(operation).await? {
+            Some(VERSION) => Ok(()),
+            Some(other) => Err(error(
+                ErrorKind::Configuration,
+                operation,
+                format!(
+                    "the tables in schema {} have version {other}, this program knows {VERSION}: \
+                     run the same version of the exactly-once crate everywhere",
+                    self.tables().schema
+                ),
+            )),
+            None => Err(error(
+                ErrorKind::Configuration,
+                operation,
+                format!(
+                    "the schema {} has no tables of this store: call `migrate()` once, as a role \
+                     that may create them",
+                    self.tables().schema
+                ),
+            )),
+        }
+    }
+
+    async fn version(&self, operation: &'static str) -> Result<Option<i64>> {
+        let replies = self.read(operation, &self.tables().exists()).await?;
+        if !is_true(replies.first()) {
+            return Ok(None);
+        }
+        let replies = self.read(operation, &self.tables().read_version()).await?;
+        // No row is a version that nothing knows.
+        Ok(Some(number(replies.first(), 0).unwrap_or(0)))
+    }
+}
+
+fn is_true(reply: Option<&Reply>) -> bool {
+    cell(reply, 0) == Some("t")
+}

@@ -1,0 +1,63 @@
+//! Postgres, by [tokio-postgres](tokio_postgres) with a deadpool pool, or by [sqlx](sqlx) over a
+//! `PgPool`: the user's own SQL shares the transaction with the key.
+//!
+//! Schema, statements, the meaning of each SQLSTATE and the protocols are written once; a driver
+//! only sends text and reads rows.
+//!
+//! # What is guaranteed
+//! | | |
+//! |---|---|
+//! | acknowledged writes | survive a power cut: `synchronous_commit` is raised where it is `off` or `local`, and a server without `fsync` is refused |
+//! | failover | survives with synchronous replication; an asynchronous failover loses what was not shipped, prepared transactions included |
+//! | two-phase commit | native (`PREPARE TRANSACTION`), where `max_prepared_transactions` is above 0 |
+//! | transaction poolers | work: nothing of a session is used outside of a transaction |
+//! | the server's defaults | don't matter: isolation, read-only, timeouts and quoting are set, or not relied upon |
+//! | the user's pool | a connection that somebody left with a transaction open is closed, not used |
+//!
+//! The user's work may run any SQL of its driver but `COMMIT`, `ROLLBACK` and `PREPARE
+//! TRANSACTION`; if it ends the transaction all the same, completing answers *invalid*.
+//!
+//! # Layout
+//! - [`store`], [`transaction`], [`options`]: the store, what a user holds, what can be chosen.
+//! - `driver`: what the two drivers have in common; `session`: a connection that is closed unless
+//!   it is given back.
+//! - `schema`, `migrate`, `checks`: the tables, and what is looked at before the first call.
+//! - `statements`, `literal`, `identifier`: the SQL.
+//! - `sqlstate`, `error`: what an error means.
+//! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
+//!   `outcome`, `register`: the protocols.
+
+mod checks;
+mod driver;
+mod error;
+mod idempotency;
+mod identifier;
+mod key_row;
+mod lease;
+mod literal;
+mod migrate;
+mod one_shot;
+pub mod options;
+mod schema;
+mod session;
+mod sqlstate;
+mod statements;
+pub mod store;
+pub mod transaction;
+
+#[cfg(feature = "sqlx-postgres")]
+pub mod sqlx;
+#[cfg(feature = "tokio-postgres")]
+pub mod tokio_postgres;
+
+pub use options::Timeouts;
+pub use store::PostgresStore;
+pub use transaction::PostgresTx;
+
+#[cfg(feature = "sqlx-postgres")]
+pub use self::sqlx::{SqlxPostgresBuilder, SqlxPostgresStore, SqlxPostgresTx};
+#[cfg(feature = "tokio-postgres")]
+pub use self::tokio_postgres::{TokioPostgresBuilder, TokioPostgresStore, TokioPostgresTx};
+
+/// The backend's name, in errors and spans.
+const STORE: &str = "postgres";

@@ -1,0 +1,141 @@
+//! The store's own tables, and how they come to be.
+
+use super::identifier::quote;
+
+/// The version of the tables below.
+pub(super) const VERSION: i64 = 1;
+
+/// Full names, quoted.
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    pub(super) schema: String,
+    pub(super) version: String,
+    pub(super) keys: String,
+    pub(super) fencing: String,
+    pub(super) accounts: String,
+    pub(super) operations: String,
+    pub(super) history: String,
+    pub(super) outcomes: String,
+    pub(super) decisions: String,
+}
+
+impl Tables {
+    pub(super) fn new(schema: &str) -> Self {
+        let schema = quote(schema);
+        let table = |name: &str| format!("{schema}.{name}");
+        Self {
+            version: table("schema_version"),
+            keys: table("keys"),
+            fencing: table("fencing_tokens"),
+            accounts: table("accounts"),
+            operations: table("operations"),
+            history: table("history"),
+            outcomes: table("outcomes"),
+            decisions: table("decisions"),
+            schema,
+        }
+    }
+
+    /// Everything, for an empty database.
+    ///
+    /// Names are `bytea`: compared byte by byte in every collation and encoding. Moments are
+    /// microseconds since 1970, as the whole range of a `Timestamp` does not fit `timestamptz`.
+    pub(super) fn create(&self) -> String {
+        let Self {
+            schema,
+            version,
+            keys,
+            fencing,
+            accounts,
+            operations,
+            history,
+            outcomes,
+            decisions,
+        } = self;
+        format!(
+            "CREATE SCHEMA IF NOT EXISTS {schema};
+CREATE TABLE {version} (version int8 NOT NULL);
+INSERT INTO {version} VALUES ({VERSION});
+CREATE SEQUENCE {fencing} AS int8;
+CREATE TABLE {keys} (
+    namespace bytea NOT NULL,
+    key bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    -- NULL while claimed or leased; 1 applied, 2 rejected
+    outcome int2,
+    body bytea,
+    status int4,
+    -- of the lease; 0 where there is none
+    token int8 NOT NULL DEFAULT 0,
+    lease_until int8 NOT NULL DEFAULT 0,
+    completed_at int8,
+    -- NULL is never
+    expires_at int8,
+    PRIMARY KEY (namespace, key)
+);
+CREATE INDEX keys_by_expiry ON {keys} (namespace, expires_at) WHERE outcome IS NOT NULL;
+CREATE TABLE {accounts} (
+    namespace bytea NOT NULL,
+    account bytea NOT NULL,
+    amount int8 NOT NULL,
+    version int8 NOT NULL CHECK (version >= 1),
+    -- NULL is no floor
+    floor int8,
+    open bool NOT NULL,
+    PRIMARY KEY (namespace, account)
+) WITH (fillfactor = 80);
+CREATE TABLE {operations} (
+    namespace bytea NOT NULL,
+    key bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    -- the changes as JSON: the receipt, kept as it was given
+    changes bytea NOT NULL,
+    PRIMARY KEY (namespace, key)
+);
+CREATE TABLE {history} (
+    namespace bytea NOT NULL,
+    account bytea NOT NULL,
+    version int8 NOT NULL,
+    key bytea NOT NULL,
+    kind text NOT NULL,
+    delta int8 NOT NULL,
+    before int8 NOT NULL,
+    after int8 NOT NULL,
+    PRIMARY KEY (namespace, account, version)
+);
+CREATE TABLE {outcomes} (
+    namespace bytea NOT NULL,
+    transaction bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    committed bool NOT NULL,
+    not_after int8 NOT NULL,
+    forget_after int8 NOT NULL,
+    PRIMARY KEY (namespace, transaction)
+);
+CREATE INDEX outcomes_by_end ON {outcomes} (namespace, forget_after);
+CREATE TABLE {decisions} (
+    namespace bytea NOT NULL,
+    transaction bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    committed bool NOT NULL,
+    finished bool NOT NULL DEFAULT false,
+    not_after int8 NOT NULL,
+    forget_after int8 NOT NULL,
+    PRIMARY KEY (namespace, transaction)
+);
+CREATE INDEX decisions_by_end ON {decisions} (namespace, forget_after);
+CREATE INDEX decisions_unfinished ON {decisions} (namespace, transaction) WHERE NOT finished"
+        )
+    }
+
+    /// The schema's version as one cell, NULL if there is none yet; needs no right beyond USAGE.
+    pub(super) fn exists(&self) -> String {
+        let name = super::literal::text(&self.version);
+        format!("SELECT pg_catalog.to_regclass({name}) IS NOT NULL")
+    }
+
+    /// The version number, where [`Self::exists`].
+    pub(super) fn read_version(&self) -> String {
+        format!("SELECT version FROM {}", self.version)
+    }
+}

@@ -1,0 +1,178 @@
+//! A connection while we talk over it. Whatever is dropped half way is closed, never reused.
+
+use std::time::Duration;
+
+use exactly_once_core::Statement;
+use tokio::time::timeout;
+
+use super::{
+    driver::{Cause, Connection, DriverError, Reply},
+    sqlstate::{ACTIVE_TRANSACTION, DIVISION_BY_ZERO, IN_FAILED_TRANSACTION},
+    statements::{self, Preamble},
+};
+
+/// A connection that is closed on drop. Only [`Session::release`] gives it back to its pool, and
+/// that is only called where the last reply has been read and no transaction is open.
+///
+/// So a future may be dropped at any poll: a BEGIN or COMMIT whose reply was not awaited ends with
+/// its connection, and nobody else ever writes into it.
+pub(super) struct Session<C: Connection> {
+    connection: Option<C>,
+    reply: Duration,
+}
+
+impl<C: Connection> Session<C> {
+    pub(super) fn new(connection: C, reply: Duration) -> Self {
+        Self {
+            connection: Some(connection),
+            reply,
+        }
+    }
+
+    /// The user's driver handle; `None` once the connection was given up for a lost reply.
+    pub(super) fn connection(&mut self) -> Option<&mut C> {
+        self.connection.as_mut()
+    }
+
+    pub(super) fn peek(&self) -> Option<&C> {
+        self.connection.as_ref()
+    }
+
+    /// Sends statements, and waits for all replies.
+    pub(super) async fn batch(&mut self, sql: &str) -> Result<Vec<Reply>, DriverError> {
+        let Some(connection) = &mut self.connection else {
+            return Err(DriverError::bare(Cause::Lost));
+        };
+        let answer = match timeout(self.reply, connection.batch(sql)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(DriverError::bare(Cause::NoReply)),
+        };
+        self.keep(answer)
+    }
+
+    /// Executes the user's statements of a one-shot effect.
+    pub(super) async fn execute(
+        &mut self,
+        statements: &[Statement],
+    ) -> Result<Vec<u64>, DriverError> {
+        let Some(connection) = &mut self.connection else {
+            return Err(DriverError::bare(Cause::Lost));
+        };
+        let answer = match timeout(self.reply, connection.execute(statements)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(DriverError::bare(Cause::NoReply)),
+        };
+        self.keep(answer)
+    }
+
+    /// After anything but an answer of the server, the connection's state is not known.
+    fn keep<T>(&mut self, answer: Result<T, DriverError>) -> Result<T, DriverError> {
+        if let Err(error) = &answer
+            && error.code().is_none()
+            && let Some(connection) = self.connection.take()
+        {
+            connection.discard();
+        }
+        answer
+    }
+
+    /// Ends what is open and gives the connection back; closes it if that can't be done.
+    pub(super) async fn roll_back(mut self) -> Result<(), DriverError> {
+        match self.batch("ROLLBACK").await {
+            Ok(_) => {
+                self.release();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the connection back: nothing may be open.
+    pub(super) fn release(mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.release();
+        }
+    }
+
+    /// Begins a transaction and runs statements in it, in one round trip. Gives their replies and
+    /// the transaction's identity. Nothing is open after an error.
+    pub(super) async fn begin(
+        mut self,
+        preamble: &Preamble,
+        sql: &str,
+    ) -> Result<Begun<C>, BeginError> {
+        match self.batch(&statements::begin(preamble, sql)).await {
+            Ok(mut replies) => {
+                let identity = statements::identity(&replies);
+                replies.drain(..statements::PREAMBLE_REPLIES.min(replies.len()));
+                match identity {
+                    Some(identity) => Ok(Begun {
+                        session: self,
+                        identity,
+                        replies,
+                    }),
+                    None => Err(BeginError::Failed(DriverError::bare(Cause::Driver))),
+                }
+            }
+            Err(error) => Err(self.begin_failed(error).await),
+        }
+    }
+
+    /// Runs statements in a transaction of their own and commits, in one round trip.
+    pub(super) async fn transact(
+        mut self,
+        preamble: &Preamble,
+        sql: &str,
+    ) -> Result<Vec<Reply>, BeginError> {
+        match self.batch(&statements::transact(preamble, sql)).await {
+            Ok(mut replies) => {
+                self.release();
+                replies.drain(..statements::PREAMBLE_REPLIES.min(replies.len()));
+                Ok(replies)
+            }
+            Err(error) => Err(self.begin_failed(error).await),
+        }
+    }
+
+    /// Tells a connection with somebody else's transaction on it from an error of our own.
+    async fn begin_failed(self, error: DriverError) -> BeginError {
+        if matches!(
+            error.code(),
+            Some(DIVISION_BY_ZERO | ACTIVE_TRANSACTION | IN_FAILED_TRANSACTION)
+        ) {
+            // What was open was not ours, and nobody will ever commit it: its owner is gone.
+            tracing::warn!(
+                "a connection of the pool had a transaction open that somebody left there; closed"
+            );
+            return BeginError::Dirty;
+        }
+        if error.code().is_some() {
+            // Failing that, the session closes its connection.
+            let _ = self.roll_back().await;
+        }
+        BeginError::Failed(error)
+    }
+}
+
+/// What a beginning gave.
+pub(super) struct Begun<C: Connection> {
+    pub(super) session: Session<C>,
+    pub(super) identity: i64,
+    pub(super) replies: Vec<Reply>,
+}
+
+/// Why a transaction could not be begun.
+pub(super) enum BeginError {
+    /// The pool gave a connection with a foreign transaction open. It was closed: take another.
+    Dirty,
+    /// An error; nothing is open.
+    Failed(DriverError),
+}
+
+impl<C: Connection> Drop for Session<C> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.discard();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What an SQLSTATE means: the one table for both drivers.
+
+use exactly_once_core::ErrorKind;
+
+use super::driver::Cause;
+
+/// How much was at stake when the error came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing durable had been sent: whatever went wrong, nothing is stored.
+    Before,
+    /// A COMMIT, PREPARE TRANSACTION, COMMIT PREPARED or ROLLBACK PREPARED was in flight.
+    Durable,
+}
+
+/// The statement ended the transaction that it was in, or the transaction is not ours.
+pub(super) const DIVISION_BY_ZERO: &str = "22012";
+pub(super) const ACTIVE_TRANSACTION: &str = "25001";
+pub(super) const IN_FAILED_TRANSACTION: &str = "25P02";
+pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
+pub(super) const UNIQUE_VIOLATION: &str = "23505";
+pub(super) const UNDEFINED_OBJECT: &str = "42704";
+pub(super) const DUPLICATE_OBJECT: &str = "42710";
+pub(super) const NOT_IN_STATE: &str = "55000";
+pub(super) const FEATURE: &str = "0A000";
+pub(super) const PRIVILEGE: &str = "42501";
+pub(super) const NO_SAVEPOINT: &str = "3B001";
+pub(super) const NO_TRANSACTION: &str = "25P01";
+pub(super) const SERIALIZATION: &str = "40001";
+pub(super) const DEADLOCK: &str = "40P01";
+
+/// What to do next.
+pub(super) fn kind(cause: &Cause, stage: Stage) -> ErrorKind {
+    match (cause, stage) {
+        (Cause::Server(code), stage) => of_code(code, stage),
+        (Cause::Lost | Cause::NoReply, Stage::Durable) => ErrorKind::Ambiguous,
+        (Cause::Lost | Cause::NoReply | Cause::Unreachable | Cause::Closed, _) => {
+            ErrorKind::Unavailable
+        }
+        (Cause::Exhausted, _) => ErrorKind::Busy,
+        (Cause::Settings, _) => ErrorKind::Configuration,
+        (Cause::Driver, _) => ErrorKind::Invalid,
+    }
+}
+
+/// The whole table. Ordered from whole codes to classes; the first match counts.
+fn of_code(code: &str, stage: Stage) -> ErrorKind {
+    match code {
+        // The server went away with the statement, or does not know how it ended.
+        "57P01" | "57P02" | "40003" | "08006" | "08007" if stage == Stage::Durable => {
+            ErrorKind::Ambiguous
+        }
+        // A COMMIT that waits for a standby is committed locally when it is cancelled.
+        "57014" if stage == Stage::Durable => ErrorKind::Ambiguous,
+        "40001" | "40P01" | "55P03" | "25P03" | "25P04" | "57014" | "55006" | "55000" => {
+            ErrorKind::Busy
+        }
+        // Not the work's last word: the statement that failed before it was swallowed.
+        "25P02" => ErrorKind::WorkFailed,
+        // The connection leads to a standby now: the next one may lead to the primary.
+        "25006" => ErrorKind::Unavailable,
+        "22003" => ErrorKind::Overflow,
+        "0A000" => ErrorKind::Refused,
+        _ => of_class(code.get(..2).unwrap_or(code)),
+    }
+}
+
+fn of_class(class: &str) -> ErrorKind {
+    match class {
+        "08" | "57" | "58" => ErrorKind::Unavailable,
+        "40" | "53" | "55" => ErrorKind::Busy,
+        "23" | "44" | "P0" | "27" => ErrorKind::Refused,
+        "21" | "22" | "54" => ErrorKind::Invalid,
+        "26" | "28" | "3D" | "3F" | "42" | "F0" | "XX" => ErrorKind::Configuration,
+        _ => ErrorKind::WorkFailed,
+    }
+}
+
+/// What is worth saying besides the server's own text.
+pub(super) fn hint(cause: &Cause) -> Option<&'static str> {
+    let Cause::Server(code) = cause else {
+        return match cause {
+            Cause::Exhausted => Some(
+                "no connection of the pool became free in time: raise the pool's size or the \
+                 acquire timeout, and don't begin a second transaction while one is held",
+            ),
+            Cause::Closed => Some("this store was closed"),
+            _ => None,
+        };
+    };
+    match code.as_str() {
+        IN_FAILED_TRANSACTION => Some(
+            "a statement of the work had failed and its error was swallowed; everything was \
+             rolled back",
+        ),
+        "26000" => Some(
+            "a prepared statement is unknown to the server: behind a transaction pooler, set the \
+             driver's statement cache to zero",
+        ),
+        "42P01" | "3F000" | "42703" => {
+            Some("a table is missing: run `migrate()` as a role that may create the schema")
+        }
+        "25006" => Some("the server is read-only: a standby, or default_transaction_read_only"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: &str, stage: Stage) -> ErrorKind {
+        kind(&Cause::Server(code.to_owned()), stage)
+    }
+
+    #[test]
+    fn the_same_code_means_another_thing_once_a_commit_is_in_flight() {
+        for code in ["57P01", "08006", "40003", "57014"] {
+            assert_ne!(of(code, Stage::Before), ErrorKind::Ambiguous, "{code}");
+            assert!(of(code, Stage::Before).is_retryable(), "{code}");
+            assert_eq!(of(code, Stage::Durable), ErrorKind::Ambiguous, "{code}");
+        }
+        // A serialization failure at COMMIT is an answer, not a riddle.
+        assert_eq!(of("40001", Stage::Durable), ErrorKind::Busy);
+        assert_eq!(of("23503", Stage::Durable), ErrorKind::Refused);
+    }
+
+    #[test]
+    fn lost_connections_are_ambiguous_only_where_something_durable_was_sent() {
+        for cause in [Cause::Lost, Cause::NoReply] {
+            assert_eq!(kind(&cause, Stage::Before), ErrorKind::Unavailable);
+            assert_eq!(kind(&cause, Stage::Durable), ErrorKind::Ambiguous);
+        }
+        assert_eq!(kind(&Cause::Exhausted, Stage::Durable), ErrorKind::Busy);
+    }
+
+    #[test]
+    fn the_table() {
+        use ErrorKind::*;
+        for (codes, expected) in [
+            (
+                &["40001", "40P01", "55P03", "25P03", "53200", "53300", "55000"][..],
+                Busy,
+            ),
+            (&["57P03", "08001", "25006", "58030"], Unavailable),
+            (&["25P02"], WorkFailed),
+            (&["22003"], Overflow),
+            (&["23505", "23514", "23503", "P0001", "0A000"], Refused),
+            (&["54000", "22021", "22023"], Invalid),
+            (
+                &["42501", "28P01", "28000", "3D000", "42P01", "42703", "XX001"],
+                Configuration,
+            ),
+        ] {
+            for code in codes {
+                assert_eq!(of(code, Stage::Before), expected, "{code}");
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The SQL that begins and ends a transaction, and what all statements are made of.
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::{driver::Reply, literal, options::Timeouts};
+
+/// The server's clock in microseconds since 1970, now.
+pub(super) const NOW: &str =
+    "(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::int8";
+
+/// The moment at which this transaction began: its identity. A transaction that the user's work
+/// ended, or ended and began anew, has another one; so has a statement outside of a transaction.
+const BEGAN: &str = "(extract(epoch FROM pg_catalog.now()) * 1000000)::int8";
+
+/// BEGIN and the settings.
+pub(super) const PREAMBLE_REPLIES: usize = 2;
+
+/// The settings of our transactions, ready to be sent.
+#[derive(Clone, Debug)]
+pub(super) struct Preamble {
+    settings: String,
+}
+
+impl Preamble {
+    pub(super) fn new(timeouts: &Timeouts, watch_client: bool) -> Self {
+        let mut settings = String::new();
+        let millis = |duration: Duration| duration.as_millis().max(1).to_string();
+        let mut set = |name: &str, value: &str| {
+            let _ = write!(settings, ", pg_catalog.set_config('{name}', {value}, true)");
+        };
+        set("lock_timeout", &format!("'{}'", millis(timeouts.lock)));
+        set("statement_timeout", &format!("'{}'", millis(timeouts.statement)));
+        set(
+            "idle_in_transaction_session_timeout",
+            &format!("'{}'", millis(timeouts.idle_in_transaction)),
+        );
+        // `off` and `local` lose acknowledged commits; what is stronger than `on` stays.
+        set(
+            "synchronous_commit",
+            "CASE WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') \
+             THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END",
+        );
+        if watch_client {
+            // A backend that waits for a lock notices that its client is gone.
+            set("client_connection_check_interval", "'500'");
+        }
+        Self { settings }
+    }
+}
+
+/// Whatever the server's defaults are. The division fails in a transaction that was open before:
+/// only in one that began with this very message is its beginning the statement's.
+pub(super) fn begin(preamble: &Preamble, sql: &str) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+         SELECT {BEGAN} / (CASE WHEN pg_catalog.now() = pg_catalog.statement_timestamp() \
+         THEN 1 ELSE 0 END){}; {sql}",
+        preamble.settings
+    )
+}
+
+/// A transaction of one message. Its last statement can't wait for a standby under a timeout.
+pub(super) fn transact(preamble: &Preamble, sql: &str) -> String {
+    format!("{}; {COMMIT}", begin(preamble, sql))
+}
+
+/// The statement timeout is lifted first: cancelling a COMMIT that waits for a standby would
+/// acknowledge what is not replicated.
+pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+
+/// The identity that the preamble's reply tells.
+pub(super) fn identity(replies: &[Reply]) -> Option<i64> {
+    replies.get(1)?.rows.first()?.first()?.as_deref()?.parse().ok()
+}
+
+/// The probe: fails with 25P02 in an aborted transaction, and with 22012 outside of the one that we
+/// began. PostgreSQL would answer a COMMIT or PREPARE there with `ROLLBACK`, and no error.
+pub(super) fn probe(identity: i64) -> String {
+    format!("SELECT 1 / (CASE WHEN {} THEN 1 ELSE 0 END)", same(identity))
+}
+
+/// Whether this is still the transaction that we began.
+pub(super) fn same(identity: i64) -> String {
+    format!("{BEGAN} = {}", literal::int(identity))
+}
+
+/// The text of a cell.
+pub(super) fn cell(reply: Option<&Reply>, column: usize) -> Option<&str> {
+    reply?.rows.first()?.get(column)?.as_deref()
+}
+
+/// The number in a cell.
+pub(super) fn number(reply: Option<&Reply>, column: usize) -> Option<i64> {
+    cell(reply, column)?.parse().ok()
+}

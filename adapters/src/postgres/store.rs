@@ -1,0 +1,256 @@
+//! The store: a pool, a namespace, and the conversations that everything else is made of.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use exactly_once_core::{
+    Capabilities, ClaimMode, Durability, ErrorKind, Namespace, Result, Store, Timestamp, TwoPhase,
+};
+use tokio::time::timeout;
+
+use super::{
+    STORE,
+    checks::Server,
+    driver::{Cause, Driver, DriverError, Reply},
+    error::{convert, error, garbled},
+    identifier::GidPrefix,
+    literal,
+    options::{Options, Timeouts},
+    schema::Tables,
+    session::{BeginError, Begun, Session},
+    sqlstate::Stage,
+    statements::{self, Preamble},
+};
+
+/// How often a connection that somebody left dirty, or that was dead already, is replaced.
+const REPLACEMENTS: usize = 32;
+
+/// A store in Postgres; see [`TokioPostgresStore`](super::TokioPostgresStore) and
+/// [`SqlxPostgresStore`](super::SqlxPostgresStore).
+#[derive(Clone)]
+pub struct PostgresStore<D: Driver> {
+    shared: Arc<Shared<D>>,
+    namespace: Namespace,
+    /// The namespace as an SQL expression.
+    namespace_sql: Arc<str>,
+    prefix: GidPrefix,
+}
+
+struct Shared<D> {
+    driver: D,
+    options: Options,
+    tables: Tables,
+    preamble: Preamble,
+    server: Server,
+    closed: AtomicBool,
+}
+
+impl<D: Driver> fmt::Debug for PostgresStore<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("namespace", &self.namespace)
+            .field("schema", &self.shared.options.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Driver> PostgresStore<D> {
+    /// Looks at the server, creates or checks the tables, and is ready.
+    pub(super) async fn connect(driver: D, options: Options) -> Result<Self> {
+        options.check()?;
+        let namespace = options.namespace()?;
+        let tables = Tables::new(&options.schema);
+        let connection = driver
+            .acquire()
+            .await
+            .map_err(|error| convert(error, "connect", Stage::Before))?;
+        let mut session = Session::new(connection, options.timeouts.reply);
+        let server = Server::look(&mut session, &options).await?;
+        let preamble = Preamble::new(&options.timeouts, server.watches_client);
+        session.release();
+        let shared = Arc::new(Shared {
+            driver,
+            tables,
+            preamble,
+            server,
+            options,
+            closed: AtomicBool::new(false),
+        });
+        let store = Self::bound(shared, namespace);
+        if store.shared.options.migrate {
+            store.migrate().await?;
+        } else {
+            store.check_schema("connect").await?;
+        }
+        store.check_rights().await?;
+        Ok(store)
+    }
+
+    fn bound(shared: Arc<Shared<D>>, namespace: Namespace) -> Self {
+        Self {
+            namespace_sql: literal::bytes(namespace.as_str().as_bytes()).into(),
+            prefix: GidPrefix::new(
+                &shared.server.database,
+                &shared.options.schema,
+                namespace.as_str(),
+            ),
+            shared,
+            namespace,
+        }
+    }
+
+    pub(super) fn tables(&self) -> &Tables {
+        &self.shared.tables
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.shared.server
+    }
+
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.shared.options.timeouts
+    }
+
+    pub(super) fn preamble(&self) -> &Preamble {
+        &self.shared.preamble
+    }
+
+    pub(super) fn prefix(&self) -> &GidPrefix {
+        &self.prefix
+    }
+
+    pub(super) fn namespace_sql(&self) -> &str {
+        &self.namespace_sql
+    }
+
+    pub(super) fn max_receipt_bytes(&self) -> usize {
+        self.shared.options.max_receipt_bytes
+    }
+
+    /// A connection of the pool.
+    pub(super) async fn session(&self) -> Result<Session<D::Connection>, DriverError> {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(DriverError::bare(Cause::Closed));
+        }
+        // The user's own pool may wait for ever; ours has the same limit inside.
+        match timeout(self.timeouts().acquire, self.shared.driver.acquire()).await {
+            Ok(connection) => Ok(Session::new(connection?, self.timeouts().reply)),
+            Err(_) => Err(DriverError::bare(Cause::Exhausted)),
+        }
+    }
+
+    /// Begins a transaction, runs statements in it, and keeps it open.
+    pub(super) async fn try_open(
+        &self,
+        preamble: &Preamble,
+        sql: &str,
+    ) -> Result<Begun<D::Connection>, DriverError> {
+        let mut last = DriverError::bare(Cause::Exhausted);
+        for _ in 0..REPLACEMENTS {
+            match self.session().await?.begin(preamble, sql).await {
+                Ok(begun) => return Ok(begun),
+                Err(BeginError::Dirty) => {}
+                // It was dead before; nothing was done, and a new one is made.
+                Err(BeginError::Failed(error)) if error.cause == Cause::Lost => last = error,
+                Err(BeginError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// The same, with the error as the operation's.
+    pub(super) async fn open(
+        &self,
+        operation: &'static str,
+        sql: &str,
+    ) -> Result<Begun<D::Connection>> {
+        self.try_open(self.preamble(), sql)
+            .await
+            .map_err(|error| convert(error, operation, Stage::Before))
+    }
+
+    /// Runs statements in a transaction of their own and commits, in one round trip.
+    pub(super) async fn try_transact(&self, sql: &str) -> Result<Vec<Reply>, DriverError> {
+        for _ in 0..REPLACEMENTS {
+            match self.session().await?.transact(self.preamble(), sql).await {
+                Ok(replies) => return Ok(replies),
+                Err(BeginError::Dirty) => {}
+                Err(BeginError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(DriverError::bare(Cause::Exhausted))
+    }
+
+    /// The same for statements that only read: a lost connection loses nothing, so try another.
+    pub(super) async fn read(
+        &self,
+        operation: &'static str,
+        sql: &str,
+    ) -> Result<Vec<Reply>> {
+        let mut tries = 0;
+        loop {
+            match self.try_transact(sql).await {
+                Ok(replies) => return Ok(replies),
+                Err(error) if error.cause == Cause::Lost && tries < REPLACEMENTS => tries += 1,
+                Err(error) => return Err(convert(error, operation, Stage::Before)),
+            }
+        }
+    }
+}
+
+impl<D: Driver> Store for PostgresStore<D> {
+    fn backend(&self) -> &'static str {
+        STORE
+    }
+
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    fn with_namespace(&self, namespace: Namespace) -> Self {
+        Self::bound(Arc::clone(&self.shared), namespace)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let durability = if self.server().safe_on_disk {
+            Durability::Power
+        } else {
+            Durability::Process
+        };
+        let two_phase = if self.server().slots > 0 {
+            TwoPhase::Native
+        } else {
+            TwoPhase::None
+        };
+        Capabilities::new(durability, two_phase)
+            .with_max_receipt_bytes(self.max_receipt_bytes())
+            .with_claim(ClaimMode::First)
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        let replies = self
+            .read("now", &format!("SELECT {}", statements::NOW))
+            .await?;
+        statements::number(replies.first(), 0)
+            .map(Timestamp::from_micros)
+            .ok_or_else(|| garbled("now"))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.shared.closed.store(true, Ordering::Release);
+        let limit = self.timeouts().reply;
+        match timeout(limit, self.shared.driver.close()).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(error(
+                ErrorKind::Busy,
+                "close",
+                format!("transactions were still held after {limit:?}"),
+            )),
+        }
+    }
+}

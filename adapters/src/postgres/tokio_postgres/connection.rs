@@ -1,0 +1,228 @@
+//! The driver glue of tokio-postgres.
+
+use std::{error::Error as StdError, fmt::Write as _};
+
+use bytes::BytesMut;
+use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
+use exactly_once_core::{Statement, Value};
+use futures_util::future::try_join_all;
+use tokio_postgres::{
+    Client, Error as PgError, SimpleQueryMessage,
+    types::{Format, IsNull, ToSql, Type},
+};
+
+use crate::postgres::driver::{Cause, Connection, Driver, DriverError, Reply};
+
+/// A deadpool pool.
+#[derive(Clone)]
+pub struct TokioDriver {
+    pool: Pool,
+    /// Whether to close it with the store.
+    owned: bool,
+}
+
+impl TokioDriver {
+    pub(super) fn owned(pool: Pool) -> Self {
+        Self { pool, owned: true }
+    }
+
+    pub(super) fn shared(pool: Pool) -> Self {
+        Self { pool, owned: false }
+    }
+}
+
+impl Driver for TokioDriver {
+    type Connection = TokioConnection;
+
+    async fn acquire(&self) -> Result<TokioConnection, DriverError> {
+        match self.pool.get().await {
+            Ok(object) => Ok(TokioConnection(Some(object))),
+            Err(error) => Err(pool_error(error)),
+        }
+    }
+
+    async fn close(&self) {
+        if self.owned {
+            self.pool.close();
+        }
+    }
+
+    fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
+        if let Some(error) = error.downcast_ref::<PgError>() {
+            return Some(cause(error));
+        }
+        error
+            .downcast_ref::<tokio_postgres::error::DbError>()
+            .map(|error| Cause::Server(error.code().code().to_owned()))
+    }
+}
+
+fn pool_error(error: PoolError) -> DriverError {
+    match error {
+        PoolError::Timeout(TimeoutType::Wait) => DriverError::bare(Cause::Exhausted),
+        PoolError::Timeout(_) => DriverError::bare(Cause::Unreachable),
+        PoolError::Closed => DriverError::bare(Cause::Closed),
+        PoolError::Backend(error) => DriverError::new(connect_cause(&error), error),
+        other => DriverError::new(Cause::Settings, other),
+    }
+}
+
+/// While connecting, whatever is no answer of the server is a server that can't be reached.
+fn connect_cause(error: &PgError) -> Cause {
+    match cause(error) {
+        Cause::Driver if !is_io(error) => Cause::Settings,
+        Cause::Lost | Cause::Driver => Cause::Unreachable,
+        cause => cause,
+    }
+}
+
+fn is_io(error: &PgError) -> bool {
+    error
+        .source()
+        .is_some_and(|source| source.is::<std::io::Error>())
+        // No field of the error says that its timer fired.
+        || error.to_string().contains("error connecting")
+}
+
+fn cause(error: &PgError) -> Cause {
+    if let Some(code) = error.code() {
+        return Cause::Server(code.code().to_owned());
+    }
+    if error.is_closed() || is_io(error) {
+        return Cause::Lost;
+    }
+    Cause::Driver
+}
+
+/// An error on a connection that was up.
+fn failed(error: PgError) -> DriverError {
+    let cause = match cause(&error) {
+        // Broken in the middle of a message.
+        Cause::Driver if error.to_string().contains("communicating") => Cause::Lost,
+        // The server ends a session with an answer: afterwards there is no connection.
+        cause => cause,
+    };
+    DriverError::new(cause, error)
+}
+
+/// A connection of a deadpool pool.
+pub struct TokioConnection(Option<Object>);
+
+impl TokioConnection {
+    pub(super) fn client(&self) -> Option<&Client> {
+        self.0.as_ref().map(|object| &***object)
+    }
+
+    fn wanted(&self) -> Result<&Client, DriverError> {
+        self.client().ok_or_else(|| DriverError::bare(Cause::Lost))
+    }
+}
+
+impl Connection for TokioConnection {
+    async fn batch(&mut self, sql: &str) -> Result<Vec<Reply>, DriverError> {
+        let messages = self.wanted()?.simple_query(sql).await.map_err(failed)?;
+        let mut replies = Vec::new();
+        let mut rows = Vec::new();
+        for message in messages {
+            match message {
+                SimpleQueryMessage::Row(row) => rows.push(
+                    (0..row.len())
+                        .map(|column| row.get(column).map(str::to_owned))
+                        .collect(),
+                ),
+                SimpleQueryMessage::CommandComplete(affected) => replies.push(Reply {
+                    rows: std::mem::take(&mut rows),
+                    affected,
+                }),
+                _ => {}
+            }
+        }
+        Ok(replies)
+    }
+
+    async fn execute(&mut self, statements: &[Statement]) -> Result<Vec<u64>, DriverError> {
+        let client = self.wanted()?;
+        let parameters: Vec<Vec<Text>> = statements
+            .iter()
+            .map(|statement| statement.parameters().iter().map(Text::of).collect())
+            .collect();
+        let typed: Vec<Vec<(&(dyn ToSql + Sync), Type)>> = parameters
+            .iter()
+            .map(|parameters| {
+                parameters
+                    .iter()
+                    .map(|text| (text as &(dyn ToSql + Sync), Type::UNKNOWN))
+                    .collect()
+            })
+            .collect();
+        // Polled together, they are sent together, in order: the first poll of each sends it.
+        try_join_all(
+            statements
+                .iter()
+                .zip(&typed)
+                .map(|(statement, typed)| client.execute_typed(statement.text(), typed)),
+        )
+        .await
+        .map_err(failed)
+    }
+
+    fn release(mut self) {
+        // Dropping an object gives it back.
+        drop(self.0.take());
+    }
+
+    fn discard(self) {
+        drop(self);
+    }
+}
+
+impl Drop for TokioConnection {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            // Out of the pool; closed as it is dropped.
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// A parameter in its text form, whose type the server infers, as it does for a literal.
+#[derive(Debug)]
+struct Text(Option<String>);
+
+impl Text {
+    fn of(value: &Value) -> Self {
+        Self(crate::postgres::literal::value(value))
+    }
+}
+
+impl ToSql for Text {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        match &self.0 {
+            None => Ok(IsNull::Yes),
+            Some(text) => {
+                out.write_str(text)?;
+                Ok(IsNull::No)
+            }
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Text
+    }
+
+    fn to_sql_checked(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        self.to_sql(ty, out)
+    }
+}
