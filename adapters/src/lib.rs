@@ -20,3 +20,5 @@ pub use exactly_once_core::*;
 pub mod memory;
 #[cfg(feature = "postgres-shared")]
 pub mod postgres;
+#[cfg(feature = "rusqlite")]
+pub mod sqlite;

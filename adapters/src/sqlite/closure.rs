@@ -1,0 +1,151 @@
+//! Work as a blocking closure: it shares a commit with the work of other callers.
+
+use exactly_once_core::{
+    Claim, Error, ErrorKind, Executed, Outcome, Receipt, Rejection, Result, WorkError,
+};
+use rusqlite::Connection;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    SqliteStore,
+    error::{STORE, error},
+    key_row::{self, Standing},
+    queue::{Bench, Undo},
+    transaction::{end_work, enrich, mark_work, user_work},
+};
+
+const OPERATION: &str = "execute_once";
+
+/// How an attempt ended that is to be committed.
+enum Ended<T> {
+    Fresh(T),
+    Rejected(Rejection),
+    Replayed(Outcome),
+}
+
+impl SqliteStore {
+    /// As [`execute_once`](exactly_once_core::ExecuteOnce::execute_once), for work that needs
+    /// nothing but the database: the closure runs on the writer's thread, and its effect is
+    /// committed together with those of other callers, each still failing alone.
+    ///
+    /// This is the fast way: an `async` closure must have the writer for itself from its first
+    /// statement to its last. The closure must not wait for anything but SQLite: everybody waits
+    /// for it.
+    ///
+    /// # Errors
+    /// As [`execute_once`](exactly_once_core::ExecuteOnce::execute_once).
+    pub async fn execute_once_blocking<T, F>(&self, claim: &Claim, work: F) -> Result<Executed<T>>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, WorkError> + Send + 'static,
+    {
+        let (store, asked) = (self.clone(), claim.clone());
+        let key = Some(self.key_in_use(claim));
+        let ended = self
+            .write(OPERATION, Undo::Own, key, move |bench| {
+                store.attempt(bench, &asked, work)
+            })
+            .await?;
+        match ended {
+            Ended::Fresh(value) => Ok(Executed {
+                value,
+                replayed: false,
+            }),
+            Ended::Rejected(rejection) | Ended::Replayed(Outcome::Rejected(rejection)) => {
+                Err(Error::rejected(rejection, OPERATION, STORE))
+            }
+            Ended::Replayed(Outcome::Applied(receipt)) => Ok(Executed {
+                value: receipt.decode()?,
+                replayed: true,
+            }),
+        }
+    }
+
+    fn attempt<T: Serialize>(
+        &self,
+        bench: &Bench<'_>,
+        claim: &Claim,
+        work: impl FnOnce(&Connection) -> Result<T, WorkError>,
+    ) -> Result<Ended<T>> {
+        match self.standing_in(bench, OPERATION, claim)? {
+            Standing::Free => {}
+            Standing::Done(outcome) => return Ok(Ended::Replayed(outcome)),
+            taken => return Err(refusal(&taken)),
+        }
+        mark_work(bench, OPERATION)?;
+        let (ended, outcome) = match run(self, bench, work) {
+            Ok(value) => match self.receipt(&value) {
+                Ok(receipt) => (Ended::Fresh(value), Outcome::Applied(receipt)),
+                Err(failure) => return undo(bench, failure),
+            },
+            Err(Ok(rejection)) => (
+                Ended::Rejected(rejection.clone()),
+                Outcome::Rejected(rejection),
+            ),
+            Err(Err(failure)) => return undo(bench, failure),
+        };
+        end_work(bench, OPERATION, matches!(outcome, Outcome::Applied(_)))?;
+        let now = bench.settings.now();
+        key_row::write_outcome(
+            bench.connection,
+            OPERATION,
+            &self.namespace,
+            claim,
+            None,
+            &outcome,
+            now,
+        )?;
+        Ok(ended)
+    }
+
+    fn receipt(&self, value: &impl Serialize) -> Result<Receipt> {
+        let receipt = Receipt::json(value)?;
+        receipt.check_size(self.settings.max_receipt_bytes, OPERATION, STORE)?;
+        Ok(receipt)
+    }
+}
+
+/// Runs the closure; a panic in it is a failure like others, so that its writes are undone here.
+/// The inner result tells a rejection from what is not recorded.
+fn run<T>(
+    store: &SqliteStore,
+    bench: &Bench<'_>,
+    work: impl FnOnce(&Connection) -> Result<T, WorkError>,
+) -> Result<T, Result<Rejection, Error>> {
+    let attempt = std::panic::AssertUnwindSafe(|| user_work(bench, false, work));
+    let failure = match std::panic::catch_unwind(attempt) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(failure)) => failure.into_error(OPERATION, store),
+        Err(_) => error(ErrorKind::WorkFailed, OPERATION, "the work panicked"),
+    };
+    match failure.rejection() {
+        Some(rejection) => Err(Ok(rejection.clone())),
+        None => Err(Err(enrich(bench, failure))),
+    }
+}
+
+/// Undoes the work and gives its failure back. If SQLite has ended the transaction itself there is
+/// nothing to undo, and the writer finds out.
+fn undo<T>(bench: &Bench<'_>, failure: Error) -> Result<T> {
+    if !bench.connection.is_autocommit() {
+        end_work(bench, OPERATION, false)?;
+    }
+    Err(failure)
+}
+
+/// Why an attempt can't have the key.
+pub(super) fn refusal(standing: &Standing) -> Error {
+    match standing {
+        Standing::Held { retry_after } => {
+            let kind = ErrorKind::InProgress {
+                retry_after: *retry_after,
+            };
+            error(kind, OPERATION, "a lease holds the key")
+        }
+        _ => error(
+            ErrorKind::Mismatch,
+            OPERATION,
+            "this idempotency key was used with another request: use a new key for a new request",
+        ),
+    }
+}

@@ -1,0 +1,282 @@
+//! What an error of SQLite means: ambiguous, retry, stop, or fix the configuration.
+//!
+//! The same code means different things before a commit and at it: before, nothing is stored and
+//! the caller may simply try again; at it, a failed disk leaves the outcome open.
+
+use std::{error::Error as StdError, fmt, sync::Arc};
+
+use exactly_once_core::{BoxError, Error, ErrorKind};
+use rusqlite::ffi;
+
+/// The backend's name in errors, spans and metrics.
+pub(super) const STORE: &str = "sqlite";
+
+/// What the guard triggers raise begins like this; the table's name follows.
+pub(super) const RESERVED: &str = "exactly-once: reserved by a prepared transaction";
+
+/// Where in a transaction's life an error came up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// While opening the file or a connection.
+    Open,
+    /// Before the commit: nothing is stored.
+    Statement,
+    /// At the commit.
+    Commit,
+}
+
+/// What one failed commit was, told to every caller whose effect was in it.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    kind: ErrorKind,
+    message: Option<String>,
+    source: Option<Arc<rusqlite::Error>>,
+}
+
+/// A source that several errors share.
+#[derive(Debug)]
+struct Shared(Arc<rusqlite::Error>);
+
+impl fmt::Display for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Shared {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+impl Failure {
+    /// A failure that no error of the driver explains.
+    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: Some(message.into()),
+            source: None,
+        }
+    }
+
+    /// The meaning of a driver's error in this phase.
+    pub(super) fn of(phase: Phase, source: rusqlite::Error) -> Self {
+        let (kind, message) = meaning(phase, &source);
+        Self {
+            kind,
+            message,
+            source: Some(Arc::new(source)),
+        }
+    }
+
+    /// The error for one of the callers.
+    pub(super) fn error(&self, operation: &'static str) -> Error {
+        let mut error = Error::new(self.kind, operation, STORE);
+        if let Some(message) = &self.message {
+            error = error.with_message(message.clone());
+        }
+        match &self.source {
+            Some(source) => error.with_source(Shared(source.clone())),
+            None => error,
+        }
+    }
+}
+
+/// An error of this store.
+pub(super) fn error(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Error {
+    Error::new(kind, operation, STORE).with_message(message)
+}
+
+/// The error of a statement before the commit.
+pub(super) fn statement(operation: &'static str) -> impl Fn(rusqlite::Error) -> Error {
+    move |source| map(operation, Phase::Statement, source)
+}
+
+/// The error of a statement in this phase, with its source.
+pub(super) fn map(operation: &'static str, phase: Phase, source: rusqlite::Error) -> Error {
+    let (kind, message) = meaning(phase, &source);
+    let error = Error::new(kind, operation, STORE).with_source(source);
+    match message {
+        Some(message) => error.with_message(message),
+        None => error,
+    }
+}
+
+/// What an error in the user's own work means: see [`exactly_once_core::Transactional::classify`].
+pub(super) fn classify(operation: &'static str, source: BoxError) -> Error {
+    let source = match source.downcast::<Error>() {
+        Ok(error) => return *error,
+        Err(source) => source,
+    };
+    match source.downcast::<rusqlite::Error>() {
+        Ok(error) => map(operation, Phase::Statement, *error),
+        Err(source) => Error::new(ErrorKind::WorkFailed, operation, STORE).with_source(source),
+    }
+}
+
+/// Whether the error is the guard triggers' "reserved", and for which table.
+pub(super) fn reserved_table(error: &rusqlite::Error) -> Option<&str> {
+    match error {
+        rusqlite::Error::SqliteFailure(code, Some(message))
+            if code.extended_code == ffi::SQLITE_CONSTRAINT_TRIGGER =>
+        {
+            message
+                .strip_prefix(RESERVED)
+                .map(|rest| rest.trim_start_matches(", table "))
+        }
+        _ => None,
+    }
+}
+
+fn meaning(phase: Phase, source: &rusqlite::Error) -> (ErrorKind, Option<String>) {
+    let (code, text) = match source {
+        rusqlite::Error::SqliteFailure(code, text) => (code.extended_code, text.as_deref()),
+        rusqlite::Error::SqlInputError { error, msg, .. } => {
+            (error.extended_code, Some(msg.as_str()))
+        }
+        _ => return (ErrorKind::WorkFailed, None),
+    };
+    if reserved_table(source).is_some() {
+        return (
+            ErrorKind::Reserved,
+            Some("a prepared transaction holds the row: try again when it is decided".to_owned()),
+        );
+    }
+    let (kind, message) = by_code(phase, code, text.unwrap_or_default());
+    (kind, message.map(str::to_owned))
+}
+
+fn by_code(phase: Phase, code: i32, text: &str) -> (ErrorKind, Option<&'static str>) {
+    match code & 0xff {
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => (
+            ErrorKind::Busy,
+            Some("another connection holds the database's write lock"),
+        ),
+        ffi::SQLITE_INTERRUPT | ffi::SQLITE_SCHEMA => (ErrorKind::Busy, None),
+        ffi::SQLITE_NOMEM => (ErrorKind::Unavailable, Some("out of memory")),
+        ffi::SQLITE_FULL | ffi::SQLITE_IOERR => match phase {
+            Phase::Commit => (
+                ErrorKind::Ambiguous,
+                Some("the disk failed at the commit: ask again with the same key"),
+            ),
+            Phase::Statement | Phase::Open => (
+                ErrorKind::Unavailable,
+                Some("the disk is full or failing: nothing was stored"),
+            ),
+        },
+        ffi::SQLITE_TOOBIG => (
+            ErrorKind::TooLarge,
+            Some("a value or statement is over SQLite's length limit"),
+        ),
+        ffi::SQLITE_CONSTRAINT => constraint(code, text),
+        ffi::SQLITE_AUTH => (ErrorKind::Refused, Some(REFUSED_STATEMENT)),
+        ffi::SQLITE_MISMATCH => (ErrorKind::Refused, Some("datatype mismatch")),
+        other => (ErrorKind::Configuration, Some(advice(other))),
+    }
+}
+
+const REFUSED_STATEMENT: &str = "the store owns the transaction, the connection and its own \
+    tables: COMMIT, ROLLBACK, ATTACH, VACUUM, temporary objects, most PRAGMAs and writes to \
+    exactly_once_* tables are refused in work";
+
+fn constraint(code: i32, text: &str) -> (ErrorKind, Option<&'static str>) {
+    // A sum past the range of i64 becomes a REAL, which a STRICT table refuses.
+    if code == ffi::SQLITE_CONSTRAINT_DATATYPE && text.contains("REAL value in INT") {
+        return (
+            ErrorKind::Overflow,
+            Some("the number leaves the range of a 64-bit integer"),
+        );
+    }
+    if code == ffi::SQLITE_CONSTRAINT_COMMITHOOK {
+        return (ErrorKind::Refused, Some(REFUSED_STATEMENT));
+    }
+    (ErrorKind::Refused, None)
+}
+
+/// What to mend, for the codes that no retry can help with.
+fn advice(code: i32) -> &'static str {
+    match code {
+        ffi::SQLITE_READONLY => {
+            "the database can't be written: give this user write permission on the file AND its \
+             folder (WAL needs both), and mount it read-write"
+        }
+        ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM => {
+            "the file can't be opened: check that its folder exists and that this user may write it"
+        }
+        ffi::SQLITE_CORRUPT => {
+            "the database file is damaged: stop writing, restore a backup, or save what is left \
+             with `sqlite3 FILE .recover`"
+        }
+        ffi::SQLITE_NOTADB => "the file is no SQLite database: name another path",
+        ffi::SQLITE_MISUSE => "the library was misused: please report this",
+        _ => "the statement does not fit the database's schema",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: i32, text: &str) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(text.to_owned()))
+    }
+
+    fn kind(phase: Phase, code: i32) -> ErrorKind {
+        map("test", phase, failure(code, "")).kind()
+    }
+
+    #[test]
+    fn the_table_of_codes() {
+        for code in [5, 517, 6, 261, 773] {
+            assert_eq!(kind(Phase::Statement, code), ErrorKind::Busy, "{code}");
+        }
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_FSYNC] {
+            assert_eq!(kind(Phase::Commit, code), ErrorKind::Ambiguous);
+            assert_eq!(kind(Phase::Statement, code), ErrorKind::Unavailable);
+        }
+        for code in [1555, 2067, 275, 787] {
+            assert_eq!(kind(Phase::Statement, code), ErrorKind::Refused, "{code}");
+        }
+        for code in [8, 14, 11, 26, 21] {
+            assert_eq!(kind(Phase::Open, code), ErrorKind::Configuration, "{code}");
+        }
+        assert_eq!(
+            kind(Phase::Statement, ffi::SQLITE_TOOBIG),
+            ErrorKind::TooLarge
+        );
+    }
+
+    #[test]
+    fn only_a_number_out_of_range_is_an_overflow() {
+        let number = failure(3091, "cannot store REAL value in INTEGER column a.b");
+        assert_eq!(
+            map("t", Phase::Statement, number).kind(),
+            ErrorKind::Overflow
+        );
+        let text = failure(3091, "cannot store TEXT value in INTEGER column a.b");
+        assert_eq!(map("t", Phase::Statement, text).kind(), ErrorKind::Refused);
+    }
+
+    #[test]
+    fn a_reservation_is_told_from_a_trigger_of_the_users() {
+        let code = ffi::SQLITE_CONSTRAINT_TRIGGER;
+        let ours = failure(code, &format!("{RESERVED}, table stock"));
+        assert_eq!(reserved_table(&ours), Some("stock"));
+        assert_eq!(map("t", Phase::Statement, ours).kind(), ErrorKind::Reserved);
+        let theirs = failure(code, "stock must not be negative");
+        assert_eq!(
+            map("t", Phase::Statement, theirs).kind(),
+            ErrorKind::Refused
+        );
+    }
+
+    #[test]
+    fn sources_are_kept() {
+        let error = Failure::of(Phase::Commit, failure(10, "disk I/O error")).error("complete");
+        assert_eq!(error.operation(), "complete");
+        assert!(StdError::source(&error).is_some());
+        let foreign = classify("work", "boom".into());
+        assert_eq!(foreign.kind(), ErrorKind::WorkFailed);
+        assert!(foreign.to_string().contains("boom"));
+    }
+}

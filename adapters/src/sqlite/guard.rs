@@ -1,0 +1,281 @@
+//! Keeps the user's SQL inside the transaction that it was given.
+//!
+//! Two fences on each write connection. The *authorizer* refuses statements that would end the
+//! transaction, reach other files, or write the store's own tables; it is asked when a statement
+//! is compiled. The *commit hook* turns every commit that the store did not order into a rollback;
+//! it is asked when it counts. So after a full disk has rolled the transaction back by itself, the
+//! statements that follow can't slip into the database one by one.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::{
+    Connection,
+    hooks::{AuthAction, AuthContext, Authorization},
+};
+
+/// Every table, index, trigger and savepoint of the store begins like this.
+pub(super) const PREFIX: &str = "exactly_once_";
+
+/// Pragmas that only read, or that end with the transaction.
+const HARMLESS_PRAGMAS: [&str; 9] = [
+    "table_info",
+    "table_xinfo",
+    "table_list",
+    "index_list",
+    "index_info",
+    "index_xinfo",
+    "foreign_key_list",
+    "foreign_key_check",
+    "defer_foreign_keys",
+];
+
+/// Who is at the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    /// The store's own statements.
+    #[default]
+    Store,
+    /// The user's, in a transaction that commits as a whole.
+    Work,
+    /// The user's, in work that is staged.
+    Staged,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    mode: Mode,
+    may_commit: bool,
+    /// Why work was refused in this transaction, if it was.
+    refused: Option<String>,
+    /// Tables that can't be staged, and why.
+    unstageable: HashMap<String, String>,
+    /// Tables that have triggers of the user's.
+    triggered: Vec<String>,
+}
+
+/// The fences of one connection. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Guard(Arc<Mutex<State>>);
+
+impl Guard {
+    /// Puts the fences up.
+    pub(super) fn install(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let guard = self.clone();
+        connection.commit_hook(Some(move || !guard.with(|state| state.may_commit)))?;
+        let guard = self.clone();
+        connection.authorizer(Some(move |context: AuthContext<'_>| {
+            guard.with(|state| state.authorize(&context))
+        }))
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs the user's code behind the fences.
+    pub(super) fn work<T>(&self, staged: bool, f: impl FnOnce() -> T) -> T {
+        /// Takes the fences down again, also when the work panics.
+        struct Reset<'a>(&'a Guard);
+        impl Drop for Reset<'_> {
+            fn drop(&mut self) {
+                self.0.with(|state| state.mode = Mode::Store);
+            }
+        }
+        self.with(|state| state.mode = if staged { Mode::Staged } else { Mode::Work });
+        let _reset = Reset(self);
+        f()
+    }
+
+    /// Runs a commit that the store orders.
+    pub(super) fn committing<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.with(|state| state.may_commit = true);
+        let answer = f();
+        self.with(|state| state.may_commit = false);
+        answer
+    }
+
+    /// What was refused since the last call, if anything was.
+    pub(super) fn take_refused(&self) -> Option<String> {
+        self.with(|state| state.refused.take())
+    }
+
+    /// What was refused last, without forgetting it.
+    pub(super) fn refused(&self) -> Option<String> {
+        self.with(|state| state.refused.clone())
+    }
+
+    /// Names the tables that staged work must not write, each with its reason, and the tables that
+    /// have triggers of the user's.
+    pub(super) fn set_schema(&self, unstageable: HashMap<String, String>, triggered: Vec<String>) {
+        self.with(|state| {
+            state.unstageable = unstageable;
+            state.triggered = triggered;
+        });
+    }
+}
+
+impl State {
+    fn authorize(&mut self, context: &AuthContext<'_>) -> Authorization {
+        if self.mode == Mode::Store {
+            return Authorization::Allow;
+        }
+        match self.objection(context) {
+            None => Authorization::Allow,
+            Some(reason) => {
+                self.refused = Some(reason);
+                Authorization::Deny
+            }
+        }
+    }
+
+    /// Why the work must not do this; `None` if it may.
+    fn objection(&self, context: &AuthContext<'_>) -> Option<String> {
+        match context.action {
+            AuthAction::Transaction { .. } => {
+                Some("BEGIN, COMMIT and ROLLBACK belong to the store".to_owned())
+            }
+            AuthAction::Savepoint { savepoint_name, .. } if is_ours(savepoint_name) => Some(
+                format!("the savepoint {savepoint_name} belongs to the store"),
+            ),
+            AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
+                Some("ATTACH, DETACH and VACUUM reach outside of the transaction".to_owned())
+            }
+            AuthAction::Pragma { pragma_name, .. } if !is_harmless(pragma_name) => Some(format!(
+                "PRAGMA {pragma_name} would change the shared connection"
+            )),
+            AuthAction::CreateTempTable { .. }
+            | AuthAction::CreateTempIndex { .. }
+            | AuthAction::CreateTempTrigger { .. }
+            | AuthAction::CreateTempView { .. } => Some(
+                "temporary objects would outlive the transaction on the shared connection"
+                    .to_owned(),
+            ),
+            AuthAction::Insert { table_name }
+            | AuthAction::Delete { table_name }
+            | AuthAction::Update { table_name, .. } => self.write_objection(table_name, context),
+            _ if self.mode == Mode::Staged => schema_objection(&context.action),
+            _ => None,
+        }
+    }
+
+    fn write_objection(&self, table: &str, context: &AuthContext<'_>) -> Option<String> {
+        // The store's own triggers write the log of staged work.
+        if context.accessor.is_some_and(is_ours) {
+            return None;
+        }
+        if is_ours(table) {
+            return Some(format!("the table {table} belongs to the store"));
+        }
+        if self.mode != Mode::Staged {
+            return None;
+        }
+        if table.starts_with("sqlite_") {
+            return Some("a change of the schema can't be staged".to_owned());
+        }
+        if let Some(reason) = self.unstageable.get(&table.to_lowercase()) {
+            return Some(format!("the table {table} can't be staged: {reason}"));
+        }
+        // Staging needs recursive_triggers, which would run a chain of triggers otherwise than the
+        // user's own connection does.
+        if let Some(trigger) = context.accessor
+            && self.triggered.contains(&table.to_lowercase())
+        {
+            return Some(format!(
+                "the trigger {trigger} writes the table {table}, which has triggers itself: a \
+                 chain of triggers can't be staged"
+            ));
+        }
+        None
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.get(..PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
+fn is_harmless(pragma: &str) -> bool {
+    HARMLESS_PRAGMAS
+        .iter()
+        .any(|harmless| harmless.eq_ignore_ascii_case(pragma))
+}
+
+fn schema_objection(action: &AuthAction<'_>) -> Option<String> {
+    match action {
+        AuthAction::Read { .. }
+        | AuthAction::Select
+        | AuthAction::Function { .. }
+        | AuthAction::Recursive
+        | AuthAction::Pragma { .. }
+        | AuthAction::Savepoint { .. } => None,
+        _ => Some("a change of the schema can't be staged".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guarded() -> (Connection, Guard) {
+        let connection = Connection::open_in_memory().unwrap();
+        let guard = Guard::default();
+        connection
+            .execute_batch("CREATE TABLE t (a INTEGER) STRICT; CREATE TABLE exactly_once_x (a)")
+            .unwrap();
+        guard.install(&connection).unwrap();
+        (connection, guard)
+    }
+
+    #[test]
+    fn the_work_cannot_end_the_transaction_or_leave_it() {
+        let (connection, guard) = guarded();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        for sql in [
+            "COMMIT",
+            "ROLLBACK",
+            "ATTACH ':memory:' AS other",
+            "PRAGMA synchronous = OFF",
+            "CREATE TEMP TABLE x (a)",
+            "INSERT INTO exactly_once_x VALUES (1)",
+            "SAVEPOINT Exactly_Once_tx",
+        ] {
+            let answer = guard.work(false, || connection.execute_batch(sql));
+            assert!(answer.is_err(), "{sql} was allowed");
+            assert!(guard.take_refused().is_some());
+        }
+        guard
+            .work(false, || {
+                connection.execute_batch("SAVEPOINT mine; INSERT INTO t VALUES (1); RELEASE mine")
+            })
+            .unwrap();
+        assert!(!connection.is_autocommit());
+    }
+
+    #[test]
+    fn a_commit_that_the_store_did_not_order_is_undone() {
+        let (connection, guard) = guarded();
+        assert!(connection.execute("INSERT INTO t VALUES (1)", []).is_err());
+        let count = |connection: &Connection| -> i64 {
+            connection
+                .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+                .unwrap()
+        };
+        assert_eq!(count(&connection), 0);
+        guard
+            .committing(|| connection.execute("INSERT INTO t VALUES (1)", []))
+            .unwrap();
+        assert_eq!(count(&connection), 1);
+    }
+
+    #[test]
+    fn staged_work_cannot_change_the_schema() {
+        let (connection, guard) = guarded();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let answer = guard.work(true, || connection.execute_batch("CREATE TABLE u (a)"));
+        assert!(answer.is_err());
+        assert!(guard.take_refused().unwrap().contains("schema"));
+    }
+}

@@ -1,0 +1,230 @@
+//! Idempotency keys beside the user's own writes, in one transaction.
+
+use exactly_once_core::{
+    Claim, Claimed, Error, ErrorKind, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome,
+    Receipt, Rejection, Result, Settled, register::check_limit,
+};
+use rusqlite::params;
+
+use super::{
+    SqliteStore,
+    connection::Purpose,
+    error::{STORE, error, statement},
+    key_row::{self, RowState, Standing},
+    queue::{Bench, KeyInUse, Opening, Ticket, Undo},
+    transaction::{Intent, SqliteTx, end_work, mark_work},
+};
+
+impl SqliteStore {
+    pub(super) fn key_in_use(&self, claim: &Claim) -> KeyInUse {
+        KeyInUse {
+            namespace: self.namespace.clone(),
+            key: claim.key().clone(),
+            fingerprint: *claim.fingerprint(),
+        }
+    }
+
+    /// What the readers see of a key: the answer to a replay, without waiting for the writer.
+    pub(super) async fn standing(
+        &self,
+        operation: &'static str,
+        claim: &Claim,
+    ) -> Result<Standing> {
+        let (store, claim) = (self.clone(), claim.clone());
+        self.readers
+            .read(operation, move |connection| {
+                let row = key_row::read(connection, operation, &store.namespace, claim.key())?;
+                Ok(key_row::standing(
+                    row,
+                    claim.fingerprint(),
+                    store.settings.now(),
+                ))
+            })
+            .await
+    }
+
+    /// The same in the writer's transaction, where it can't change any more.
+    pub(super) fn standing_in(
+        &self,
+        bench: &Bench<'_>,
+        operation: &'static str,
+        claim: &Claim,
+    ) -> Result<Standing> {
+        let row = key_row::read(bench.connection, operation, &self.namespace, claim.key())?;
+        Ok(key_row::standing(
+            row,
+            claim.fingerprint(),
+            bench.settings.now(),
+        ))
+    }
+
+    async fn settle(
+        &self,
+        operation: &'static str,
+        tx: SqliteTx,
+        claim: &Claim,
+        outcome: Outcome,
+    ) -> Result<Settled> {
+        let Intent::Key(begun_for) = &tx.intent else {
+            return Err(foreign(operation));
+        };
+        if begun_for.key() != claim.key() || begun_for.fingerprint() != claim.fingerprint() {
+            return Err(foreign(operation));
+        }
+        let (store, claim) = (self.clone(), claim.clone());
+        let keep = matches!(outcome, Outcome::Applied(_));
+        tx.finish(operation, move |bench| {
+            end_work(bench, operation, keep)?;
+            let now = bench.settings.now();
+            key_row::write_outcome(
+                bench.connection,
+                operation,
+                &store.namespace,
+                &claim,
+                None,
+                &outcome,
+                now,
+            )
+        })
+        .await?;
+        Ok(Settled::Recorded)
+    }
+}
+
+fn foreign(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Invalid,
+        operation,
+        "the transaction was not begun by a claim of this key; it is rolled back",
+    )
+}
+
+fn answer(standing: Standing) -> Option<Claimed<SqliteTx>> {
+    match standing {
+        Standing::Free => None,
+        Standing::Done(outcome) => Some(Claimed::Completed(outcome)),
+        Standing::Held { retry_after } => Some(Claimed::InProgress { retry_after }),
+        Standing::Mismatch => Some(Claimed::Mismatch),
+    }
+}
+
+fn remove(bench: &Bench<'_>, store: &SqliteStore, key: &IdempotencyKey) -> Result<()> {
+    bench
+        .connection
+        .execute(
+            "DELETE FROM exactly_once_key WHERE namespace = ?1 AND key = ?2",
+            params![store.namespace.as_str(), key.as_str()],
+        )
+        .map(drop)
+        .map_err(statement("forget"))
+}
+
+impl IdempotencyStore for SqliteStore {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed<SqliteTx>> {
+        // A replay must not wait for the writer, and must not stop it.
+        if let Some(answer) = answer(self.standing("claim", claim).await?) {
+            return Ok(answer);
+        }
+        let ticket = Ticket {
+            key: Some(self.key_in_use(claim)),
+            ..self.ticket("claim", Purpose::Write, Undo::Own)
+        };
+        let (store, asked) = (self.clone(), claim.clone());
+        let opened = self
+            .open_session(ticket, Intent::Key(claim.clone()), move |bench| match store
+                .standing_in(bench, "claim", &asked)?
+            {
+                Standing::Free => {
+                    mark_work(bench, "claim")?;
+                    Ok(Opening::Fresh)
+                }
+                taken => Ok(Opening::Answer(taken)),
+            })
+            .await;
+        match opened {
+            Ok(Ok(tx)) => Ok(Claimed::Fresh(tx)),
+            Ok(Err(standing)) => answer(standing).ok_or_else(|| foreign("claim")),
+            Err(failure) => match failure.kind() {
+                ErrorKind::InProgress { retry_after } => Ok(Claimed::InProgress { retry_after }),
+                ErrorKind::Mismatch => Ok(Claimed::Mismatch),
+                _ => Err(failure),
+            },
+        }
+    }
+
+    async fn complete(&self, tx: SqliteTx, claim: &Claim, receipt: &Receipt) -> Result<Settled> {
+        if let Err(too_large) =
+            receipt.check_size(self.settings.max_receipt_bytes, "complete", STORE)
+        {
+            // Dropping rolls back.
+            drop(tx);
+            return Err(too_large);
+        }
+        self.settle("complete", tx, claim, Outcome::Applied(receipt.clone()))
+            .await
+    }
+
+    async fn reject(&self, tx: SqliteTx, claim: &Claim, rejection: &Rejection) -> Result<Settled> {
+        self.settle("reject", tx, claim, Outcome::Rejected(rejection.clone()))
+            .await
+    }
+
+    async fn lookup(&self, key: &IdempotencyKey) -> Result<Option<KeyRecord>> {
+        let (store, key) = (self.clone(), key.clone());
+        self.readers
+            .read("lookup", move |connection| {
+                let row = key_row::read(connection, "lookup", &store.namespace, &key)?;
+                let now = store.settings.now();
+                Ok(row
+                    .filter(|row| !row.is_expired(now))
+                    .map(key_row::KeyRow::into_record))
+            })
+            .await
+    }
+
+    async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {
+        let (store, key) = (self.clone(), key.clone());
+        self.write("forget", Undo::Nothing, None, move |bench| {
+            let row = key_row::read(bench.connection, "forget", &store.namespace, &key)?;
+            let now = bench.settings.now();
+            let there = match row.filter(|row| !row.is_expired(now)).map(|row| row.state) {
+                Some(RowState::Leased { deadline, .. }) if deadline > now => {
+                    let retry_after = deadline.since(now);
+                    let kind = ErrorKind::InProgress { retry_after };
+                    return Err(error(kind, "forget", "a lease holds the key"));
+                }
+                Some(RowState::Done { .. }) => true,
+                _ => false,
+            };
+            if there {
+                remove(bench, &store, &key)?;
+            }
+            Ok(there)
+        })
+        .await
+    }
+
+    async fn expire(&self, limit: u32) -> Result<u64> {
+        check_limit(limit, "expire", STORE)?;
+        let store = self.clone();
+        self.write("expire", Undo::Nothing, None, move |bench| {
+            bench
+                .connection
+                .prepare_cached(
+                    "DELETE FROM exactly_once_key WHERE (namespace, key) IN (SELECT namespace, \
+                     key FROM exactly_once_key WHERE namespace = ?1 AND expires_at <= ?2 AND \
+                     state <> 'leased' ORDER BY expires_at LIMIT ?3)",
+                )
+                .and_then(|mut delete| {
+                    delete.execute(params![
+                        store.namespace.as_str(),
+                        bench.settings.now().as_micros(),
+                        limit
+                    ])
+                })
+                .map(|removed| removed as u64)
+                .map_err(statement("expire"))
+        })
+        .await
+    }
+}

@@ -1,0 +1,87 @@
+//! One write connection and its transaction, with every way in which SQLite ends one by itself.
+
+use exactly_once_core::ErrorKind;
+use rusqlite::Connection;
+
+use super::{
+    error::{Failure, Phase},
+    guard::Guard,
+    queue::Bench,
+    settings::Settings,
+};
+
+/// A write connection behind its [`Guard`].
+pub(super) struct Lane {
+    pub(super) connection: Connection,
+    pub(super) guard: Guard,
+}
+
+impl Lane {
+    pub(super) fn new(connection: Connection) -> rusqlite::Result<Self> {
+        let guard = Guard::default();
+        guard.install(&connection)?;
+        Ok(Self { connection, guard })
+    }
+
+    pub(super) fn bench<'a>(&'a self, settings: &'a Settings) -> Bench<'a> {
+        Bench {
+            connection: &self.connection,
+            guard: &self.guard,
+            settings,
+        }
+    }
+
+    /// Begins with the write lock in hand: a transaction that reads first and writes later would
+    /// fail at once on a snapshot that has become old, whatever the busy timeout.
+    pub(super) fn begin(&self) -> Result<(), Failure> {
+        self.guard.take_refused();
+        self.execute("BEGIN IMMEDIATE")
+    }
+
+    pub(super) fn execute(&self, sql: &str) -> Result<(), Failure> {
+        self.connection
+            .execute_batch(sql)
+            .map_err(|source| self.abandon(Failure::of(Phase::Statement, source)))
+    }
+
+    /// Whether the transaction is still there. A full disk makes SQLite roll it back by itself,
+    /// and what follows would be committed statement by statement.
+    pub(super) fn check_open(&self) -> Result<(), Failure> {
+        if self.connection.is_autocommit() {
+            return Err(ended_by_itself());
+        }
+        Ok(())
+    }
+
+    /// Commits. After an error nothing is open.
+    pub(super) fn commit(&self) -> Result<(), Failure> {
+        self.check_open()?;
+        self.guard
+            .committing(|| self.connection.execute_batch("COMMIT"))
+            .map_err(|source| self.abandon(Failure::of(Phase::Commit, source)))
+    }
+
+    pub(super) fn roll_back(&self) -> Result<(), Failure> {
+        if self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.connection
+            .execute_batch("ROLLBACK")
+            .map_err(|source| Failure::of(Phase::Statement, source))
+    }
+
+    /// Rolls back after a failure, and gives the failure back.
+    pub(super) fn abandon(&self, failure: Failure) -> Failure {
+        if let Err(second) = self.roll_back() {
+            tracing::error!(error = ?second, "the transaction could not be rolled back");
+        }
+        failure
+    }
+}
+
+pub(super) fn ended_by_itself() -> Failure {
+    Failure::new(
+        ErrorKind::Unavailable,
+        "SQLite rolled the transaction back by itself (a full or failing disk): nothing was stored",
+    )
+}

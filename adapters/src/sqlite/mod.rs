@@ -1,0 +1,230 @@
+//! SQLite, embedded, by `rusqlite` with the bundled library.
+//!
+//! ```
+//! # use exactly_once::sqlite::{SqliteStore, SqliteTx};
+//! # use exactly_once::{Claim, ExecuteOnce, Fingerprint, IdempotencyKey, Transactional, WorkError};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("shop.db");
+//! let store = SqliteStore::open(path).await?;
+//! # let mut tx = store.begin().await?;
+//! # tx.run(|c| c.execute_batch("CREATE TABLE payment (who TEXT, cents INTEGER) STRICT")).await?;
+//! # store.commit(tx).await?;
+//! let claim = Claim::new(
+//!     IdempotencyKey::new("charge/order-17")?,
+//!     Fingerprint::of("charge", &("alice", 500))?,
+//! );
+//! let charge = async |tx: &mut SqliteTx| -> Result<i64, WorkError> {
+//!     let insert = "INSERT INTO payment (who, cents) VALUES (?1, ?2) RETURNING rowid";
+//!     let id = tx.run(move |db| db.query_row(insert, ("alice", 500), |row| row.get(0)));
+//!     Ok(id.await?)
+//! };
+//! let first = store.execute_once(&claim, charge).await?;
+//! let again = store.execute_once(&claim, charge).await?;
+//! assert_eq!(first.value, again.value);
+//! assert!(again.replayed);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is guaranteed, and what is not
+//!
+//! | | |
+//! |---|---|
+//! | Acknowledged writes | survive a killed process and a power cut (`WAL`, `synchronous=FULL`, both read back at open), as far as the disk honours a sync |
+//! | Key, receipt and the user's writes | one transaction, visible together or not at all |
+//! | Two handles, many processes on one file | act as one store; a writer waits for another up to the busy timeout and is then told *busy* |
+//! | Network file systems | **not**: WAL needs shared memory; refused at open where SQLite notices |
+//! | Time | this machine's clock: all processes on the file share it; a clock that is set back prolongs leases and retention, one that is set forward ends them early |
+//! | Two-phase commit | staged: row-level redo with reservations; **commit can't fail after a yes** for reasons of the work |
+//! | Writers without this library | meet the reservations too, by triggers in the file, and get `exactly-once: reserved by a prepared transaction` |
+//! | Changes of the schema while transactions are in doubt | **not** stopped: dropping or altering a table with reserved rows makes the commit *heuristic* |
+//! | Connections with triggers switched off, or a file edited by hand | **not** stopped; the commit compares every row with what it was and says *heuristic* |
+//! | Tables with foreign keys, generated columns, expression or custom-collation unique indexes, virtual tables, chains of triggers, changes of the schema | can't be staged: *refused* with the reason, before anything is prepared |
+//! | Restoring an older copy of the file | **not** covered: outcomes and fencing tokens go back with it |
+//!
+//! # Layout
+//! - [`SqliteStore`], its [builder](SqliteBuilder) and [transaction](SqliteTx).
+//! - `connection`, `schema`, `error`: how the file is opened, what is in it, what its errors mean.
+//! - `queue`, `writer`, `lane`, `session`, `guard`: the one thread that writes. Effects are
+//!   committed in groups; an interactive transaction has the thread for itself.
+//! - `reader`: connections that read beside it.
+//! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits.
+//! - `outcome`, `prepared`, `staging`, `register`: two-phase commit.
+
+mod balance;
+mod builder;
+mod closure;
+mod connection;
+mod error;
+mod guard;
+mod idempotency;
+mod key_row;
+mod lane;
+mod lease;
+mod one_shot;
+mod outcome;
+mod prepared;
+mod queue;
+mod reader;
+mod register;
+mod schema;
+mod session;
+mod settings;
+mod staging;
+mod transaction;
+mod writer;
+
+use std::{fmt, path::Path, sync::Arc, time::Instant};
+
+use exactly_once_core::{Capabilities, Durability, Namespace, Result, Store, Timestamp, TwoPhase};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+pub use builder::SqliteBuilder;
+pub use transaction::SqliteTx;
+
+use connection::Purpose;
+use error::STORE;
+use queue::{Bench, KeyInUse, Message, Task, Ticket, Undo};
+use reader::Readers;
+use settings::Settings;
+use writer::Writer;
+
+/// A store in one SQLite file. Cheap to clone; clones share the writer's thread and the readers.
+///
+/// The file is closed when the last clone and the last open transaction are gone, or by
+/// [`Store::close`].
+#[derive(Clone)]
+pub struct SqliteStore {
+    namespace: Namespace,
+    writer: Writer,
+    readers: Readers,
+    settings: Arc<Settings>,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file, creating it if need be, with the namespace `default`.
+    ///
+    /// # Errors
+    /// As [`SqliteBuilder::open`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(path).open().await
+    }
+
+    /// Names the file, and lets everything else be chosen before it is opened.
+    pub fn builder(path: impl AsRef<Path>) -> SqliteBuilder {
+        SqliteBuilder::new(path.as_ref())
+    }
+
+    /// Reads the user's own tables on one consistent snapshot, beside the writer.
+    ///
+    /// The closure runs on a reading thread; it sees what was committed before it began, and can't
+    /// write.
+    ///
+    /// # Errors
+    /// What the closure's statement met, by its kind.
+    pub async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.readers
+            .read("read", move |connection| {
+                work(connection).map_err(error::statement("read"))
+            })
+            .await
+    }
+
+    fn ticket(&self, operation: &'static str, purpose: Purpose, undo: Undo) -> Ticket {
+        Ticket {
+            operation,
+            purpose,
+            undo,
+            key: None,
+            deadline: Instant::now() + self.settings.lock_timeout,
+        }
+    }
+
+    /// Runs a whole effect on the writer's thread, in one commit with others.
+    async fn write<T, F>(
+        &self,
+        operation: &'static str,
+        undo: Undo,
+        key: Option<KeyInUse>,
+        work: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Bench<'_>) -> Result<T> + Send + 'static,
+    {
+        let ticket = Ticket {
+            key,
+            ..self.ticket(operation, Purpose::Write, undo)
+        };
+        self.submit(ticket, work).await
+    }
+
+    async fn submit<T, F>(&self, ticket: Ticket, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Bench<'_>) -> Result<T> + Send + 'static,
+    {
+        let operation = ticket.operation;
+        let (task, answer) = Task::new(ticket, work);
+        self.writer
+            .enqueue(operation, Message::Job(Box::new(task)))?;
+        answer.await.map_err(|_| writer::lost(operation))?
+    }
+}
+
+impl Store for SqliteStore {
+    fn backend(&self) -> &'static str {
+        STORE
+    }
+
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    fn with_namespace(&self, namespace: Namespace) -> Self {
+        Self {
+            namespace,
+            ..self.clone()
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let two_phase = TwoPhase::Staged {
+            stops_foreign_writers: true,
+        };
+        Capabilities::new(Durability::Power, two_phase)
+            .with_max_receipt_bytes(self.settings.max_receipt_bytes)
+            .with_server_time(false)
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        let settings = self.settings.clone();
+        // Through a reader, so that a closed store says so.
+        self.readers.read("now", move |_| Ok(settings.now())).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.readers.close();
+        let (reply, closed) = oneshot::channel();
+        if self.writer.send("close", Message::Close(reply)).is_ok() {
+            // The thread answers, or is gone: closed either way.
+            let _ = closed.await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! Effects that are known up front, as statements with parameters: one commit for many callers.
+
+use exactly_once_core::{
+    ErrorKind, OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value,
+};
+use rusqlite::{
+    ToSql, params_from_iter,
+    types::{ToSqlOutput, ValueRef},
+};
+
+use super::{
+    SqliteStore,
+    closure::refusal,
+    error::{STORE, error},
+    key_row::{self, Standing},
+    queue::{Bench, Undo},
+    transaction::{explain, user_work},
+};
+
+const OPERATION: &str = "execute_one_shot";
+
+impl OneShotStore for SqliteStore {
+    async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
+        effect
+            .receipt
+            .check_size(self.settings.max_receipt_bytes, OPERATION, STORE)?;
+        let key = Some(self.key_in_use(&effect.claim));
+        let (store, effect) = (self.clone(), effect.clone());
+        self.write(OPERATION, Undo::Savepoint, key, move |bench| {
+            store.apply(bench, &effect)
+        })
+        .await
+    }
+}
+
+impl SqliteStore {
+    fn apply(&self, bench: &Bench<'_>, effect: &OneShot) -> Result<OneShotDone> {
+        match self.standing_in(bench, OPERATION, &effect.claim)? {
+            Standing::Free => {}
+            Standing::Done(outcome) => {
+                return Ok(OneShotDone {
+                    outcome,
+                    replayed: true,
+                });
+            }
+            taken => return Err(refusal(&taken)),
+        }
+        for statement in &effect.statements {
+            apply_statement(bench, statement)?;
+        }
+        let outcome = Outcome::Applied(effect.receipt.clone());
+        let now = bench.settings.now();
+        key_row::write_outcome(
+            bench.connection,
+            OPERATION,
+            &self.namespace,
+            &effect.claim,
+            None,
+            &outcome,
+            now,
+        )?;
+        Ok(OneShotDone {
+            outcome,
+            replayed: false,
+        })
+    }
+}
+
+fn apply_statement(bench: &Bench<'_>, step: &Statement) -> Result<()> {
+    let parameters = step.parameters().iter().map(Bound);
+    let before = bench.connection.total_changes();
+    user_work(bench, false, |connection| {
+        let mut prepared = connection.prepare_cached(step.text())?;
+        let mut rows = prepared.query(params_from_iter(parameters))?;
+        // To the end, so that a statement with RETURNING is done as a whole.
+        while rows.next()?.is_some() {}
+        Ok(())
+    })
+    .map_err(|source| explain(bench, OPERATION, source))?;
+    let changed = if bench.connection.total_changes() == before {
+        0
+    } else {
+        // Of the statement itself, without what its triggers changed.
+        bench.connection.changes()
+    };
+    match step.expected_rows() {
+        Some(expected) if expected != changed => Err(error(
+            ErrorKind::Refused,
+            OPERATION,
+            format!("a statement changed {changed} rows and must change {expected}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A parameter as SQLite stores it.
+struct Bound<'a>(&'a Value);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let value = match self.0 {
+            Value::Null => ValueRef::Null,
+            Value::Bool(flag) => ValueRef::Integer(i64::from(*flag)),
+            Value::Integer(number) => ValueRef::Integer(*number),
+            Value::Float(number) => ValueRef::Real(*number),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Bytes(bytes) => ValueRef::Blob(bytes),
+            other => {
+                return Err(rusqlite::Error::ToSqlConversionFailure(
+                    format!("{other:?} has no form in SQLite").into(),
+                ));
+            }
+        };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
+}

@@ -1,0 +1,160 @@
+//! The stored row of a prepared transaction, and who holds a reserved row.
+
+use exactly_once_core::{
+    Error, ErrorKind, Fingerprint, Namespace, Participation, Result, Timestamp, TransactionDigest,
+};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::error::{error, statement};
+
+/// Where a participant stands, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Prepared,
+    Committed,
+    RolledBack,
+}
+
+impl Stage {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepared => "prepared",
+            Self::Committed => "committed",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Prepared, Self::Committed, Self::RolledBack]
+            .into_iter()
+            .find(|stage| stage.as_str() == word)
+    }
+}
+
+/// Reads the four columns `tx, fingerprint, not_after, forget_after` from position `at` on.
+pub(super) fn read_participation(
+    row: &Row<'_>,
+    at: usize,
+) -> rusqlite::Result<Result<Participation>> {
+    Ok(Participation::from_digest(
+        TransactionDigest::from_bytes(row.get(at)?),
+        Fingerprint::from_bytes(row.get(at + 1)?),
+        Timestamp::from_micros(row.get(at + 2)?),
+        Timestamp::from_micros(row.get(at + 3)?),
+    ))
+}
+
+/// What is known of the transaction; a name that was used otherwise is a mismatch.
+pub(super) fn find(
+    connection: &Connection,
+    operation: &'static str,
+    namespace: &Namespace,
+    participation: &Participation,
+) -> Result<Option<Stage>> {
+    let stored = connection
+        .prepare_cached(
+            "SELECT tx, fingerprint, not_after, forget_after, state FROM exactly_once_outcome \
+             WHERE namespace = ?1 AND tx = ?2",
+        )
+        .and_then(|mut query| {
+            query
+                .query_row(
+                    params![namespace.as_str(), participation.transaction().as_bytes()],
+                    |row| Ok((read_participation(row, 0)?, row.get::<_, String>(4)?)),
+                )
+                .optional()
+        })
+        .map_err(statement(operation))?;
+    let Some((known, stage)) = stored else {
+        return Ok(None);
+    };
+    if known? != *participation {
+        return Err(mismatch(operation));
+    }
+    match Stage::parse(&stage) {
+        Some(stage) => Ok(Some(stage)),
+        None => Err(error(
+            ErrorKind::Configuration,
+            operation,
+            "a row of exactly_once_outcome is not as this library writes it",
+        )),
+    }
+}
+
+/// Writes where the transaction stands, in place of what was there.
+pub(super) fn set(
+    connection: &Connection,
+    operation: &'static str,
+    namespace: &Namespace,
+    participation: &Participation,
+    stage: Stage,
+    now: Timestamp,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO exactly_once_outcome (namespace, tx, fingerprint, state, not_after, \
+             forget_after, prepared_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE \
+             SET state = ?4",
+        )
+        .and_then(|mut upsert| {
+            upsert.execute(params![
+                namespace.as_str(),
+                participation.transaction().as_bytes(),
+                participation.fingerprint().as_bytes(),
+                stage.as_str(),
+                participation.not_after().as_micros(),
+                participation.forget_after().as_micros(),
+                now.as_micros()
+            ])
+        })
+        .map(drop)
+        .map_err(statement(operation))
+}
+
+/// Says which prepared transactions hold rows of a table; `None` if nobody does by now.
+pub(super) fn holders(connection: &Connection, table: &str) -> Option<String> {
+    let found: rusqlite::Result<Vec<String>> = connection
+        .prepare_cached(
+            "SELECT DISTINCT namespace, lower(hex(tx)) FROM exactly_once_reservation WHERE \
+             table_name = ?1 COLLATE NOCASE LIMIT 4",
+        )
+        .and_then(|mut query| {
+            query
+                .query_map([table], |row| {
+                    let (namespace, tx): (String, String) = (row.get(0)?, row.get(1)?);
+                    Ok(format!("{tx} of namespace {namespace}"))
+                })?
+                .collect()
+        });
+    // Only more words for an error that is told anyway.
+    let found = found.ok().filter(|found| !found.is_empty())?;
+    Some(format!(
+        "a row of the table {table} is reserved by the prepared transaction {}: try again when it \
+         is decided",
+        found.join(", or ")
+    ))
+}
+
+pub(super) fn mismatch(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Mismatch,
+        operation,
+        "this transaction's name was used for another request or with other deadlines",
+    )
+}
+
+pub(super) fn forgotten(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Forgotten,
+        operation,
+        "the record's time is over, and nothing is kept",
+    )
+}
+
+pub(super) fn rolled_back(operation: &'static str) -> Error {
+    error(
+        ErrorKind::RolledBack,
+        operation,
+        "the transaction was rolled back, or its deadline has passed",
+    )
+}

@@ -1,0 +1,206 @@
+//! Decisions, written once. The first writer wins, because there is one writer at a time.
+
+use exactly_once_core::{
+    Decision, DecisionRegister, ErrorKind, Namespace, Participation, RegisterEntry, RegisterPage,
+    Result, TransactionDigest, register::check_limit,
+};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::{
+    SqliteStore,
+    error::{STORE, error, statement},
+    outcome::{forgotten, mismatch, read_participation},
+    queue::{Bench, Undo},
+};
+
+const ENTRY: &str = "SELECT tx, fingerprint, not_after, forget_after, decision, finished FROM \
+                     exactly_once_decision";
+
+fn read_entry(row: &Row<'_>) -> rusqlite::Result<Option<RegisterEntry>> {
+    let decision = Decision::parse(&row.get::<_, String>(4)?);
+    let finished = row.get(5)?;
+    let participation = read_participation(row, 0)?.ok();
+    Ok(participation
+        .zip(decision)
+        .map(|(participation, decision)| RegisterEntry {
+            participation,
+            decision,
+            finished,
+        }))
+}
+
+fn unreadable(operation: &'static str) -> exactly_once_core::Error {
+    error(
+        ErrorKind::Configuration,
+        operation,
+        "a row of exactly_once_decision is not as this library writes it",
+    )
+}
+
+/// What was decided; a name that was used otherwise is a mismatch.
+fn find(
+    connection: &Connection,
+    operation: &'static str,
+    namespace: &Namespace,
+    participation: &Participation,
+) -> Result<Option<RegisterEntry>> {
+    let stored = connection
+        .prepare_cached(&format!("{ENTRY} WHERE namespace = ?1 AND tx = ?2"))
+        .and_then(|mut query| {
+            query
+                .query_row(
+                    params![namespace.as_str(), participation.transaction().as_bytes()],
+                    read_entry,
+                )
+                .optional()
+        })
+        .map_err(statement(operation))?;
+    match stored {
+        None => Ok(None),
+        Some(None) => Err(unreadable(operation)),
+        Some(Some(entry)) if entry.participation != *participation => Err(mismatch(operation)),
+        Some(entry) => Ok(entry),
+    }
+}
+
+fn decide(
+    bench: &Bench<'_>,
+    namespace: &Namespace,
+    participation: &Participation,
+    proposal: Decision,
+) -> Result<Decision> {
+    if let Some(known) = find(bench.connection, "decide", namespace, participation)? {
+        return Ok(known.decision);
+    }
+    let now = bench.settings.now();
+    if now > participation.forget_after() {
+        return Err(forgotten("decide"));
+    }
+    let late = now > participation.not_after();
+    let decision = if late { Decision::Rollback } else { proposal };
+    bench
+        .connection
+        .prepare_cached(
+            "INSERT INTO exactly_once_decision (namespace, tx, fingerprint, decision, finished, \
+             not_after, forget_after) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6)",
+        )
+        .and_then(|mut insert| {
+            insert.execute(params![
+                namespace.as_str(),
+                participation.transaction().as_bytes(),
+                participation.fingerprint().as_bytes(),
+                decision.as_str(),
+                participation.not_after().as_micros(),
+                participation.forget_after().as_micros()
+            ])
+        })
+        .map_err(statement("decide"))?;
+    Ok(decision)
+}
+
+impl DecisionRegister for SqliteStore {
+    async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
+        let (namespace, participation) = (self.namespace.clone(), participation.clone());
+        self.write("decide", Undo::Nothing, None, move |bench| {
+            decide(bench, &namespace, &participation, proposal)
+        })
+        .await
+    }
+
+    async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
+        let (namespace, participation) = (self.namespace.clone(), participation.clone());
+        self.readers
+            .read("decision", move |connection| {
+                find(connection, "decision", &namespace, &participation)
+            })
+            .await
+    }
+
+    async fn finish(&self, participation: &Participation) -> Result<()> {
+        let (namespace, participation) = (self.namespace.clone(), participation.clone());
+        self.write("finish", Undo::Nothing, None, move |bench| {
+            match find(bench.connection, "finish", &namespace, &participation)? {
+                None => {
+                    return Err(error(ErrorKind::NotPrepared, "finish", "nothing was decided"));
+                }
+                Some(known) if known.finished => return Ok(()),
+                Some(_) => {}
+            }
+            bench
+                .connection
+                .prepare_cached(
+                    "UPDATE exactly_once_decision SET finished = 1 WHERE namespace = ?1 AND tx = ?2",
+                )
+                .and_then(|mut update| {
+                    update.execute(params![
+                        namespace.as_str(),
+                        participation.transaction().as_bytes()
+                    ])
+                })
+                .map(drop)
+                .map_err(statement("finish"))
+        })
+        .await
+    }
+
+    async fn unfinished(
+        &self,
+        after: Option<&TransactionDigest>,
+        limit: u32,
+    ) -> Result<RegisterPage> {
+        const OPERATION: &str = "unfinished";
+        let limit = check_limit(limit, OPERATION, STORE)?;
+        let (namespace, after) = (self.namespace.clone(), after.copied());
+        self.readers
+            .read(OPERATION, move |connection| {
+                let sql = format!(
+                    "{ENTRY} WHERE namespace = ?1 AND finished = 0 AND (?2 IS NULL OR tx > ?2) \
+                     ORDER BY tx LIMIT ?3"
+                );
+                let after = after.map(|digest| *digest.as_bytes());
+                let found = connection
+                    .prepare_cached(&sql)
+                    .and_then(|mut query| {
+                        query
+                            .query_map(
+                                params![namespace.as_str(), after, i64::from(limit) + 1],
+                                read_entry,
+                            )?
+                            .collect::<rusqlite::Result<Vec<_>>>()
+                    })
+                    .map_err(statement(OPERATION))?;
+                let more = found.len() > limit as usize;
+                let entries = found
+                    .into_iter()
+                    .take(limit as usize)
+                    .map(|entry| entry.ok_or_else(|| unreadable(OPERATION)))
+                    .collect::<Result<Vec<_>>>()?;
+                let last = entries.last().filter(|_| more);
+                let next = last.map(|entry| *entry.participation.transaction());
+                Ok(RegisterPage { entries, next })
+            })
+            .await
+    }
+
+    async fn forget_decisions(&self, limit: u32) -> Result<u64> {
+        const OPERATION: &str = "forget_decisions";
+        let limit = check_limit(limit, OPERATION, STORE)?;
+        let namespace = self.namespace.clone();
+        self.write(OPERATION, Undo::Nothing, None, move |bench| {
+            bench
+                .connection
+                .prepare_cached(
+                    "DELETE FROM exactly_once_decision WHERE (namespace, tx) IN (SELECT \
+                     namespace, tx FROM exactly_once_decision WHERE namespace = ?1 AND \
+                     forget_after < ?2 AND (finished = 1 OR decision = 'rollback') LIMIT ?3)",
+                )
+                .and_then(|mut delete| {
+                    let now = bench.settings.now().as_micros();
+                    delete.execute(params![namespace.as_str(), now, limit])
+                })
+                .map(|removed| removed as u64)
+                .map_err(statement(OPERATION))
+        })
+        .await
+    }
+}

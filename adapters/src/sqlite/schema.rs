@@ -1,0 +1,220 @@
+//! The store's own tables: STRICT, so that a number can't silently become a float.
+
+use exactly_once_core::{ErrorKind, Result};
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::error::{Phase, error, map, statement};
+
+/// The schema that this version of the library writes.
+pub(super) const VERSION: i64 = 1;
+
+const OPERATION: &str = "migrate";
+
+/// Step `n` takes a file from schema `n` to `n + 1`. Never edit a released step: append one.
+const STEPS: [&str; 1] = [STEP_1];
+
+const STEP_1: &str = "
+-- One row: the schema's version, and the last fencing token given out.
+CREATE TABLE exactly_once_meta (
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    schema_version INTEGER NOT NULL,
+    token INTEGER NOT NULL
+) STRICT;
+
+-- Idempotency keys: leased, applied or rejected.
+CREATE TABLE exactly_once_key (
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('leased', 'applied', 'rejected')),
+    token INTEGER,
+    deadline INTEGER,
+    receipt BLOB,
+    status INTEGER,
+    message TEXT,
+    completed_at INTEGER,
+    expires_at INTEGER,
+    PRIMARY KEY (namespace, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX exactly_once_key_expiry ON exactly_once_key (namespace, expires_at)
+    WHERE expires_at IS NOT NULL;
+
+-- Balances. A floor of NULL is none.
+CREATE TABLE exactly_once_account (
+    namespace TEXT NOT NULL,
+    account TEXT NOT NULL,
+    amount INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    floor INTEGER,
+    open INTEGER NOT NULL,
+    PRIMARY KEY (namespace, account)
+) STRICT, WITHOUT ROWID;
+
+-- The history, and the record of each operation, in one.
+CREATE TABLE exactly_once_change (
+    namespace TEXT NOT NULL,
+    account TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    leg INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    kind TEXT NOT NULL,
+    delta INTEGER NOT NULL,
+    before INTEGER NOT NULL,
+    after INTEGER NOT NULL,
+    PRIMARY KEY (namespace, account, version)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX exactly_once_change_key ON exactly_once_change (namespace, key, leg);
+
+-- Two-phase commit: one row per transaction, its redo, and the rows that it holds.
+CREATE TABLE exactly_once_outcome (
+    namespace TEXT NOT NULL,
+    tx BLOB NOT NULL,
+    fingerprint BLOB NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('prepared', 'committed', 'rolled_back')),
+    not_after INTEGER NOT NULL,
+    forget_after INTEGER NOT NULL,
+    prepared_at INTEGER NOT NULL,
+    PRIMARY KEY (namespace, tx)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE exactly_once_redo (
+    namespace TEXT NOT NULL,
+    tx BLOB NOT NULL,
+    position INTEGER NOT NULL,
+    statement TEXT NOT NULL,
+    PRIMARY KEY (namespace, tx, position)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE exactly_once_reservation (
+    table_name TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    tx BLOB NOT NULL,
+    PRIMARY KEY (table_name, slot)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX exactly_once_reservation_holder ON exactly_once_reservation (namespace, tx);
+
+-- The decision register.
+CREATE TABLE exactly_once_decision (
+    namespace TEXT NOT NULL,
+    tx BLOB NOT NULL,
+    fingerprint BLOB NOT NULL,
+    decision TEXT NOT NULL CHECK (decision IN ('commit', 'rollback')),
+    finished INTEGER NOT NULL,
+    not_after INTEGER NOT NULL,
+    forget_after INTEGER NOT NULL,
+    PRIMARY KEY (namespace, tx)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO exactly_once_meta (id, schema_version, token) VALUES (1, 0, 0);
+";
+
+/// Brings the file to this library's schema; safe with any number of processes at once, because
+/// the version is read again under the write lock.
+///
+/// # Errors
+/// [Configuration](ErrorKind::Configuration) for a schema that is newer than this library.
+pub(super) fn migrate(connection: &Connection) -> Result<()> {
+    if check(stored_version(connection)?)? == VERSION {
+        return Ok(());
+    }
+    connection
+        .execute_batch("BEGIN IMMEDIATE")
+        .map_err(|source| map(OPERATION, Phase::Open, source))?;
+    let migrated = upgrade(connection);
+    let end = if migrated.is_ok() {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
+    let ended = connection
+        .execute_batch(end)
+        .map_err(|source| map(OPERATION, Phase::Open, source));
+    migrated.and(ended)
+}
+
+fn upgrade(connection: &Connection) -> Result<()> {
+    let from = check(stored_version(connection)?)?;
+    for step in STEPS.iter().skip(usize::try_from(from).unwrap_or_default()) {
+        connection
+            .execute_batch(step)
+            .map_err(statement(OPERATION))?;
+    }
+    connection
+        .execute(
+            "UPDATE exactly_once_meta SET schema_version = ?1",
+            [VERSION],
+        )
+        .map_err(statement(OPERATION))?;
+    Ok(())
+}
+
+/// Zero for a file without our tables.
+fn stored_version(connection: &Connection) -> Result<i64> {
+    let there: Option<i64> = connection
+        .query_row(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'exactly_once_meta'",
+            [],
+            |row| row.get(0),
+        )
+        .optional()
+        .map_err(|source| map(OPERATION, Phase::Open, source))?;
+    if there.is_none() {
+        return Ok(0);
+    }
+    connection
+        .query_row("SELECT schema_version FROM exactly_once_meta", [], |row| {
+            row.get(0)
+        })
+        .map_err(|source| map(OPERATION, Phase::Open, source))
+}
+
+fn check(version: i64) -> Result<i64> {
+    if (0..=VERSION).contains(&version) {
+        return Ok(version);
+    }
+    Err(error(
+        ErrorKind::Configuration,
+        OPERATION,
+        format!(
+            "the file has schema {version}, this version of exactly-once knows {VERSION} and \
+             older: upgrade the program before the file is used again"
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrating_twice_changes_nothing() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection).unwrap();
+        migrate(&connection).unwrap();
+        assert_eq!(stored_version(&connection).unwrap(), VERSION);
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_untouched() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection).unwrap();
+        connection
+            .execute("UPDATE exactly_once_meta SET schema_version = 99", [])
+            .unwrap();
+        let refused = migrate(&connection).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Configuration);
+        assert!(connection.is_autocommit());
+        assert_eq!(stored_version(&connection).unwrap(), 99);
+    }
+
+    #[test]
+    fn a_number_never_becomes_a_float() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection).unwrap();
+        let answer = connection.execute(
+            "INSERT INTO exactly_once_account VALUES ('n', 'a', 9223372036854775807 + 1, 1, 0, 1)",
+            [],
+        );
+        assert!(answer.is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! An interactive transaction on the writer's thread: it has the write connection for itself until
+//! it ends, is dropped, or has rested for too long.
+
+use std::{
+    sync::mpsc::RecvTimeoutError,
+    time::{Duration, Instant},
+};
+
+use exactly_once_core::{Error, ErrorKind};
+
+use super::{
+    connection::Purpose,
+    error::{Failure, error},
+    lane::ended_by_itself,
+    queue::{Call, Finish, KeyInUse, Message, Open, Ticket},
+    writer::{WriterThread, refuse_stale},
+};
+
+/// Numbers sessions, so that a late call of an earlier one is told from the current one's.
+pub(super) type SessionId = u64;
+
+/// When a rival should ask again, where nobody can know how long the work will take.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+struct Session {
+    id: SessionId,
+    purpose: Purpose,
+    key: Option<KeyInUse>,
+}
+
+/// Whether the session goes on.
+enum Next {
+    GoOn,
+    Over,
+}
+
+impl WriterThread {
+    /// Begins an interactive transaction and serves it to its end.
+    pub(super) fn run_session(&mut self, mut open: Box<dyn Open>) {
+        if open.abandoned() {
+            return;
+        }
+        let Ticket {
+            operation,
+            purpose,
+            key,
+            ..
+        } = open.ticket().clone();
+        self.last_session += 1;
+        let id = self.last_session;
+        let settings = self.settings.clone();
+        let lane = match self.prepare_lane(purpose) {
+            Ok(lane) => lane,
+            Err(failure) => {
+                open.settle(Some(failure.error(operation)));
+                return;
+            }
+        };
+        let fresh = open.run(&lane.bench(&settings), id);
+        let failure = lane.check_open().err().or_else(|| {
+            // An answer leaves nothing open; the caller learns it only then.
+            if fresh { None } else { lane.roll_back().err() }
+        });
+        let taken = open.settle(failure.as_ref().map(|failure| failure.error(operation)));
+        if fresh && failure.is_none() {
+            if taken {
+                self.serve_session(&Session { id, purpose, key });
+            } else {
+                self.end(purpose);
+            }
+        }
+    }
+
+    fn serve_session(&mut self, session: &Session) {
+        let mut rest_until = Instant::now() + self.settings.idle_timeout;
+        loop {
+            self.settle_rivals(session);
+            let until = self
+                .next_deadline()
+                .map_or(rest_until, |first| first.min(rest_until));
+            match self.receive(until) {
+                Ok(Message::Session(id, call)) if id == session.id => {
+                    if matches!(self.serve_call(session, call), Next::Over) {
+                        return;
+                    }
+                    rest_until = Instant::now() + self.settings.idle_timeout;
+                }
+                Ok(Message::Session(_, stale)) => refuse_stale(stale),
+                Ok(close @ Message::Close(_)) => {
+                    self.postpone(close);
+                    return self.end(session.purpose);
+                }
+                Ok(waiting) => self.postpone(waiting),
+                Err(RecvTimeoutError::Timeout) if Instant::now() < rest_until => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    tracing::warn!("an idle transaction was rolled back");
+                    return self.end(session.purpose);
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.end(session.purpose),
+            }
+        }
+    }
+
+    fn serve_call(&mut self, session: &Session, call: Call) -> Next {
+        let settings = self.settings.clone();
+        let Ok(lane) = self.lane(session.purpose) else {
+            refuse_stale(call);
+            return Next::Over;
+        };
+        match call {
+            Call::Step(step) => {
+                if lane.connection.is_autocommit() {
+                    let operation = step.operation();
+                    step.refuse(ended_by_itself().error(operation));
+                } else {
+                    step.run(&lane.bench(&settings));
+                }
+                Next::GoOn
+            }
+            Call::Finish(mut finish) => {
+                let failure = finish_on(lane, &settings, finish.as_mut()).err();
+                let operation = finish.operation();
+                finish.settle(failure.map(|failure| failure.error(operation)));
+                Next::Over
+            }
+            Call::Rollback(reply) => {
+                self.end(session.purpose);
+                if let Some(reply) = reply {
+                    let _ = reply.send(());
+                }
+                Next::Over
+            }
+        }
+    }
+
+    /// Rolls back whatever is open.
+    fn end(&mut self, purpose: Purpose) {
+        if let Ok(lane) = self.lane(purpose)
+            && let Err(failure) = lane.roll_back()
+        {
+            tracing::error!(error = ?failure, "the transaction could not be rolled back");
+        }
+    }
+
+    /// Answers those who wait for the same key with another request, and those who have waited for
+    /// too long.
+    fn settle_rivals(&mut self, session: &Session) {
+        let now = Instant::now();
+        self.settle_pending(|ticket| {
+            let held = session.key.as_ref();
+            let rival = ticket.key.as_ref().zip(held).filter(|(a, b)| a.same_key(b));
+            match rival {
+                Some((asked, held)) if asked.fingerprint != held.fingerprint => {
+                    Some(mismatch(ticket.operation))
+                }
+                Some(_) if now >= ticket.deadline => Some(in_progress(ticket.operation)),
+                _ if now >= ticket.deadline => Some(busy(ticket.operation)),
+                _ => None,
+            }
+        });
+    }
+}
+
+fn finish_on(
+    lane: &super::lane::Lane,
+    settings: &super::settings::Settings,
+    finish: &mut dyn Finish,
+) -> Result<(), Failure> {
+    lane.check_open()?;
+    if !finish.run(&lane.bench(settings)) {
+        lane.roll_back()?;
+        return Ok(());
+    }
+    lane.commit()
+}
+
+fn mismatch(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Mismatch,
+        operation,
+        "the key is in use for another request",
+    )
+}
+
+fn in_progress(operation: &'static str) -> Error {
+    let kind = ErrorKind::InProgress {
+        retry_after: RETRY_AFTER,
+    };
+    error(kind, operation, "another attempt at this key is at work")
+}
+
+fn busy(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Busy,
+        operation,
+        "another transaction held the writer for longer than the lock timeout",
+    )
+}

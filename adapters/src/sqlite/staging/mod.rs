@@ -1,0 +1,2 @@
+//! Staging.
+pub(super) mod capture;

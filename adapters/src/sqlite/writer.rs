@@ -1,0 +1,384 @@
+//! The one thread that writes: it owns the write connections and commits effects in groups.
+//!
+//! While one group is being committed the next one gathers in the queue, so that many callers share
+//! one sync of the disk and a lone caller waits for nobody. An interactive transaction has the
+//! thread for itself until it ends (see [`session`](super::session)).
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::Instant,
+};
+
+use exactly_once_core::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+
+use super::{
+    connection::{Connector, Purpose},
+    error::{Failure, Phase, error},
+    lane::Lane,
+    queue::{Call, Job, Message, Ran, Ticket, Undo, closed},
+    schema,
+    session::SessionId,
+    settings::Settings,
+    staging::capture,
+};
+
+/// The way to the writer's thread; the thread ends with the last of them.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    sender: Sender<Message>,
+    waiting: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+impl Writer {
+    /// Starts the thread, which opens and migrates the file first.
+    pub(super) async fn start(connector: Connector, settings: Arc<Settings>) -> Result<Self> {
+        let (sender, receiver) = channel();
+        let (ready, opened) = oneshot::channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let limit = settings.queue_limit;
+        let counter = waiting.clone();
+        std::thread::Builder::new()
+            .name("exactly-once-sqlite-writer".to_owned())
+            .spawn(move || {
+                let mut thread = WriterThread {
+                    receiver,
+                    waiting: counter,
+                    pending: VecDeque::new(),
+                    lanes: HashMap::new(),
+                    connector,
+                    settings,
+                    last_session: SessionId::default(),
+                };
+                let opened = thread.open();
+                let is_open = opened.is_ok();
+                if ready.send(opened).is_ok() && is_open {
+                    thread.serve();
+                }
+            })
+            .map_err(|source| {
+                error(ErrorKind::Unavailable, "open", "no thread could be started")
+                    .with_source(source)
+            })?;
+        let gone = |_| error(ErrorKind::Unavailable, "open", "the writer's thread ended");
+        opened.await.map_err(gone)??;
+        Ok(Self {
+            sender,
+            waiting,
+            limit,
+        })
+    }
+
+    /// Puts a call that has to wait for its turn into the queue.
+    pub(super) fn enqueue(&self, operation: &'static str, message: Message) -> Result<()> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.limit {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(error(
+                ErrorKind::Busy,
+                operation,
+                format!("{} calls wait for the writer already", self.limit),
+            ));
+        }
+        self.send(operation, message)
+    }
+
+    /// Sends a call of an open session.
+    pub(super) fn send(&self, operation: &'static str, message: Message) -> Result<()> {
+        self.sender
+            .send(message)
+            .map_err(|_| closed().error(operation))
+    }
+}
+
+/// The error of a call whose writer died under it; only a panic in this crate can do that.
+pub(super) fn lost(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Ambiguous,
+        operation,
+        "the writer's thread ended while it had the call: ask again with the same key",
+    )
+}
+
+pub(super) struct WriterThread {
+    receiver: Receiver<Message>,
+    waiting: Arc<AtomicUsize>,
+    /// Taken from the queue, but not begun.
+    pending: VecDeque<Message>,
+    lanes: HashMap<Purpose, Lane>,
+    pub(super) connector: Connector,
+    pub(super) settings: Arc<Settings>,
+    pub(super) last_session: SessionId,
+}
+
+impl WriterThread {
+    fn open(&mut self) -> Result<()> {
+        let connection = self.connector.connect(Purpose::Write)?;
+        schema::migrate(&connection)?;
+        let lane = Lane::new(connection)
+            .map_err(|source| super::error::map("open", Phase::Open, source))?;
+        self.lanes.insert(Purpose::Write, lane);
+        Ok(())
+    }
+
+    /// The connection for this purpose, opened when it is first needed.
+    pub(super) fn lane(&mut self, purpose: Purpose) -> Result<&Lane, Failure> {
+        let entry = match self.lanes.entry(purpose) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(slot) => {
+                let connection = self
+                    .connector
+                    .connect(purpose)
+                    .map_err(|failure| Failure::new(failure.kind(), failure.to_string()))?;
+                let lane =
+                    Lane::new(connection).map_err(|source| Failure::of(Phase::Open, source))?;
+                slot.insert(lane)
+            }
+        };
+        Ok(entry)
+    }
+
+    fn serve(&mut self) {
+        while let Some(message) = self.next() {
+            match message {
+                Message::Job(job) => {
+                    let group = self.gather(job);
+                    self.run_group(group);
+                }
+                Message::Open(open) => self.run_session(open),
+                Message::Session(_, call) => refuse_stale(call),
+                Message::Close(reply) => {
+                    self.close();
+                    // The caller may be gone; it is closed all the same.
+                    let _ = reply.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Message> {
+        let message = match self.pending.pop_front() {
+            Some(message) => message,
+            None => self.receiver.recv().ok()?,
+        };
+        if matches!(message, Message::Job(_) | Message::Open(_)) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(message)
+    }
+
+    fn try_next(&mut self) -> Option<Message> {
+        if let Some(message) = self.pending.pop_front() {
+            return Some(message);
+        }
+        self.receiver.try_recv().ok()
+    }
+
+    /// The next message before `until`, straight from the queue; for a session's own loop.
+    pub(super) fn receive(&mut self, until: Instant) -> Result<Message, RecvTimeoutError> {
+        let wait = until.saturating_duration_since(Instant::now());
+        self.receiver.recv_timeout(wait)
+    }
+
+    /// Keeps a message until the session is over.
+    pub(super) fn postpone(&mut self, message: Message) {
+        self.pending.push_back(message);
+    }
+
+    /// When the first of those that wait has waited too long.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.pending
+            .iter()
+            .filter_map(ticket)
+            .map(|ticket| ticket.deadline)
+            .min()
+    }
+
+    /// Takes those out that `answer` says have an answer, and answers them.
+    pub(super) fn settle_pending(&mut self, answer: impl Fn(&Ticket) -> Option<Error>) {
+        let messages = std::mem::take(&mut self.pending);
+        for message in messages {
+            match ticket(&message).and_then(&answer) {
+                Some(failure) => {
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
+                    refuse(message, failure);
+                }
+                None => self.pending.push_back(message),
+            }
+        }
+    }
+
+    /// The jobs that are there, up to the limit and as far as they use the same connection.
+    fn gather(&mut self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
+        let purpose = first.ticket().purpose;
+        let mut group = vec![first];
+        let mut idle_rounds = 0;
+        while group.len() < self.settings.group_limit {
+            match self.try_next() {
+                Some(Message::Job(job)) if job.ticket().purpose == purpose => {
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
+                    group.push(job);
+                    idle_rounds = 0;
+                }
+                Some(other) => {
+                    self.pending.push_front(other);
+                    break;
+                }
+                // Callers that were just answered may be about to send their next call: two short
+                // looks cost a lone caller nothing and halve the syncs of eight.
+                None if idle_rounds < 2 => {
+                    idle_rounds += 1;
+                    std::thread::yield_now();
+                }
+                None => break,
+            }
+        }
+        group.retain(|job| !job.abandoned());
+        group
+    }
+
+    fn run_group(&mut self, mut group: Vec<Box<dyn Job>>) {
+        let Some(purpose) = group.first().map(|job| job.ticket().purpose) else {
+            return;
+        };
+        let settings = self.settings.clone();
+        let failure = match self.prepare_lane(purpose) {
+            Ok(lane) => commit_group(lane, &settings, &mut group).err(),
+            Err(failure) => Some(failure),
+        };
+        for job in group {
+            let operation = job.ticket().operation;
+            job.settle(failure.as_ref().map(|failure| failure.error(operation)));
+        }
+    }
+
+    /// The connection in the state that its purpose needs, in a transaction.
+    pub(super) fn prepare_lane(&mut self, purpose: Purpose) -> Result<&Lane, Failure> {
+        let lane = self.lane(purpose)?;
+        if purpose == Purpose::Stage {
+            capture::begin(lane)?;
+        } else {
+            lane.begin()?;
+        }
+        Ok(lane)
+    }
+
+    /// Refuses what waits, and closes the connections.
+    fn close(&mut self) {
+        while let Some(message) = self.try_next() {
+            let failure = closed();
+            match message {
+                Message::Session(_, call) => refuse_stale(call),
+                Message::Close(reply) => {
+                    let _ = reply.send(());
+                }
+                other => {
+                    let operation = ticket(&other).map_or("close", |ticket| ticket.operation);
+                    refuse(other, failure.error(operation));
+                }
+            }
+        }
+        self.lanes.clear();
+    }
+}
+
+/// Runs each job in one transaction and commits it; an error is the failure of all of them.
+fn commit_group(
+    lane: &Lane,
+    settings: &Settings,
+    group: &mut [Box<dyn Job>],
+) -> Result<(), Failure> {
+    let alone = group.len() == 1;
+    let mut kept = false;
+    for job in group.iter_mut() {
+        kept |= run_job(lane, settings, job.as_mut(), alone)?;
+    }
+    if kept {
+        lane.commit()
+    } else {
+        lane.roll_back()
+    }
+}
+
+/// Runs one job, and undoes its writes if it failed. Says whether something is to be committed.
+fn run_job(
+    lane: &Lane,
+    settings: &Settings,
+    job: &mut dyn Job,
+    alone: bool,
+) -> Result<bool, Failure> {
+    let savepoint = !alone && job.ticket().undo == Undo::Savepoint;
+    if savepoint {
+        lane.execute("SAVEPOINT exactly_once_job")?;
+    }
+    let ran = job.run(&lane.bench(settings));
+    lane.check_open()?;
+    match ran {
+        Ran::Done | Ran::Clean if savepoint => lane.execute("RELEASE exactly_once_job")?,
+        Ran::Done | Ran::Clean => {}
+        Ran::Dirty if savepoint => {
+            lane.execute("ROLLBACK TO exactly_once_job; RELEASE exactly_once_job")?;
+        }
+        Ran::Dirty if alone => {}
+        Ran::Dirty => {
+            let failure = Failure::new(
+                ErrorKind::Busy,
+                "an effect of the same group failed half way; the group was rolled back",
+            );
+            return Err(lane.abandon(failure));
+        }
+    }
+    Ok(ran == Ran::Done)
+}
+
+fn ticket(message: &Message) -> Option<&Ticket> {
+    match message {
+        Message::Job(job) => Some(job.ticket()),
+        Message::Open(open) => Some(open.ticket()),
+        Message::Session(..) | Message::Close(_) => None,
+    }
+}
+
+fn refuse(message: Message, failure: Error) {
+    match message {
+        Message::Job(job) => job.settle(Some(failure)),
+        Message::Open(open) => {
+            open.settle(Some(failure));
+        }
+        Message::Session(_, call) => refuse_stale(call),
+        Message::Close(_) => {}
+    }
+}
+
+/// Answers a call of a session that is over.
+pub(super) fn refuse_stale(call: Call) {
+    let failure = |operation| {
+        error(
+            ErrorKind::Busy,
+            operation,
+            "the transaction was rolled back before this call: it had rested for longer than the \
+             idle timeout, or the store was closed",
+        )
+    };
+    match call {
+        Call::Step(step) => {
+            let operation = step.operation();
+            step.refuse(failure(operation));
+        }
+        Call::Finish(finish) => {
+            let operation = finish.operation();
+            finish.settle(Some(failure(operation)));
+        }
+        Call::Rollback(reply) => {
+            if let Some(reply) = reply {
+                let _ = reply.send(());
+            }
+        }
+    }
+}
