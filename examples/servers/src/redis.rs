@@ -1,6 +1,9 @@
 //! One Redis (or Valkey) node.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::time::{Instant, sleep};
 
 use crate::identity::temporary_folder;
 use crate::launch::Launch;
@@ -8,6 +11,9 @@ use crate::ports::Port;
 use crate::process::Signal;
 use crate::server::Server;
 use crate::tools;
+
+/// Replicas report how far they are once a second.
+const REPLICATION_LIMIT: Duration = Duration::from_secs(30);
 
 /// What to change about a Redis before it starts.
 #[derive(Clone, Debug)]
@@ -34,7 +40,7 @@ impl Default for RedisOptions {
 }
 
 impl RedisOptions {
-    /// Sets a parameter of `redis.conf`; the last one wins.
+    /// Sets a parameter of `redis.conf`, its words apart by spaces; the last one wins.
     #[must_use]
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
@@ -52,6 +58,14 @@ impl RedisOptions {
     pub fn eviction(self, policy: &str, limit: &str) -> Self {
         self.setting("maxmemory-policy", policy)
             .setting("maxmemory", limit)
+    }
+
+    /// Makes it a replica of another node, which it follows without being waited for.
+    #[must_use]
+    pub fn replica_of(self, master: &Redis) -> Self {
+        self.setting("replicaof", format!("127.0.0.1 {}", master.port()))
+            // Else the first synchronisation waits five seconds for company.
+            .setting("repl-diskless-sync-delay", "0")
     }
 
     /// Starts the server.
@@ -80,7 +94,13 @@ impl RedisOptions {
                 .argument(bus.number().to_string());
         }
         for (name, value) in self.settings {
-            launch = launch.argument(format!("--{name}")).argument(value);
+            launch = launch.argument(format!("--{name}"));
+            if value.is_empty() {
+                launch = launch.argument("");
+            }
+            for word in value.split_whitespace() {
+                launch = launch.argument(word);
+            }
         }
         let redis = Redis {
             server: Server::new(folder, launch),
@@ -150,6 +170,33 @@ impl Redis {
         Ok(launch.run().await?.trim_end().to_owned())
     }
 
+    /// Waits until this many replicas have all that was written here so far. (`WAIT` by
+    /// [`Redis::cli`] would not do: it looks at the writes of its own connection, which has none.)
+    ///
+    /// # Errors
+    /// When that does not come about in time.
+    pub async fn wait_for_replicas(&self, count: usize) -> Result<()> {
+        let target = offset(
+            &self.cli(["INFO", "replication"]).await?,
+            "master_repl_offset:",
+        );
+        let deadline = Instant::now() + REPLICATION_LIMIT;
+        loop {
+            let info = self.cli(["INFO", "replication"]).await?;
+            let replicas = info.lines().filter(|line| line.contains("state=online"));
+            let done = replicas
+                .filter(|line| offset(line, "offset=") >= target)
+                .count();
+            if done >= count && target.is_some() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!("{done} of {count} replicas have caught up:\n{info}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// SIGKILL, at once.
     pub fn kill(&self) {
         self.server.kill();
@@ -176,4 +223,13 @@ impl Redis {
         };
         self.server.start(answers).await
     }
+}
+
+/// The number that follows a name in what `INFO` prints.
+fn offset(text: &str, name: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(name)?;
+    rest.split(|letter: char| !letter.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
 }

@@ -41,7 +41,9 @@ impl RedisCluster {
             .setting("cluster-node-timeout", NODE_TIMEOUT_MILLISECONDS)
             // A test wants a failover even if its replica was away for a while.
             .setting("cluster-replica-validity-factor", "0")
-            .setting("cluster-announce-ip", "127.0.0.1");
+            .setting("cluster-announce-ip", "127.0.0.1")
+            // A new replica would wait five seconds for others to share its copy.
+            .setting("repl-diskless-sync-delay", "0");
         let mut nodes = Vec::new();
         for _ in 0..2 * MASTERS {
             nodes.push(options.clone().start().await?);

@@ -51,6 +51,26 @@ async fn an_error_of_the_server_is_an_error_here() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_replica_follows_and_can_be_cut_off_and_promoted() -> Result<()> {
+    let master = Redis::options()
+        .setting("repl-diskless-sync-delay", "0")
+        .start()
+        .await?;
+    let replica = Redis::options().replica_of(&master).start().await?;
+    master.cli(["SET", "key", "followed"]).await?;
+    master.wait_for_replicas(1).await?;
+    assert_eq!(replica.cli(["GET", "key"]).await?, "followed");
+    replica.server().freeze()?;
+    master.cli(["SET", "key", "lost"]).await?;
+    master.kill();
+    replica.kill();
+    replica.restart().await?;
+    replica.cli(["REPLICAOF", "NO", "ONE"]).await?;
+    assert_eq!(replica.cli(["GET", "key"]).await?, "followed");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_cluster_of_six_survives_the_death_of_a_master() -> Result<()> {
     let cluster = RedisCluster::start().await?;
     assert_eq!(cluster.urls().len(), 6);
@@ -58,7 +78,7 @@ async fn a_cluster_of_six_survives_the_death_of_a_master() -> Result<()> {
     let owner = cluster.master_of("{account}:1").await?;
     owner.cli(["SET", "{account}:1", "7"]).await?;
     // Wait for the replica: what an asynchronous failover may lose is not this test's subject.
-    assert_eq!(owner.cli(["WAIT", "1", "5000"]).await?, "1");
+    owner.wait_for_replicas(1).await?;
     owner.kill();
     // The others need a moment to notice; `settle` alone would find the old state.
     let heir = loop {
