@@ -27,6 +27,8 @@
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
 //!   `outcome`, `register`: the protocols.
 
+mod balance;
+mod balance_row;
 mod checks;
 mod driver;
 mod error;

@@ -41,7 +41,7 @@ impl<C: Connection> Session<C> {
     /// Sends statements, and waits for all replies.
     pub(super) async fn batch(&mut self, sql: &str) -> Result<Vec<Reply>, DriverError> {
         let Some(connection) = &mut self.connection else {
-            return Err(DriverError::bare(Cause::Lost));
+            return Err(DriverError::bare(Cause::Unreachable));
         };
         let answer = match timeout(self.reply, connection.batch(sql)).await {
             Ok(answer) => answer,
@@ -56,7 +56,7 @@ impl<C: Connection> Session<C> {
         statements: &[Statement],
     ) -> Result<Vec<u64>, DriverError> {
         let Some(connection) = &mut self.connection else {
-            return Err(DriverError::bare(Cause::Lost));
+            return Err(DriverError::bare(Cause::Unreachable));
         };
         let answer = match timeout(self.reply, connection.execute(statements)).await {
             Ok(answer) => answer,

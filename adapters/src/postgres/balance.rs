@@ -1,0 +1,271 @@
+//! Versioned balances: lock and read in one round trip, decide by the rules of `core`, write and
+//! commit in another.
+
+use std::time::Duration;
+
+use exactly_once_core::{
+    AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Change,
+    CloseAccount, CompareAndSet, Error, ErrorKind, HistoryPage, OpenAccount, Result, Transfer,
+    Transferred, Version,
+    balance::{
+        check_page,
+        rules::{self, Step},
+    },
+};
+use tokio::time::sleep;
+
+use super::{
+    PostgresTx, STORE,
+    balance_row::{Asked, Known, account, known, line, states},
+    driver::{Driver, DriverError},
+    error::{convert, error, garbled, mismatch},
+    literal,
+    sqlstate::{DEADLOCK, SERIALIZATION, Stage, UNIQUE_VIOLATION},
+    statements::{self, COMMIT},
+    store::PostgresStore,
+    transaction::end_error,
+};
+
+/// How often an operation starts anew after a rival was faster. Each round means that one did get
+/// through.
+const ROUNDS: u32 = 64;
+
+/// A rival was faster; nothing of ours is stored.
+fn lost_race(failed: &DriverError) -> bool {
+    matches!(
+        failed.code(),
+        Some(UNIQUE_VIOLATION | SERIALIZATION | DEADLOCK)
+    )
+}
+
+fn encode(steps: &[Step], operation: &'static str) -> Result<(Vec<Change>, Vec<u8>)> {
+    let changes: Vec<Change> = steps.iter().map(|(change, _)| change.clone()).collect();
+    match serde_json::to_vec(&changes) {
+        Ok(bytes) => Ok((changes, bytes)),
+        Err(failed) => {
+            Err(Error::new(ErrorKind::Invalid, operation, STORE).with_source(failed))
+        }
+    }
+}
+
+/// The original answer, if the operation is the same.
+fn replay(known: Known, asked: &Asked<'_>) -> Result<Vec<Change>> {
+    if known.fingerprint == asked.fingerprint {
+        Ok(known.changes)
+    } else {
+        Err(mismatch(asked.operation))
+    }
+}
+
+fn single((mut changes, replayed): (Vec<Change>, bool), operation: &'static str) -> Result<Applied> {
+    match changes.pop() {
+        Some(change) if changes.is_empty() => Ok(Applied { change, replayed }),
+        _ => Err(garbled(operation)),
+    }
+}
+
+impl<D: Driver> PostgresStore<D> {
+    /// Does an operation once: `decide` says what it does to the accounts' states.
+    async fn change(
+        &self,
+        asked: &Asked<'_>,
+        decide: impl Fn(&[Option<AccountState>]) -> Result<Vec<Step>> + Send + Sync,
+    ) -> Result<(Vec<Change>, bool)> {
+        for round in 0..ROUNDS {
+            match self.change_round(asked, &decide).await? {
+                Some(answer) => return Ok(answer),
+                None => sleep(Duration::from_millis(u64::from(round.min(20)))).await,
+            }
+        }
+        Err(error(
+            ErrorKind::Busy,
+            asked.operation,
+            format!("rivals were faster {ROUNDS} times in a row"),
+        ))
+    }
+
+    async fn change_round(
+        &self,
+        asked: &Asked<'_>,
+        decide: &(impl Fn(&[Option<AccountState>]) -> Result<Vec<Step>> + Send + Sync),
+    ) -> Result<Option<(Vec<Change>, bool)>> {
+        let begun = match self
+            .try_open(self.preamble(), &self.lock_accounts(asked))
+            .await
+        {
+            Ok(begun) => begun,
+            Err(failed) if lost_race(&failed) => return Ok(None),
+            Err(failed) => return Err(convert(failed, asked.operation, Stage::Before)),
+        };
+        let tx = PostgresTx::<D::Connection>::new(begun.session, begun.identity);
+        let decided = known(begun.replies.get(1), asked.operation).and_then(|known| match known {
+            Some(known) => replay(known, asked).map(Err),
+            None => {
+                let states = states(begun.replies.first(), asked)?;
+                let steps = decide(&states)?;
+                let (changes, bytes) = encode(&steps, asked.operation)?;
+                let is_new = states.iter().any(Option::is_none);
+                Ok(Ok((self.write_steps(asked, &steps, &bytes, is_new), changes)))
+            }
+        });
+        let (write, changes) = match decided {
+            Ok(Ok(write)) => write,
+            Ok(Err(replayed)) => {
+                tx.abandon().await;
+                return Ok(Some((replayed, true)));
+            }
+            Err(refusal) => {
+                tx.abandon().await;
+                return Err(refusal);
+            }
+        };
+        let sql = format!("{write}; {}; {COMMIT}", statements::probe(tx.identity()));
+        match tx.end(&sql).await {
+            Ok(()) => Ok(Some((changes, false))),
+            Err(failed) if lost_race(&failed) => Ok(None),
+            Err(failed) => Err(end_error(failed, asked.operation)),
+        }
+    }
+}
+
+/// An operation on one account.
+macro_rules! on_one {
+    ($store:ident, $name:literal, $operation:ident, $rule:path) => {{
+        let asked = Asked {
+            operation: $name,
+            key: &$operation.key,
+            fingerprint: $operation.fingerprint()?,
+            accounts: vec![&$operation.account],
+        };
+        let decide = |states: &[Option<AccountState>]| {
+            $rule($operation, states.first().and_then(Option::as_ref), STORE).map(|step| vec![step])
+        };
+        single($store.change(&asked, decide).await?, $name)
+    }};
+}
+
+impl<D: Driver> BalanceStore for PostgresStore<D> {
+    async fn open_account(&self, operation: &OpenAccount) -> Result<Applied> {
+        on_one!(self, "open_account", operation, rules::open)
+    }
+
+    async fn close_account(&self, operation: &CloseAccount) -> Result<Applied> {
+        on_one!(self, "close_account", operation, rules::close)
+    }
+
+    async fn balance(&self, id: &AccountId) -> Result<Option<AccountState>> {
+        let replies = self.read("balance", &self.select_account(id)).await?;
+        account(replies.first(), "balance")
+    }
+
+    async fn adjust(&self, operation: &Adjust) -> Result<Applied> {
+        on_one!(self, "adjust", operation, rules::adjust)
+    }
+
+    async fn compare_and_set(&self, operation: &CompareAndSet) -> Result<Applied> {
+        on_one!(self, "compare_and_set", operation, rules::compare_and_set)
+    }
+
+    async fn transfer(&self, operation: &Transfer) -> Result<Transferred> {
+        let asked = Asked {
+            operation: "transfer",
+            key: operation.key(),
+            fingerprint: operation.fingerprint()?,
+            accounts: operation.legs().iter().map(|leg| &leg.account).collect(),
+        };
+        // Decided in the order given, so that the first leg that is refused is told.
+        let decide = |states: &[Option<AccountState>]| {
+            operation
+                .legs()
+                .iter()
+                .zip(states)
+                .map(|(leg, state)| rules::leg(operation, leg, state.as_ref(), STORE))
+                .collect()
+        };
+        let (changes, replayed) = self.change(&asked, decide).await?;
+        Ok(Transferred { changes, replayed })
+    }
+
+    async fn history(
+        &self,
+        id: &AccountId,
+        after: Option<Version>,
+        limit: u32,
+    ) -> Result<HistoryPage> {
+        let limit = check_page(limit, STORE)?;
+        let sql = format!(
+            "SELECT pg_catalog.encode(key, 'hex'), kind, delta, before, after, version FROM {} \
+             WHERE namespace = {} AND account = {} AND version > {} ORDER BY version LIMIT {}; {}",
+            self.tables().history,
+            self.namespace_sql(),
+            literal::bytes(id.as_str().as_bytes()),
+            literal::int(after.map_or(0, Version::get)),
+            u64::from(limit) + 1,
+            self.select_account(id),
+        );
+        let replies = self.read("history", &sql).await?;
+        if account(replies.get(1), "history")?.is_none() {
+            return Err(error(
+                ErrorKind::UnknownAccount,
+                "history",
+                "there never was such an account",
+            ));
+        }
+        let rows = replies.first().map_or(&[][..], |reply| &reply.rows);
+        let mut changes = rows
+            .iter()
+            .map(|row| line(row, id))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| garbled("history"))?;
+        let more = changes.len() > limit as usize;
+        changes.truncate(limit as usize);
+        let next = changes.last().filter(|_| more).map(|change| change.version);
+        Ok(HistoryPage { changes, next })
+    }
+}
+
+impl<D: Driver> BalanceTransaction for PostgresStore<D> {
+    async fn adjust_in(&self, tx: &mut Self::Tx, operation: &Adjust) -> Result<Applied> {
+        const ADJUST_IN: &str = "adjust_in";
+        let asked = Asked {
+            operation: ADJUST_IN,
+            key: &operation.key,
+            fingerprint: operation.fingerprint()?,
+            accounts: vec![&operation.account],
+        };
+        // The probe keeps it from writing outside of the transaction, if the work ended it.
+        let read = format!(
+            "{}; {}",
+            statements::probe(tx.identity()),
+            self.lock_accounts(&asked)
+        );
+        // A second round only where a rival with the same key was faster on another account.
+        for _ in 0..2 {
+            let replies = tx
+                .session()
+                .batch(&read)
+                .await
+                .map_err(|failed| convert(failed, ADJUST_IN, Stage::Before))?;
+            if let Some(known) = known(replies.get(2), ADJUST_IN)? {
+                return single((replay(known, &asked)?, true), ADJUST_IN);
+            }
+            let states = states(replies.get(1), &asked)?;
+            let step = rules::adjust(operation, states.first().and_then(Option::as_ref), STORE)?;
+            let (changes, bytes) = encode(std::slice::from_ref(&step), ADJUST_IN)?;
+            let write = self.write_step_quietly(&asked, &step, &bytes);
+            let replies = tx
+                .session()
+                .batch(&write)
+                .await
+                .map_err(|failed| convert(failed, ADJUST_IN, Stage::Before))?;
+            if replies.first().is_some_and(|reply| reply.affected == 1) {
+                return single((changes, false), ADJUST_IN);
+            }
+        }
+        Err(error(
+            ErrorKind::Busy,
+            ADJUST_IN,
+            "a rival with the same key was faster, and is gone",
+        ))
+    }
+}
