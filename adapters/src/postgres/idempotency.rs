@@ -10,12 +10,12 @@ use exactly_once_core::{
 use super::{
     PostgresTx, STORE,
     driver::{Driver, DriverError},
-    error::{convert, error, garbled},
+    error::{convert, error},
     key_row::{KeyRow, RETRY_AFTER, Standing, set_outcome},
     literal,
     options::Timeouts,
     sqlstate::{LOCK_NOT_AVAILABLE, Stage},
-    statements::{self, COMMIT, NOW, Preamble, number},
+    statements::{self, COMMIT, NOW, Preamble},
     store::PostgresStore,
     transaction::end_error,
 };
@@ -281,12 +281,6 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
              AND k.key = o.key RETURNING 1) SELECT pg_catalog.count(*) FROM gone",
             self.namespace_sql()
         );
-        let replies = self
-            .try_transact(&sql)
-            .await
-            .map_err(|failed| convert(failed, "expire", Stage::Durable))?;
-        number(replies.first(), 0)
-            .and_then(|count| u64::try_from(count).ok())
-            .ok_or_else(|| garbled("expire"))
+        self.count("expire", &sql).await
     }
 }

@@ -1,0 +1,181 @@
+//! What a participant and the register keep of a transaction, and how both are read.
+
+use exactly_once_core::{
+    Error, ErrorKind, Fingerprint, Participation, Result, Timestamp, TransactionDigest,
+};
+
+use super::{
+    driver::{Driver, Reply},
+    error::{error, garbled, mismatch},
+    literal,
+    statements::NOW,
+    store::PostgresStore,
+};
+
+/// What the server knows of a transaction at one moment.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Identifiers of this transaction that are prepared, of whatever request.
+    pub(super) prepared: Vec<String>,
+    /// The outcome, if one is committed.
+    pub(super) outcome: Option<Outcome>,
+    /// The server's clock.
+    pub(super) now: Timestamp,
+}
+
+/// A row of outcomes or decisions.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) participation: Participation,
+    pub(super) committed: bool,
+    /// Of decisions only.
+    pub(super) finished: bool,
+}
+
+impl Outcome {
+    /// Columns as [`COLUMNS`] says, and *finished* where it is asked for.
+    pub(super) fn parse(row: &[Option<String>]) -> Option<Self> {
+        let text = |column: usize| row.get(column)?.as_deref();
+        let bytes = |column: usize| -> Option<[u8; 32]> {
+            literal::unhex(text(column)?)?.try_into().ok()
+        };
+        let moment = |column: usize| -> Option<Timestamp> {
+            Some(Timestamp::from_micros(text(column)?.parse().ok()?))
+        };
+        Some(Self {
+            participation: Participation::from_digest(
+                TransactionDigest::from_bytes(bytes(0)?),
+                Fingerprint::from_bytes(bytes(1)?),
+                moment(3)?,
+                moment(4)?,
+            )
+            .ok()?,
+            committed: text(2)? == "t",
+            finished: text(5).is_some_and(|finished| finished == "t"),
+        })
+    }
+
+    /// The first row, if there is one.
+    pub(super) fn read(reply: Option<&Reply>, operation: &'static str) -> Result<Option<Self>> {
+        match reply.and_then(|reply| reply.rows.first()) {
+            None => Ok(None),
+            Some(row) => Self::parse(row).map(Some).ok_or_else(|| garbled(operation)),
+        }
+    }
+
+    /// The same name for another request, or with other deadlines, is another transaction.
+    pub(super) fn check(
+        &self,
+        participation: &Participation,
+        operation: &'static str,
+    ) -> Result<()> {
+        if self.participation == *participation {
+            Ok(())
+        } else {
+            Err(mismatch(operation))
+        }
+    }
+}
+
+/// What [`Outcome::parse`] reads.
+pub(super) const COLUMNS: &str = "pg_catalog.encode(transaction, 'hex'), \
+     pg_catalog.encode(fingerprint, 'hex'), committed, not_after, forget_after";
+
+/// Nothing is known, and its time is over: not the same as rolled back.
+pub(super) fn forgotten(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Forgotten,
+        operation,
+        "forget_after has passed: what became of this transaction is not known any more",
+    )
+}
+
+pub(super) fn rolled_back(operation: &'static str, message: &'static str) -> Error {
+    error(ErrorKind::RolledBack, operation, message)
+}
+
+impl<D: Driver> PostgresStore<D> {
+    /// `namespace = … AND transaction = …`
+    pub(super) fn transaction_is(&self, participation: &Participation) -> String {
+        format!(
+            "namespace = {} AND transaction = {}",
+            self.namespace_sql(),
+            literal::bytes(participation.transaction().as_bytes())
+        )
+    }
+
+    /// `namespace, transaction, fingerprint, not_after, forget_after`, as values.
+    pub(super) fn participation_values(&self, participation: &Participation) -> String {
+        format!(
+            "{}, {}, {}, {}, {}",
+            self.namespace_sql(),
+            literal::bytes(participation.transaction().as_bytes()),
+            literal::bytes(participation.fingerprint().as_bytes()),
+            literal::int(participation.not_after().as_micros()),
+            literal::int(participation.forget_after().as_micros()),
+        )
+    }
+
+    /// The list of the transaction's prepared identifiers, of whatever request.
+    pub(super) fn prepared_with_prefix(prefix: &str) -> String {
+        format!(
+            "FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database() \
+             AND pg_catalog.left(gid, {}) = '{prefix}'",
+            prefix.len()
+        )
+    }
+
+    /// First "is it prepared?", **then, in a new statement,** the outcome. The other way round, or
+    /// in one statement, a commit in between would read as nothing at all.
+    pub(super) fn select_known(&self, participation: &Participation) -> String {
+        format!(
+            "SELECT gid {}; SELECT {COLUMNS} FROM {} WHERE {}; SELECT {NOW}",
+            Self::prepared_with_prefix(&self.prefix().of(participation.transaction())),
+            self.tables().outcomes,
+            self.transaction_is(participation),
+        )
+    }
+
+    /// Reads the three answers to [`Self::select_known`].
+    pub(super) fn read_known(replies: &[Reply], operation: &'static str) -> Result<Known> {
+        let prepared = replies.first().map_or(&[][..], |reply| &reply.rows);
+        let now = super::statements::number(replies.get(2), 0).ok_or_else(|| garbled(operation))?;
+        Ok(Known {
+            prepared: prepared
+                .iter()
+                .filter_map(|row| row.first()?.clone())
+                .collect(),
+            outcome: Outcome::read(replies.get(1), operation)?,
+            now: Timestamp::from_micros(now),
+        })
+    }
+
+    /// What is known of the transaction, with the same request and deadlines only.
+    pub(super) async fn known(
+        &self,
+        participation: &Participation,
+        operation: &'static str,
+    ) -> Result<Known> {
+        let replies = self
+            .read(operation, &self.select_known(participation))
+            .await?;
+        self.checked(Self::read_known(&replies, operation)?, participation, operation)
+    }
+
+    /// Refuses what belongs to another request.
+    pub(super) fn checked(
+        &self,
+        known: Known,
+        participation: &Participation,
+        operation: &'static str,
+    ) -> Result<Known> {
+        let gid = self.prefix().gid(participation);
+        if known.prepared.iter().any(|other| *other != gid) {
+            return Err(mismatch(operation));
+        }
+        if let Some(outcome) = &known.outcome {
+            outcome.check(participation, operation)?;
+        }
+        Ok(known)
+    }
+}

@@ -1,0 +1,457 @@
+//! Two-phase commit by the server's own prepared transactions.
+//!
+//! The marker row *committed* is inserted first in the work's transaction, and is visible exactly
+//! if that commits; the tombstone is the same row, *rolled back*, and can only be inserted where
+//! nothing holds the marker.
+
+use std::time::Duration;
+
+use exactly_once_core::{
+    BegunPrepared, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
+    PreparedTransactions, Result, Timestamp, TransactionDigest, register::check_limit,
+};
+use tokio::time::sleep;
+
+use super::{
+    PostgresTx, STORE,
+    checks::two_phase_off,
+    driver::{Driver, DriverError, Reply},
+    error::{convert, error, garbled},
+    identifier::DIGEST_CHARS,
+    literal,
+    outcome::{Known, forgotten, rolled_back},
+    session::Session,
+    sqlstate::{
+        DIVISION_BY_ZERO, DUPLICATE_OBJECT, FEATURE, LOCK_NOT_AVAILABLE, NOT_IN_STATE, PRIVILEGE,
+        Stage, UNDEFINED_OBJECT,
+    },
+    statements::{self, NOW, number},
+    store::PostgresStore,
+    transaction::end_error,
+};
+
+/// How often to look again at what is just changing hands.
+const ROUNDS: u32 = 50;
+
+/// How often to wait for the lock of an attempt that is in its work.
+const WAITS: u32 = 2;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How COMMIT PREPARED or ROLLBACK PREPARED went.
+enum Finished {
+    Done,
+    /// 42704: committed, rolled back, or never prepared.
+    Unknown,
+    /// Another session is at it.
+    Busy,
+}
+
+impl<D: Driver> PostgresStore<D> {
+    /// Inserts the marker unless the transaction is prepared already (whose lock on the marker we
+    /// would wait for), and reads what is known, with the clock last.
+    fn begin_prepared_sql(&self, participation: &Participation) -> String {
+        let prefix = self.prefix().of(participation.transaction());
+        format!(
+            "INSERT INTO {} (namespace, transaction, fingerprint, not_after, forget_after, \
+             committed) SELECT {}, true WHERE NOT EXISTS (SELECT {}) ON CONFLICT DO NOTHING; {}",
+            self.tables().outcomes,
+            self.participation_values(participation),
+            Self::prepared_with_prefix(&prefix),
+            self.select_known(participation),
+        )
+    }
+
+    async fn begin_round(
+        &self,
+        participation: &Participation,
+    ) -> Result<Option<BegunPrepared<PostgresTx<D::Connection>>>> {
+        let sql = self.begin_prepared_sql(participation);
+        let begun = match self.try_open(self.preamble(), &sql).await {
+            Ok(begun) => begun,
+            Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => {
+                return self.begin_blocked(participation).await;
+            }
+            Err(failed) => return Err(convert(failed, BEGIN, Stage::Before)),
+        };
+        let inserted = begun
+            .replies
+            .first()
+            .is_some_and(|reply| reply.affected == 1);
+        let known = Self::read_known(begun.replies.get(1..).unwrap_or_default(), BEGIN);
+        let tx = PostgresTx::new(begun.session, begun.identity);
+        let known = match known {
+            Ok(known) => known,
+            Err(error) => {
+                tx.abandon().await;
+                return Err(error);
+            }
+        };
+        if inserted {
+            // The clock is read after the marker is in: from here on a sweeper's tombstone waits
+            // for us, however long we sleep.
+            if known.now <= participation.not_after() {
+                return Ok(Some(BegunPrepared::Fresh(tx)));
+            }
+            tx.abandon().await;
+            return Err(if known.now > participation.forget_after() {
+                forgotten(BEGIN)
+            } else {
+                rolled_back(BEGIN, "the deadline (not_after) has passed")
+            });
+        }
+        tx.abandon().await;
+        self.begin_known(self.checked(known, participation, BEGIN)?, participation)
+    }
+
+    /// What an attempt is told that does not hold the marker; `None` where it is just changing.
+    fn begin_known(
+        &self,
+        known: Known,
+        participation: &Participation,
+    ) -> Result<Option<BegunPrepared<PostgresTx<D::Connection>>>> {
+        match known.outcome {
+            Some(outcome) if outcome.committed => Ok(Some(BegunPrepared::AlreadyCommitted)),
+            Some(_) => Err(rolled_back(BEGIN, "it was rolled back")),
+            None if !known.prepared.is_empty() => Ok(Some(BegunPrepared::AlreadyPrepared)),
+            None if known.now > participation.forget_after() => Err(forgotten(BEGIN)),
+            None => Ok(None),
+        }
+    }
+
+    /// Another attempt holds the marker: it has prepared meanwhile, or is at it still.
+    async fn begin_blocked(
+        &self,
+        participation: &Participation,
+    ) -> Result<Option<BegunPrepared<PostgresTx<D::Connection>>>> {
+        let known = self.known(participation, BEGIN).await?;
+        match self.begin_known(known, participation)? {
+            Some(answer) => Ok(Some(answer)),
+            None => Err(error(
+                ErrorKind::Busy,
+                BEGIN,
+                "another attempt at this transaction is in its work",
+            )),
+        }
+    }
+
+    /// COMMIT PREPARED and ROLLBACK PREPARED can't stand in a transaction or beside another
+    /// statement.
+    async fn finish_prepared(
+        &self,
+        verb: &str,
+        participation: &Participation,
+        operation: &'static str,
+    ) -> Result<Finished> {
+        let mut session = self
+            .session()
+            .await
+            .map_err(|failed| convert(failed, operation, Stage::Before))?;
+        let sql = format!("{verb} PREPARED '{}'", self.prefix().gid(participation));
+        match session.batch(&sql).await {
+            Ok(_) => {
+                session.release();
+                Ok(Finished::Done)
+            }
+            Err(failed) => Self::finish_failed(session, failed, verb, operation),
+        }
+    }
+
+    fn finish_failed(
+        session: Session<D::Connection>,
+        failed: DriverError,
+        verb: &str,
+        operation: &'static str,
+    ) -> Result<Finished> {
+        match failed.code() {
+            Some(UNDEFINED_OBJECT) => {
+                session.release();
+                Ok(Finished::Unknown)
+            }
+            Some(NOT_IN_STATE) => {
+                session.release();
+                Ok(Finished::Busy)
+            }
+            // Within a transaction that somebody left on the pool's connection: not ours, so the
+            // connection is closed by dropping the session, and another one is taken.
+            Some("25001" | "25P02") => Ok(Finished::Busy),
+            Some(PRIVILEGE | FEATURE) => Err(error(
+                ErrorKind::Configuration,
+                operation,
+                format!(
+                    "only the role that prepared a transaction, or a superuser, may send {verb} \
+                     PREPARED, from the same database: connect as that role (SELECT owner, \
+                     database FROM pg_prepared_xacts), or GRANT it"
+                ),
+            )
+            .with_source(
+                failed
+                    .source
+                    .unwrap_or_else(|| "no more is known".to_owned().into()),
+            )),
+            _ => Err(convert(failed, operation, Stage::Durable)),
+        }
+    }
+
+    /// Inserts the tombstone, if nothing holds the marker. Says what is known afterwards; `None`
+    /// where the marker is held.
+    async fn bury(&self, participation: &Participation) -> Result<Option<Known>> {
+        let sql = format!(
+            "INSERT INTO {} (namespace, transaction, fingerprint, not_after, forget_after, \
+             committed) VALUES ({}, false) ON CONFLICT DO NOTHING; {}",
+            self.tables().outcomes,
+            self.participation_values(participation),
+            self.select_known(participation),
+        );
+        match self.try_transact(&sql).await {
+            Ok(replies) => {
+                let known =
+                    Self::read_known(replies.get(1..).unwrap_or_default(), ROLLBACK)?;
+                Ok(Some(self.checked(known, participation, ROLLBACK)?))
+            }
+            Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => Ok(None),
+            Err(failed) => Err(convert(failed, ROLLBACK, Stage::Durable)),
+        }
+    }
+
+    /// What went wrong at PREPARE. Whatever it was, nothing is left of the transaction.
+    async fn prepare_failed(
+        &self,
+        failed: DriverError,
+        participation: &Participation,
+    ) -> Result<()> {
+        match failed.code() {
+            Some(DIVISION_BY_ZERO) => {
+                let known = self.known(participation, PREPARE).await?;
+                if known.now > participation.not_after() {
+                    return Err(rolled_back(PREPARE, "the deadline (not_after) has passed"));
+                }
+                Err(end_error(failed, PREPARE))
+            }
+            // Our own identifier, by an attempt whose marker came before ours: it can't be.
+            Some(DUPLICATE_OBJECT) => Err(error(
+                ErrorKind::Busy,
+                PREPARE,
+                "the identifier is in use; rolled back",
+            )),
+            Some(NOT_IN_STATE) => Err(two_phase_off(PREPARE)),
+            Some("53200") => Err(error(
+                ErrorKind::Busy,
+                PREPARE,
+                "no slot for a prepared transaction is free; rolled back. If that lasts, finish \
+                 what is in doubt or raise max_prepared_transactions",
+            )),
+            _ => Err(convert(failed, PREPARE, Stage::Durable)),
+        }
+    }
+}
+
+const BEGIN: &str = "begin_prepared";
+const PREPARE: &str = "prepare";
+const COMMIT: &str = "commit_prepared";
+const ROLLBACK: &str = "rollback_prepared";
+
+impl<D: Driver> PreparedTransactions for PostgresStore<D> {
+    async fn begin_prepared(
+        &self,
+        participation: &Participation,
+    ) -> Result<BegunPrepared<Self::Tx>> {
+        self.check_two_phase(BEGIN)?;
+        for _ in 0..ROUNDS {
+            if let Some(answer) = self.begin_round(participation).await? {
+                return Ok(answer);
+            }
+            sleep(PAUSE).await;
+        }
+        Err(error(ErrorKind::Busy, BEGIN, "its state keeps changing"))
+    }
+
+    async fn prepare(&self, tx: Self::Tx, participation: &Participation) -> Result<()> {
+        // The guard is the probe as well: in this very transaction, with its marker, in time.
+        let sql = format!(
+            "SELECT 1 / (CASE WHEN {} AND {NOW} <= {} THEN pg_catalog.count(*) ELSE 0 END) \
+             FROM {} WHERE {} AND committed; SET LOCAL statement_timeout = 0; \
+             PREPARE TRANSACTION '{}'",
+            statements::same(tx.identity()),
+            literal::int(participation.not_after().as_micros()),
+            self.tables().outcomes,
+            self.transaction_is(participation),
+            self.prefix().gid(participation),
+        );
+        match tx.end(&sql).await {
+            Ok(()) => Ok(()),
+            Err(failed) => self.prepare_failed(failed, participation).await,
+        }
+    }
+
+    async fn commit_prepared(&self, participation: &Participation) -> Result<()> {
+        for _ in 0..ROUNDS {
+            match self
+                .finish_prepared("COMMIT", participation, COMMIT)
+                .await?
+            {
+                Finished::Done => return Ok(()),
+                Finished::Busy => sleep(PAUSE).await,
+                Finished::Unknown => {
+                    let known = self.known(participation, COMMIT).await?;
+                    match known.outcome {
+                        Some(outcome) if outcome.committed => return Ok(()),
+                        Some(_) => return Err(rolled_back(COMMIT, "it was rolled back")),
+                        // Prepared just now, by a late attempt.
+                        None if !known.prepared.is_empty() => {}
+                        None if known.now > participation.forget_after() => {
+                            return Err(forgotten(COMMIT));
+                        }
+                        None => {
+                            return Err(error(
+                                ErrorKind::NotPrepared,
+                                COMMIT,
+                                "nothing is prepared under this name, and no outcome is known",
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        Err(error(
+            ErrorKind::Busy,
+            COMMIT,
+            "another session is finishing it",
+        ))
+    }
+
+    async fn rollback_prepared(&self, participation: &Participation) -> Result<()> {
+        let mut known = self.known(participation, ROLLBACK).await?;
+        let mut waited = 0;
+        for _ in 0..ROUNDS {
+            match known.outcome {
+                Some(outcome) if outcome.committed => {
+                    return Err(error(
+                        ErrorKind::Committed,
+                        ROLLBACK,
+                        "it was committed before",
+                    ));
+                }
+                Some(_) => return Ok(()),
+                None if known.prepared.is_empty() => {
+                    if known.now > participation.forget_after() {
+                        return Err(forgotten(ROLLBACK));
+                    }
+                    match self.bury(participation).await? {
+                        Some(after) => known = after,
+                        // An attempt holds the marker, in its work or prepared by now.
+                        None if waited < WAITS => {
+                            waited += 1;
+                            known = self.known(participation, ROLLBACK).await?;
+                        }
+                        None => break,
+                    }
+                }
+                None => {
+                    if let Finished::Busy = self
+                        .finish_prepared("ROLLBACK", participation, ROLLBACK)
+                        .await?
+                    {
+                        sleep(PAUSE).await;
+                    }
+                    known = self.known(participation, ROLLBACK).await?;
+                }
+            }
+        }
+        Err(error(
+            ErrorKind::Busy,
+            ROLLBACK,
+            "an attempt still holds the marker: again, and it ends with its idle timeout",
+        ))
+    }
+
+    async fn prepared_status(&self, participation: &Participation) -> Result<PreparedStatus> {
+        let known = self.known(participation, "prepared_status").await?;
+        Ok(match known.outcome {
+            // An outcome is final, also where "is it prepared?" was asked a moment before.
+            Some(outcome) if outcome.committed => PreparedStatus::Committed,
+            Some(_) => PreparedStatus::RolledBack,
+            None if !known.prepared.is_empty() => PreparedStatus::Prepared,
+            None if known.now > participation.forget_after() => PreparedStatus::Forgotten,
+            None => PreparedStatus::None,
+        })
+    }
+
+    async fn in_doubt(
+        &self,
+        after: Option<&TransactionDigest>,
+        limit: u32,
+    ) -> Result<InDoubtPage> {
+        let limit = check_limit(limit, "in_doubt", STORE)?;
+        let prefix = self.prefix().as_str();
+        let digest = format!(
+            "pg_catalog.substr(gid, {}, {DIGEST_CHARS}) COLLATE \"C\"",
+            prefix.len() + 1
+        );
+        let after = after.map_or_else(String::new, |after| {
+            format!(" AND {digest} > '{}'", literal::hex(after.as_bytes()))
+        });
+        let sql = format!(
+            "SELECT gid, (extract(epoch FROM prepared) * 1000000)::int8, {NOW} {}{after} \
+             ORDER BY gid COLLATE \"C\" LIMIT {}",
+            Self::prepared_with_prefix(prefix),
+            u64::from(limit) + 1,
+        );
+        let replies = self.read("in_doubt", &sql).await?;
+        let mut entries = replies
+            .first()
+            .map_or(&[][..], |reply| &reply.rows)
+            .iter()
+            .map(|row| self.entry(row))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| garbled("in_doubt"))?;
+        let more = entries.len() > limit as usize;
+        entries.truncate(limit as usize);
+        let next = entries
+            .last()
+            .filter(|_| more)
+            .map(|entry| *entry.participation.transaction());
+        Ok(InDoubtPage { entries, next })
+    }
+
+    async fn forget_prepared(&self, limit: u32) -> Result<u64> {
+        let limit = check_limit(limit, "forget_prepared", STORE)?;
+        let outcomes = &self.tables().outcomes;
+        // The marker of what is prepared can't be seen, so it is never removed.
+        let sql = format!(
+            "WITH over AS (SELECT namespace, transaction FROM {outcomes} WHERE namespace = {} \
+             AND forget_after < {NOW} ORDER BY forget_after LIMIT {limit} FOR UPDATE SKIP LOCKED), \
+             gone AS (DELETE FROM {outcomes} x USING over o WHERE x.namespace = o.namespace \
+             AND x.transaction = o.transaction RETURNING 1) SELECT pg_catalog.count(*) FROM gone",
+            self.namespace_sql()
+        );
+        self.count("forget_prepared", &sql).await
+    }
+}
+
+impl<D: Driver> PostgresStore<D> {
+    fn entry(&self, row: &[Option<String>]) -> Option<InDoubt> {
+        let moment = |column: usize| -> Option<Timestamp> {
+            let micros = row.get(column)?.as_deref()?.parse().ok()?;
+            Some(Timestamp::from_micros(micros))
+        };
+        let prepared_at = moment(1)?;
+        Some(InDoubt {
+            participation: self.prefix().parse(row.first()?.as_deref()?)?,
+            prepared_at,
+            age: moment(2)?.since(prepared_at),
+        })
+    }
+
+    /// Runs one statement that removes rows and tells how many.
+    pub(super) async fn count(&self, operation: &'static str, sql: &str) -> Result<u64> {
+        let replies: Vec<Reply> = self
+            .try_transact(sql)
+            .await
+            .map_err(|failed| convert(failed, operation, Stage::Durable))?;
+        number(replies.first(), 0)
+            .and_then(|count| u64::try_from(count).ok())
+            .ok_or_else(|| garbled(operation))
+    }
+}

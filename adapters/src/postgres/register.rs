@@ -1,0 +1,158 @@
+//! The decision register: the first writer wins, and the value read back is the decision.
+
+use exactly_once_core::{
+    Decision, DecisionRegister, ErrorKind, Participation, RegisterEntry, RegisterPage, Result,
+    TransactionDigest, register::check_limit,
+};
+
+use super::{
+    STORE,
+    driver::Driver,
+    error::{convert, error, garbled},
+    literal,
+    outcome::{COLUMNS, Outcome, forgotten},
+    sqlstate::Stage,
+    statements::{NOW, number},
+    store::PostgresStore,
+};
+
+/// How often to start anew when the row that was met is gone the next moment.
+const ROUNDS: usize = 16;
+
+fn decision(outcome: &Outcome) -> Decision {
+    if outcome.committed {
+        Decision::Commit
+    } else {
+        Decision::Rollback
+    }
+}
+
+fn entry(outcome: Outcome) -> RegisterEntry {
+    RegisterEntry {
+        decision: decision(&outcome),
+        finished: outcome.finished,
+        participation: outcome.participation,
+    }
+}
+
+impl<D: Driver> PostgresStore<D> {
+    fn select_decision(&self, participation: &Participation) -> String {
+        format!(
+            "SELECT {COLUMNS}, finished FROM {} WHERE {}",
+            self.tables().decisions,
+            self.transaction_is(participation)
+        )
+    }
+}
+
+impl<D: Driver> DecisionRegister for PostgresStore<D> {
+    async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
+        // One clock for both comparisons, the register's own, read as the row is written.
+        let sql = format!(
+            "INSERT INTO {} (namespace, transaction, fingerprint, not_after, forget_after, \
+             committed) SELECT {}, {} AND clock.now <= {} FROM (SELECT {NOW} AS now) clock \
+             WHERE clock.now <= {} ON CONFLICT DO NOTHING; {}; SELECT {NOW}",
+            self.tables().decisions,
+            self.participation_values(participation),
+            proposal == Decision::Commit,
+            literal::int(participation.not_after().as_micros()),
+            literal::int(participation.forget_after().as_micros()),
+            self.select_decision(participation),
+        );
+        for _ in 0..ROUNDS {
+            let replies = self
+                .try_transact(&sql)
+                .await
+                .map_err(|failed| convert(failed, "decide", Stage::Durable))?;
+            if let Some(stands) = Outcome::read(replies.get(1), "decide")? {
+                stands.check(participation, "decide")?;
+                return Ok(decision(&stands));
+            }
+            let now = number(replies.get(2), 0).ok_or_else(|| garbled("decide"))?;
+            if now > participation.forget_after().as_micros() {
+                return Err(forgotten("decide"));
+            }
+        }
+        Err(error(ErrorKind::Busy, "decide", "its row keeps changing"))
+    }
+
+    async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
+        let replies = self
+            .read("decision", &self.select_decision(participation))
+            .await?;
+        let Some(stands) = Outcome::read(replies.first(), "decision")? else {
+            return Ok(None);
+        };
+        stands.check(participation, "decision")?;
+        Ok(Some(entry(stands)))
+    }
+
+    async fn finish(&self, participation: &Participation) -> Result<()> {
+        let sql = format!(
+            "UPDATE {} SET finished = true WHERE {} AND fingerprint = {} AND NOT finished; {}",
+            self.tables().decisions,
+            self.transaction_is(participation),
+            literal::bytes(participation.fingerprint().as_bytes()),
+            self.select_decision(participation)
+        );
+        let replies = self
+            .try_transact(&sql)
+            .await
+            .map_err(|failed| convert(failed, "finish", Stage::Durable))?;
+        match Outcome::read(replies.get(1), "finish")? {
+            Some(stands) => stands.check(participation, "finish"),
+            None => Err(error(
+                ErrorKind::NotPrepared,
+                "finish",
+                "nothing was decided about this transaction",
+            )),
+        }
+    }
+
+    async fn unfinished(
+        &self,
+        after: Option<&TransactionDigest>,
+        limit: u32,
+    ) -> Result<RegisterPage> {
+        let limit = check_limit(limit, "unfinished", STORE)?;
+        let after = after.map_or_else(String::new, |after| {
+            format!(" AND transaction > {}", literal::bytes(after.as_bytes()))
+        });
+        let sql = format!(
+            "SELECT {COLUMNS}, finished FROM {} WHERE namespace = {} AND NOT finished{after} \
+             ORDER BY transaction LIMIT {}",
+            self.tables().decisions,
+            self.namespace_sql(),
+            u64::from(limit) + 1
+        );
+        let replies = self.read("unfinished", &sql).await?;
+        let mut entries = replies
+            .first()
+            .map_or(&[][..], |reply| &reply.rows)
+            .iter()
+            .map(|row| Outcome::parse(row).map(entry))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| garbled("unfinished"))?;
+        let more = entries.len() > limit as usize;
+        entries.truncate(limit as usize);
+        let next = entries
+            .last()
+            .filter(|_| more)
+            .map(|entry| *entry.participation.transaction());
+        Ok(RegisterPage { entries, next })
+    }
+
+    async fn forget_decisions(&self, limit: u32) -> Result<u64> {
+        let limit = check_limit(limit, "forget_decisions", STORE)?;
+        let decisions = &self.tables().decisions;
+        let sql = format!(
+            "WITH over AS (SELECT namespace, transaction FROM {decisions} WHERE namespace = {} \
+             AND forget_after < {NOW} AND (finished OR NOT committed) ORDER BY forget_after \
+             LIMIT {limit} FOR UPDATE SKIP LOCKED), \
+             gone AS (DELETE FROM {decisions} x USING over o WHERE x.namespace = o.namespace \
+             AND x.transaction = o.transaction RETURNING 1) SELECT pg_catalog.count(*) FROM gone",
+            self.namespace_sql()
+        );
+        self.count("forget_decisions", &sql).await
+    }
+}
