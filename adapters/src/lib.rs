@@ -20,5 +20,7 @@ pub use exactly_once_core::*;
 pub mod memory;
 #[cfg(feature = "postgres-shared")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "rusqlite")]
 pub mod sqlite;

@@ -1,0 +1,492 @@
+//! Versioned balances: one script decides and applies, exact to the last unit.
+//!
+//! The script accepts what [`rules`] accept. Where it refuses, it gives the state that it saw, and
+//! the rules word the refusal.
+
+use exactly_once_core::{
+    AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, Change, ChangeKind,
+    CloseAccount, CompareAndSet, Error, ErrorKind, Expected, Fingerprint, Floor, HistoryPage,
+    IdempotencyKey, OpenAccount, Result, Transfer, Transferred, Version,
+    balance::{check_page, rules},
+};
+
+use super::{
+    error::{BACKEND, error},
+    idempotency::mismatch,
+    reply::Reply,
+    schema::{Placement, Shard},
+    scripts,
+    store::RedisStore,
+    transaction::refusal,
+};
+
+/// An operation as the script takes it.
+struct Request<'a> {
+    operation: &'static str,
+    kind: ChangeKind,
+    key: &'a IdempotencyKey,
+    fingerprint: Fingerprint,
+    legs: Vec<LegRequest<'a>>,
+}
+
+struct LegRequest<'a> {
+    account: &'a AccountId,
+    amount: Amount,
+    expected: String,
+    floor: Option<Floor>,
+}
+
+/// How the script answered.
+enum Answer {
+    Done {
+        changes: Vec<Change>,
+        replayed: bool,
+    },
+    Refused {
+        leg: usize,
+        state: Option<AccountState>,
+    },
+}
+
+pub(super) fn floor_text(floor: Floor) -> String {
+    match floor {
+        Floor::At(amount) => amount.to_string(),
+        Floor::None => "none".to_owned(),
+    }
+}
+
+/// A state from its four stored parts; `None` if they are no account.
+pub(super) fn state_of(
+    amount: &[u8],
+    version: &[u8],
+    floor: &[u8],
+    open: &[u8],
+) -> Option<AccountState> {
+    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<i64>().ok();
+    Some(AccountState {
+        amount: Amount::new(number(amount)?),
+        version: Version::new(number(version)?).ok()?,
+        floor: match floor {
+            b"none" => Floor::None,
+            floor => Floor::At(Amount::new(number(floor)?)),
+        },
+        open: match open {
+            b"1" => true,
+            b"0" => false,
+            _ => return None,
+        },
+    })
+}
+
+/// A line of the history: `kind|delta|before|after|key`.
+pub(super) fn history_line(change: &Change) -> String {
+    format!(
+        "{}|{}|{}|{}|{}",
+        change.kind.as_str(),
+        change.delta,
+        change.before,
+        change.after,
+        change.key
+    )
+}
+
+fn change_of_line(account: &AccountId, version: Version, line: &[u8]) -> Option<Change> {
+    let mut parts = std::str::from_utf8(line).ok()?.splitn(5, '|');
+    let kind = ChangeKind::parse(parts.next()?)?;
+    let mut amount = || Some(Amount::new(parts.next()?.parse().ok()?));
+    let (delta, before, after) = (amount()?, amount()?, amount()?);
+    let key = IdempotencyKey::new(parts.next()?).ok()?;
+    Some(Change {
+        key,
+        account: account.clone(),
+        kind,
+        delta,
+        before,
+        after,
+        version,
+    })
+}
+
+/// A leg's part of a receipt: `before after version`.
+pub(super) fn receipt_leg(change: &Change) -> String {
+    format!("{} {} {}", change.before, change.after, change.version)
+}
+
+/// A leg's change from its part of the receipt.
+pub(super) fn change_of_receipt(
+    key: &IdempotencyKey,
+    account: &AccountId,
+    kind: ChangeKind,
+    part: &str,
+) -> Option<Change> {
+    let mut numbers = part.split(' ').map(str::parse::<i64>);
+    let mut next = || numbers.next()?.ok();
+    let (before, after) = (Amount::new(next()?), Amount::new(next()?));
+    Some(Change {
+        key: key.clone(),
+        account: account.clone(),
+        kind,
+        delta: after.checked_sub(before)?,
+        before,
+        after,
+        version: Version::new(next()?).ok()?,
+    })
+}
+
+impl RedisStore {
+    pub(super) fn account_key(&self, shard: Shard, account: &AccountId) -> Vec<u8> {
+        self.key(shard, "account", account.as_str())
+    }
+
+    pub(super) fn history_key(&self, shard: Shard, account: &AccountId) -> Vec<u8> {
+        self.key(shard, "history", account.as_str())
+    }
+
+    pub(super) fn operation_key(&self, shard: Shard, key: &IdempotencyKey) -> Vec<u8> {
+        self.key(shard, "operation", key.as_str())
+    }
+
+    /// The one shard of all accounts.
+    fn shard_of_legs(&self, request: &Request<'_>) -> Result<Shard> {
+        let mut shards = request
+            .legs
+            .iter()
+            .map(|leg| self.layout().shard_of_account(&self.namespace, leg.account));
+        let first = shards
+            .next()
+            .unwrap_or_else(|| self.layout().shard_of(&self.namespace, ""));
+        if shards.all(|shard| shard == first) {
+            return Ok(first);
+        }
+        Err(
+            error(ErrorKind::Unsupported, request.operation).with_message(
+                "the accounts lie in different slots of the cluster: move the amount by the \
+             coordinator, with a participant for each (`store.at(account)`), or give the accounts \
+             one hash tag, as `{bank-1}alice`",
+            ),
+        )
+    }
+
+    async fn change(&self, request: Request<'_>) -> Result<Answer> {
+        let shard = self.shard_of_legs(&request)?;
+        self.bind(request.operation, request.key, &request.fingerprint)
+            .await?;
+        let answer = self.apply_change(shard, &request).await;
+        let settled = match &answer {
+            Ok(Answer::Done { .. }) => true,
+            Ok(Answer::Refused { .. }) => false,
+            // A mismatch and a reservation changed nothing either; of the rest, who knows.
+            Err(error) => !matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Reserved),
+        };
+        if !settled {
+            self.unbind(request.operation, request.key, &request.fingerprint)
+                .await;
+        }
+        answer
+    }
+
+    async fn apply_change(&self, shard: Shard, request: &Request<'_>) -> Result<Answer> {
+        let mut keys = vec![
+            self.operation_key(shard, request.key),
+            self.layout().reservations(shard),
+        ];
+        let mut arguments = vec![
+            request.kind.as_str().into(),
+            request.fingerprint.as_bytes().to_vec(),
+            request.key.as_str().into(),
+        ];
+        for leg in &request.legs {
+            keys.push(self.account_key(shard, leg.account));
+            keys.push(self.history_key(shard, leg.account));
+            arguments.push(leg.amount.to_string().into_bytes());
+            arguments.push(leg.expected.clone().into_bytes());
+            arguments.push(leg.floor.map(floor_text).unwrap_or_default().into_bytes());
+        }
+        let operation = request.operation;
+        self.list_shard(operation, shard).await?;
+        let reply = self
+            .write(operation, &scripts::CHANGE, shard, keys, arguments)
+            .await?;
+        match reply.word() {
+            word @ ("applied" | "replayed") => {
+                let replayed = word == "replayed";
+                let receipt = reply.text(1)?;
+                let changes: Option<Vec<Change>> = request
+                    .legs
+                    .iter()
+                    .zip(receipt.split(';'))
+                    .map(|(leg, part)| {
+                        change_of_receipt(request.key, leg.account, request.kind, part)
+                    })
+                    .collect();
+                match changes {
+                    Some(changes) if changes.len() == request.legs.len() => {
+                        Ok(Answer::Done { changes, replayed })
+                    }
+                    _ => Err(corrupt(operation)),
+                }
+            }
+            "refused" => {
+                let leg = usize::try_from(reply.integer(1)?).map_err(|_| reply.unexpected())?;
+                Ok(Answer::Refused {
+                    leg,
+                    state: optional_state(&reply, 2)?,
+                })
+            }
+            "mismatch" => Err(mismatch(operation)),
+            _ => Err(refusal(operation, &reply)),
+        }
+    }
+
+    fn binding(&self, key: &IdempotencyKey) -> (Shard, Vec<u8>) {
+        let shard = self.layout().shard_of_key(&self.namespace, key);
+        (shard, self.key(shard, "binding", key.as_str()))
+    }
+
+    /// On a cluster the same key for an account elsewhere would find no record there.
+    pub(super) async fn bind(
+        &self,
+        operation: &'static str,
+        key: &IdempotencyKey,
+        fingerprint: &Fingerprint,
+    ) -> Result<()> {
+        if self.layout().placement != Placement::Spread {
+            return Ok(());
+        }
+        let (shard, binding) = self.binding(key);
+        let arguments = vec![fingerprint.as_bytes().to_vec()];
+        let reply = self
+            .write(operation, &scripts::BIND, shard, vec![binding], arguments)
+            .await?;
+        match reply.word() {
+            "bound" => Ok(()),
+            "mismatch" => Err(mismatch(operation)),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    /// If it is lost, the key stays bound to this request, which is its own anyway.
+    async fn unbind(
+        &self,
+        operation: &'static str,
+        key: &IdempotencyKey,
+        fingerprint: &Fingerprint,
+    ) {
+        if self.layout().placement != Placement::Spread {
+            return;
+        }
+        let (shard, binding) = self.binding(key);
+        let arguments = vec![fingerprint.as_bytes().to_vec()];
+        let unbound = self
+            .write(operation, &scripts::UNBIND, shard, vec![binding], arguments)
+            .await;
+        if let Err(error) = unbound {
+            tracing::debug!(%error, "redis: a refused operation's key stays bound");
+        }
+    }
+
+    /// An operation on one account.
+    async fn change_one(
+        &self,
+        request: Request<'_>,
+        rule: impl Fn(Option<&AccountState>) -> Result<rules::Step> + Send,
+    ) -> Result<Applied> {
+        let operation = request.operation;
+        match self.change(request).await? {
+            Answer::Done {
+                mut changes,
+                replayed,
+            } => match changes.pop() {
+                Some(change) => Ok(Applied { change, replayed }),
+                None => Err(corrupt(operation)),
+            },
+            Answer::Refused { state, .. } => Err(worded(operation, rule(state.as_ref()))),
+        }
+    }
+}
+
+/// The rules' own word for what the script refused.
+fn worded(operation: &'static str, ruled: Result<rules::Step>) -> Error {
+    match ruled {
+        Err(error) => error,
+        Ok(_) => error(ErrorKind::Configuration, operation)
+            .with_message("the script and the rules of this crate disagree: versions are mixed"),
+    }
+}
+
+fn corrupt(operation: &'static str) -> Error {
+    error(ErrorKind::Configuration, operation)
+        .with_message("a key of ours holds what this crate did not write; nothing was changed")
+}
+
+fn optional_state(reply: &Reply, at: usize) -> Result<Option<AccountState>> {
+    if reply.bytes(at).is_empty() {
+        return Ok(None);
+    }
+    let part = |offset| reply.bytes(at + offset);
+    state_of(part(0), part(1), part(2), part(3))
+        .map(Some)
+        .ok_or_else(|| reply.unexpected())
+}
+
+impl BalanceStore for RedisStore {
+    async fn open_account(&self, operation: &OpenAccount) -> Result<Applied> {
+        let request = Request {
+            operation: "open_account",
+            kind: ChangeKind::Open,
+            key: &operation.key,
+            fingerprint: operation.fingerprint()?,
+            legs: vec![LegRequest {
+                account: &operation.account,
+                amount: operation.amount,
+                expected: String::new(),
+                floor: Some(operation.floor),
+            }],
+        };
+        self.change_one(request, |state| rules::open(operation, state, BACKEND))
+            .await
+    }
+
+    async fn close_account(&self, operation: &CloseAccount) -> Result<Applied> {
+        let request = Request {
+            operation: "close_account",
+            kind: ChangeKind::Close,
+            key: &operation.key,
+            fingerprint: operation.fingerprint()?,
+            legs: vec![LegRequest {
+                account: &operation.account,
+                amount: Amount::ZERO,
+                expected: String::new(),
+                floor: None,
+            }],
+        };
+        self.change_one(request, |state| rules::close(operation, state, BACKEND))
+            .await
+    }
+
+    async fn balance(&self, account: &AccountId) -> Result<Option<AccountState>> {
+        let shard = self.layout().shard_of_account(&self.namespace, account);
+        let keys = vec![self.account_key(shard, account)];
+        let reply = self
+            .read("balance", &scripts::BALANCE, shard, keys, Vec::new())
+            .await?;
+        match reply.word() {
+            "none" => Ok(None),
+            "account" => optional_state(&reply, 1),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    async fn adjust(&self, operation: &Adjust) -> Result<Applied> {
+        let request = Request {
+            operation: "adjust",
+            kind: ChangeKind::Adjust,
+            key: &operation.key,
+            fingerprint: operation.fingerprint()?,
+            legs: vec![LegRequest {
+                account: &operation.account,
+                amount: operation.delta,
+                expected: operation
+                    .expected
+                    .map(|version| version.to_string())
+                    .unwrap_or_default(),
+                floor: operation.floor,
+            }],
+        };
+        self.change_one(request, |state| rules::adjust(operation, state, BACKEND))
+            .await
+    }
+
+    async fn compare_and_set(&self, operation: &CompareAndSet) -> Result<Applied> {
+        let request = Request {
+            operation: "compare_and_set",
+            kind: ChangeKind::CompareAndSet,
+            key: &operation.key,
+            fingerprint: operation.fingerprint()?,
+            legs: vec![LegRequest {
+                account: &operation.account,
+                amount: operation.amount,
+                expected: match operation.expected {
+                    Expected::Absent => "absent".to_owned(),
+                    Expected::Version(version) => version.to_string(),
+                    Expected::Any => String::new(),
+                },
+                floor: operation.floor,
+            }],
+        };
+        self.change_one(request, |state| {
+            rules::compare_and_set(operation, state, BACKEND)
+        })
+        .await
+    }
+
+    async fn transfer(&self, operation: &Transfer) -> Result<Transferred> {
+        let legs = operation.legs();
+        let request = Request {
+            operation: "transfer",
+            kind: ChangeKind::Transfer,
+            key: operation.key(),
+            fingerprint: operation.fingerprint()?,
+            legs: legs
+                .iter()
+                .map(|leg| LegRequest {
+                    account: &leg.account,
+                    amount: leg.delta,
+                    expected: String::new(),
+                    floor: None,
+                })
+                .collect(),
+        };
+        match self.change(request).await? {
+            Answer::Done { changes, replayed } => Ok(Transferred { changes, replayed }),
+            Answer::Refused { leg, state } => Err(match legs.get(leg) {
+                Some(leg) => worded(
+                    "transfer",
+                    rules::leg(operation, leg, state.as_ref(), BACKEND),
+                ),
+                None => corrupt("transfer"),
+            }),
+        }
+    }
+
+    async fn history(
+        &self,
+        account: &AccountId,
+        after: Option<Version>,
+        limit: u32,
+    ) -> Result<HistoryPage> {
+        let limit = check_page(limit, BACKEND)?;
+        let after = after.map_or(0, Version::get);
+        let shard = self.layout().shard_of_account(&self.namespace, account);
+        let keys = vec![
+            self.account_key(shard, account),
+            self.history_key(shard, account),
+        ];
+        let arguments = vec![
+            after.to_string().into_bytes(),
+            limit.to_string().into_bytes(),
+        ];
+        let reply = self
+            .read("history", &scripts::HISTORY, shard, keys, arguments)
+            .await?;
+        match reply.word() {
+            "page" => {}
+            "none" => {
+                return Err(error(ErrorKind::UnknownAccount, "history")
+                    .with_message("there is no such account: open it first"));
+            }
+            _ => return Err(reply.unexpected()),
+        }
+        let current = reply.integer(1)?;
+        let changes: Option<Vec<Change>> = (after.saturating_add(1)..)
+            .zip(reply.rest(2))
+            .map(|(version, line)| change_of_line(account, Version::new(version).ok()?, &line))
+            .collect();
+        let changes = changes.ok_or_else(|| corrupt("history"))?;
+        let next = changes
+            .last()
+            .map(|change| change.version)
+            .filter(|last| last.get() < current);
+        Ok(HistoryPage { changes, next })
+    }
+}

@@ -1,0 +1,162 @@
+//! How a store is configured and opened.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use exactly_once_core::{Error, ErrorKind, MAX_RECEIPT_BYTES, Namespace, Result};
+
+use super::{
+    checks::{self, Require},
+    connection::{Link, Replicas},
+    error::{Effect, error, from_driver},
+    schema::{Layout, Placement},
+    store::{RedisStore, Shared},
+};
+
+const OPERATION: &str = "connect";
+const MAX_PREFIX_BYTES: usize = 64;
+
+/// Options of a [`RedisStore`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `connect`"]
+pub struct RedisStoreBuilder {
+    urls: Vec<String>,
+    cluster: bool,
+    by_namespace: bool,
+    namespace: String,
+    prefix: String,
+    response_timeout: Duration,
+    require: Require,
+    replicas: Option<Replicas>,
+    max_receipt_bytes: usize,
+}
+
+/// Without the URLs, which may hold a password.
+impl fmt::Debug for RedisStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStoreBuilder")
+            .field("cluster", &self.cluster)
+            .field("namespace", &self.namespace)
+            .field("prefix", &self.prefix)
+            .field("response_timeout", &self.response_timeout)
+            .field("require", &self.require)
+            .field("replicas", &self.replicas)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisStoreBuilder {
+    pub(super) fn new(url: impl Into<String>) -> Self {
+        Self {
+            urls: vec![url.into()],
+            cluster: false,
+            by_namespace: false,
+            namespace: "default".to_owned(),
+            prefix: "exactly-once".to_owned(),
+            response_timeout: Duration::from_secs(5),
+            require: Require::default(),
+            replicas: None,
+            max_receipt_bytes: MAX_RECEIPT_BYTES,
+        }
+    }
+
+    /// A Redis Cluster, with more of its nodes to start from.
+    pub fn cluster<U: Into<String>>(mut self, urls: impl IntoIterator<Item = U>) -> Self {
+        self.cluster = true;
+        self.urls.extend(urls.into_iter().map(Into::into));
+        self
+    }
+
+    /// On a cluster: all of a namespace in one slot, so that a transaction or transfer may touch
+    /// any of it. It scales with the number of namespaces. All handles must agree on it.
+    pub fn one_slot_per_namespace(mut self) -> Self {
+        self.by_namespace = true;
+        self
+    }
+
+    /// The namespace; `"default"` if not said.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// What every key of this crate starts with; `"exactly-once"` if not said. At most 64 bytes,
+    /// without braces. All handles must agree on it.
+    pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// How long a reply is awaited; 5 seconds if not said. After that a write is *ambiguous*.
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// What an acknowledged write must survive; a power cut if not said.
+    pub fn require(mut self, require: Require) -> Self {
+        self.require = require;
+        self
+    }
+
+    /// Replicas that must confirm each write; none if not said.
+    pub fn replicas(mut self, replicas: Replicas) -> Self {
+        self.replicas = Some(replicas);
+        self
+    }
+
+    /// The largest receipt; 1 MiB if not said.
+    pub fn max_receipt_bytes(mut self, bytes: usize) -> Self {
+        self.max_receipt_bytes = bytes;
+        self
+    }
+
+    /// Connects, and checks the server's settings.
+    ///
+    /// # Errors
+    /// [Configuration](ErrorKind::Configuration), with the setting and the command that mends it;
+    /// [invalid](ErrorKind::Invalid) options; retryable kinds.
+    pub async fn connect(self) -> Result<RedisStore> {
+        let namespace = Namespace::new(self.namespace)?;
+        check_prefix(&self.prefix)?;
+        if self.response_timeout.is_zero() {
+            return Err(error(ErrorKind::Invalid, OPERATION)
+                .with_message("a response timeout of zero would end every call"));
+        }
+        let link = if self.cluster {
+            Link::cluster(self.urls, self.response_timeout, self.replicas)
+        } else {
+            let url = self.urls.first().map(String::as_str).unwrap_or_default();
+            Link::one(url, self.response_timeout, self.replicas)
+        }
+        .map_err(|source| from_driver(OPERATION, source, Effect::Read))?;
+        checks::check(&link, self.require).await?;
+        let placement = match (self.cluster, self.by_namespace) {
+            (false, _) => Placement::OneNode,
+            (true, false) => Placement::Spread,
+            (true, true) => Placement::ByNamespace,
+        };
+        Ok(RedisStore::new(
+            Arc::new(Shared {
+                link,
+                layout: Layout {
+                    prefix: self.prefix,
+                    placement,
+                },
+                max_receipt_bytes: self.max_receipt_bytes,
+                durability: self.require.durability(),
+                listed: std::sync::Mutex::default(),
+            }),
+            namespace,
+        ))
+    }
+}
+
+fn check_prefix(prefix: &str) -> Result<(), Error> {
+    if (1..=MAX_PREFIX_BYTES).contains(&prefix.len()) && !prefix.contains(['{', '}']) {
+        return Ok(());
+    }
+    Err(error(ErrorKind::Invalid, OPERATION).with_message(format!(
+        "the key prefix must have 1 to {MAX_PREFIX_BYTES} bytes and no brace, which would be read \
+         as a hash tag"
+    )))
+}

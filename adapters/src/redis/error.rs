@@ -1,0 +1,181 @@
+//! What an error of the driver or the server means.
+
+use exactly_once_core::{Error, ErrorKind};
+use redis::{ErrorKind as DriverKind, RedisError, ServerErrorKind};
+
+/// The backend's name, in errors and spans.
+pub(super) const BACKEND: &str = "redis";
+
+/// Whether a command can change anything: a lost reply to one that can't is no ambiguity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Read,
+    Write,
+}
+
+pub(super) fn error(kind: ErrorKind, operation: &'static str) -> Error {
+    Error::new(kind, operation, BACKEND)
+}
+
+/// The kind of a lost reply.
+pub(super) fn lost_reply(effect: Effect) -> ErrorKind {
+    match effect {
+        Effect::Read => ErrorKind::Unavailable,
+        Effect::Write => ErrorKind::Ambiguous,
+    }
+}
+
+/// An answer that no script of ours gives.
+pub(super) fn unexpected(operation: &'static str, answer: &str) -> Error {
+    error(ErrorKind::Configuration, operation).with_message(format!(
+        "the server answered {answer:?}, which no version of this crate's scripts does"
+    ))
+}
+
+/// An error of a command that was sent, or could not be sent.
+pub(super) fn from_driver(operation: &'static str, source: RedisError, effect: Effect) -> Error {
+    let (kind, message) = kind_of(&source, effect);
+    let error = error(kind, operation);
+    let error = match message {
+        Some(message) => error.with_message(message),
+        None => error,
+    };
+    error.with_source(source)
+}
+
+fn kind_of(source: &RedisError, effect: Effect) -> (ErrorKind, Option<&'static str>) {
+    if source.is_connection_refusal() {
+        return (ErrorKind::Unavailable, None);
+    }
+    match source.kind() {
+        DriverKind::Server(ServerErrorKind::CrossSlot) => (
+            ErrorKind::Configuration,
+            Some("the keys lie in different slots of the cluster"),
+        ),
+        DriverKind::Server(ServerErrorKind::NoPerm) => (
+            ErrorKind::Configuration,
+            Some("the user lacks a permission: see `ACL SETUSER` and the message"),
+        ),
+        DriverKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ReadOnly
+            | ServerErrorKind::NoScript,
+        ) => (ErrorKind::Unavailable, None),
+        DriverKind::Server(_) | DriverKind::Extension => by_text(source),
+        DriverKind::AuthenticationFailed | DriverKind::InvalidClientConfig => {
+            (ErrorKind::Configuration, None)
+        }
+        _ => (lost_reply(effect), None),
+    }
+}
+
+/// By the words of the server: a script's error carries the command's own code in its text, and
+/// not each version puts it first.
+fn by_text(source: &RedisError) -> (ErrorKind, Option<&'static str>) {
+    let code = source.code().unwrap_or_default();
+    let detail = source.detail().unwrap_or_default();
+    let says =
+        |word: &str| code == word || detail.split([' ', ':', '-', '\'']).any(|part| part == word);
+    if says("EOCORRUPT") || says("WRONGTYPE") {
+        return (
+            ErrorKind::Configuration,
+            Some("a key of ours holds what this crate did not write; nothing was changed"),
+        );
+    }
+    if says("OOM") {
+        return (
+            ErrorKind::Unavailable,
+            Some("the server's memory limit is reached: raise `maxmemory`; nothing was changed"),
+        );
+    }
+    if says("MISCONF") {
+        return (
+            ErrorKind::Unavailable,
+            Some("the server can't persist and refuses writes: see its log; nothing was changed"),
+        );
+    }
+    if says("NOREPLICAS") || says("READONLY") || detail.contains("max number of clients") {
+        return (ErrorKind::Unavailable, None);
+    }
+    if says("BUSY") {
+        return (
+            ErrorKind::Busy,
+            Some("another script is running on the server"),
+        );
+    }
+    if says("NOAUTH") || says("WRONGPASS") || says("NOPERM") {
+        return (
+            ErrorKind::Configuration,
+            Some("the server refuses this user or password"),
+        );
+    }
+    (ErrorKind::Configuration, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(code: &str, detail: &str) -> ErrorKind {
+        let source = redis::make_extension_error(code.to_owned(), Some(detail.to_owned()));
+        from_driver("test", source, Effect::Write).kind()
+    }
+
+    #[test]
+    fn the_servers_words_say_what_to_do() {
+        assert_eq!(kind("OOM", "command not allowed"), ErrorKind::Unavailable);
+        assert_eq!(
+            kind(
+                "ERR",
+                "Error running script: @user_script:1: -OOM command not allowed"
+            ),
+            ErrorKind::Unavailable
+        );
+        assert_eq!(
+            kind("BUSY", "Redis is busy running a script"),
+            ErrorKind::Busy
+        );
+        assert_eq!(
+            kind("NOREPLICAS", "Not enough good replicas"),
+            ErrorKind::Unavailable
+        );
+        assert_eq!(
+            kind("MISCONF", "Errors writing to the AOF file"),
+            ErrorKind::Unavailable
+        );
+        assert_eq!(
+            kind("NOAUTH", "Authentication required."),
+            ErrorKind::Configuration
+        );
+        assert_eq!(
+            kind("WRONGTYPE", "Operation against a key"),
+            ErrorKind::Configuration
+        );
+        assert_eq!(
+            kind("ERR", "user_script:3: EOCORRUPT no account"),
+            ErrorKind::Configuration
+        );
+        assert_eq!(
+            kind("ERR", "max number of clients reached"),
+            ErrorKind::Unavailable
+        );
+    }
+
+    #[test]
+    fn a_lost_reply_is_ambiguous_only_where_something_was_written() {
+        let cut = || RedisError::from(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
+        assert_eq!(
+            from_driver("test", cut(), Effect::Write).kind(),
+            ErrorKind::Ambiguous
+        );
+        assert_eq!(
+            from_driver("test", cut(), Effect::Read).kind(),
+            ErrorKind::Unavailable
+        );
+    }
+}

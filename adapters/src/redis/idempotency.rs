@@ -1,0 +1,301 @@
+//! Keys and receipts.
+
+use std::time::Duration;
+
+use exactly_once_core::{
+    Claim, Claimed, ErrorKind, FencingToken, Fingerprint, IdempotencyKey, IdempotencyStore,
+    KeyRecord, KeyState, Outcome, Receipt, Rejection, Result, Retention, Settled,
+    register::check_limit,
+};
+
+use super::{
+    commands::Work,
+    error::{BACKEND, error},
+    reply::Reply,
+    schema::Shard,
+    scripts,
+    store::RedisStore,
+    transaction::{RedisTx, refusal},
+};
+
+/// Records that one script expires.
+const EXPIRE_BATCH: u32 = 256;
+
+impl RedisStore {
+    pub(super) fn record_key(&self, shard: Shard, key: &IdempotencyKey) -> Vec<u8> {
+        self.key(shard, "key", key.as_str())
+    }
+
+    pub(super) fn expiry_index(&self, shard: Shard) -> Vec<u8> {
+        self.key(shard, "key-expiry", "")
+    }
+
+    async fn look_up(
+        &self,
+        operation: &'static str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<(KeyRecord, bool, Duration)>> {
+        let shard = self.layout().shard_of_key(&self.namespace, key);
+        let keys = vec![self.record_key(shard, key)];
+        let reply = self
+            .read(operation, &scripts::LOOKUP, shard, keys, Vec::new())
+            .await?;
+        let held = match reply.word() {
+            "none" => return Ok(None),
+            "held" => true,
+            "done" | "over" => false,
+            _ => return Err(reply.unexpected()),
+        };
+        let fingerprint = fingerprint_of(&reply, 1)?;
+        if reply.word() == "done" {
+            let state = KeyState::Completed {
+                outcome: outcome_of(&reply, 2)?,
+                completed_at: reply.time(6)?,
+                expires_at: match reply.bytes(7) {
+                    [] => None,
+                    _ => Some(reply.time(7)?),
+                },
+            };
+            return Ok(Some((
+                KeyRecord::new(fingerprint, state),
+                false,
+                Duration::ZERO,
+            )));
+        }
+        let state = KeyState::Leased {
+            token: FencingToken::new(reply.integer(4)?),
+            deadline: reply.time(5)?,
+        };
+        let left = duration_of(&reply, 8)?;
+        Ok(Some((KeyRecord::new(fingerprint, state), held, left)))
+    }
+
+    /// Applies work and records an outcome, in one script.
+    pub(super) async fn record(
+        &self,
+        operation: &'static str,
+        claim: &Claim,
+        outcome: &Outcome,
+        work: &Work,
+        required_rows: &str,
+    ) -> Result<Settled> {
+        let shard = self.layout().shard_of_key(&self.namespace, claim.key());
+        let (state, bytes) = stored_outcome(outcome);
+        let (keys, arguments) = work.for_script();
+        let keys = [
+            vec![
+                self.record_key(shard, claim.key()),
+                self.expiry_index(shard),
+                self.layout().reservations(shard),
+            ],
+            keys,
+        ]
+        .concat();
+        let arguments = [
+            vec![
+                claim.fingerprint().as_bytes().to_vec(),
+                state.into(),
+                bytes,
+                retention_micros(claim.retention()),
+                claim.key().as_str().into(),
+                required_rows.into(),
+            ],
+            arguments,
+        ]
+        .concat();
+        self.list_shard(operation, shard).await?;
+        let reply = self
+            .write(operation, &scripts::COMPLETE, shard, keys, arguments)
+            .await?;
+        match reply.word() {
+            "recorded" => Ok(Settled::Recorded),
+            "done" => Ok(Settled::Superseded(outcome_of(&reply, 1)?)),
+            "mismatch" => Err(mismatch(operation)),
+            "held" => Err(in_progress(operation, &reply, 1)?),
+            _ => Err(refusal(operation, &reply)),
+        }
+    }
+
+    /// Whether the transaction is one that a claim of this key gave.
+    fn check_claim(&self, operation: &'static str, tx: &RedisTx, claim: &Claim) -> Result<()> {
+        let shard = self.layout().shard_of_key(&self.namespace, claim.key());
+        if tx.shard == Some(shard) && tx.store.namespace == self.namespace {
+            return Ok(());
+        }
+        Err(error(ErrorKind::Invalid, operation)
+            .with_message("the transaction was begun by another claim"))
+    }
+}
+
+pub(super) fn fingerprint_of(reply: &Reply, at: usize) -> Result<Fingerprint> {
+    let bytes = reply.bytes(at).try_into().map_err(|_| reply.unexpected())?;
+    Ok(Fingerprint::from_bytes(bytes))
+}
+
+pub(super) fn duration_of(reply: &Reply, at: usize) -> Result<Duration> {
+    let micros = reply.integer(at)?;
+    Ok(Duration::from_micros(
+        u64::try_from(micros).unwrap_or_default(),
+    ))
+}
+
+pub(super) fn in_progress(
+    operation: &'static str,
+    reply: &Reply,
+    at: usize,
+) -> Result<exactly_once_core::Error> {
+    let retry_after = duration_of(reply, at)?;
+    Ok(error(ErrorKind::InProgress { retry_after }, operation))
+}
+
+pub(super) fn mismatch(operation: &'static str) -> exactly_once_core::Error {
+    error(ErrorKind::Mismatch, operation)
+        .with_message("this key was used with another request: use a new key for a new request")
+}
+
+/// The state's letter, and the bytes to keep. A rejection is `status message`.
+pub(super) fn stored_outcome(outcome: &Outcome) -> (&'static str, Vec<u8>) {
+    match outcome {
+        Outcome::Applied(receipt) => ("A", receipt.as_bytes().to_vec()),
+        Outcome::Rejected(rejection) => (
+            "J",
+            format!("{} {}", rejection.status(), rejection.message()).into_bytes(),
+        ),
+    }
+}
+
+/// The outcome whose letter is at a place, and its bytes behind it.
+pub(super) fn outcome_of(reply: &Reply, at: usize) -> Result<Outcome> {
+    match reply.bytes(at) {
+        b"A" => Ok(Outcome::Applied(Receipt::from_bytes(
+            reply.bytes(at + 1).to_vec(),
+        ))),
+        b"J" => {
+            let (status, message) = reply
+                .text(at + 1)?
+                .split_once(' ')
+                .ok_or_else(|| reply.unexpected())?;
+            let status = status.parse().map_err(|_| reply.unexpected())?;
+            Ok(Outcome::Rejected(Rejection::new(status, message)))
+        }
+        _ => Err(reply.unexpected()),
+    }
+}
+
+/// Empty for ever.
+pub(super) fn retention_micros(retention: Retention) -> Vec<u8> {
+    retention
+        .duration()
+        .map(|duration| duration.as_micros().to_string().into_bytes())
+        .unwrap_or_default()
+}
+
+impl IdempotencyStore for RedisStore {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed<RedisTx>> {
+        let shard = self.layout().shard_of_key(&self.namespace, claim.key());
+        let fresh = || Claimed::Fresh(RedisTx::new(self.clone(), Some(shard)));
+        let Some((record, held, left)) = self.look_up("claim", claim.key()).await? else {
+            return Ok(fresh());
+        };
+        if record.fingerprint != *claim.fingerprint() {
+            return Ok(Claimed::Mismatch);
+        }
+        match record.state {
+            KeyState::Completed { outcome, .. } => {
+                self.replicate("claim", shard).await?;
+                Ok(Claimed::Completed(outcome))
+            }
+            _ if held => Ok(Claimed::InProgress { retry_after: left }),
+            _ => Ok(fresh()),
+        }
+    }
+
+    async fn complete(&self, tx: RedisTx, claim: &Claim, receipt: &Receipt) -> Result<Settled> {
+        receipt.check_size(self.shared.max_receipt_bytes, "complete", BACKEND)?;
+        self.check_claim("complete", &tx, claim)?;
+        let work = tx.finish("complete")?;
+        let outcome = Outcome::Applied(receipt.clone());
+        self.record("complete", claim, &outcome, &work, "").await
+    }
+
+    async fn reject(&self, tx: RedisTx, claim: &Claim, rejection: &Rejection) -> Result<Settled> {
+        self.check_claim("reject", &tx, claim)?;
+        // What the rejection was decided on must still be so.
+        let read = Work {
+            guards: tx.work.guards,
+            writes: Vec::new(),
+        };
+        let outcome = Outcome::Rejected(rejection.clone());
+        self.record("reject", claim, &outcome, &read, "").await
+    }
+
+    async fn lookup(&self, key: &IdempotencyKey) -> Result<Option<KeyRecord>> {
+        Ok(self
+            .look_up("lookup", key)
+            .await?
+            .map(|(record, ..)| record))
+    }
+
+    async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {
+        let shard = self.layout().shard_of_key(&self.namespace, key);
+        let keys = vec![self.record_key(shard, key), self.expiry_index(shard)];
+        let arguments = vec![key.as_str().into()];
+        let reply = self
+            .write("forget", &scripts::FORGET, shard, keys, arguments)
+            .await?;
+        match reply.word() {
+            "removed" => Ok(true),
+            "none" => Ok(false),
+            "held" => Err(in_progress("forget", &reply, 1)?),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    async fn expire(&self, limit: u32) -> Result<u64> {
+        let mut left = u64::from(check_limit(limit, "expire", BACKEND)?);
+        let mut removed = 0;
+        for shard in self.all_shards("expire").await? {
+            while left > 0 {
+                let batch = left.min(EXPIRE_BATCH.into());
+                let Some(gone) = self.expire_batch(shard, batch).await? else {
+                    break;
+                };
+                removed += gone;
+                left -= gone.min(left);
+                // Only the index was mended: the rest can wait for the next call.
+                if gone == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+impl RedisStore {
+    /// Expires some keys of one shard; `None` if none is due.
+    async fn expire_batch(&self, shard: Shard, limit: u64) -> Result<Option<u64>> {
+        let index = self.expiry_index(shard);
+        let due = self
+            .read(
+                "expire",
+                &scripts::DUE,
+                shard,
+                vec![index.clone()],
+                vec![limit.to_string().into_bytes()],
+            )
+            .await?
+            .rest(1);
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let records = due.iter().map(|key| self.key(shard, "key", key));
+        let keys = std::iter::once(index).chain(records).collect();
+        let reply = self
+            .write("expire", &scripts::EXPIRE, shard, keys, due)
+            .await?;
+        u64::try_from(reply.integer(1)?)
+            .map(Some)
+            .map_err(|_| reply.unexpected())
+    }
+}

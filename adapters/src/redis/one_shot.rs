@@ -1,0 +1,59 @@
+//! Effects known up front: one script, one trip.
+
+use exactly_once_core::{OneShot, OneShotDone, OneShotStore, Outcome, Result, Settled};
+
+use super::{
+    commands::{Work, writes_of},
+    error::BACKEND,
+    schema::Shard,
+    store::RedisStore,
+    transaction::{RedisTx, check_user_key},
+};
+
+const OPERATION: &str = "execute_one_shot";
+
+impl OneShotStore for RedisStore {
+    async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
+        effect
+            .receipt
+            .check_size(self.shared.max_receipt_bytes, OPERATION, BACKEND)?;
+        let work = Work {
+            guards: Vec::new(),
+            writes: writes_of(effect, OPERATION)?,
+        };
+        let shard = self
+            .layout()
+            .shard_of_key(&self.namespace, effect.claim.key());
+        let mut slot = RedisTx::new(self.clone(), Some(shard));
+        for write in &work.writes {
+            check_user_key(self, OPERATION, &write.key)?;
+            slot.enter(OPERATION, Shard::of_key(&write.key))?;
+        }
+        let required: Vec<String> = (1..)
+            .zip(&effect.statements)
+            .filter_map(|(at, statement)| {
+                statement.expected_rows().map(|rows| format!("{at}={rows}"))
+            })
+            .collect();
+        let outcome = Outcome::Applied(effect.receipt.clone());
+        let settled = self
+            .record(
+                OPERATION,
+                &effect.claim,
+                &outcome,
+                &work,
+                &required.join(","),
+            )
+            .await?;
+        Ok(match settled {
+            Settled::Recorded => OneShotDone {
+                outcome,
+                replayed: false,
+            },
+            Settled::Superseded(outcome) => OneShotDone {
+                outcome,
+                replayed: true,
+            },
+        })
+    }
+}

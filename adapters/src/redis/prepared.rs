@@ -1,0 +1,346 @@
+//! Staged two-phase commit: work and reservations are stored, and applied at the commit.
+//!
+//! Redis has no prepared transactions, so this is ours, in scripts: each is atomic, so marker,
+//! deadline, work and reservation are checked and written at one moment.
+
+use std::time::Duration;
+
+use exactly_once_core::{
+    BegunPrepared, Error, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
+    PreparedTransactions, Result, Timestamp, TransactionDigest, register::check_limit,
+};
+
+use super::{
+    commands::Work,
+    digests::{digest_of, hex},
+    error::{BACKEND, error},
+    idempotency::mismatch,
+    reply::Reply,
+    schema::Shard,
+    scripts,
+    store::RedisStore,
+    transaction::{RedisTx, refusal},
+};
+
+/// How often a rollback looks again when a prepare comes between.
+const ATTEMPTS: u32 = 8;
+
+/// The keys of one transaction's records.
+struct Place {
+    shard: Shard,
+    keys: Vec<Vec<u8>>,
+    arguments: Vec<Vec<u8>>,
+}
+
+/// What is known of a transaction before an attempt at it.
+enum Known {
+    Nothing { late: bool },
+    Prepared(Work),
+    Committed,
+    RolledBack,
+    Forgotten,
+}
+
+fn forgotten(operation: &'static str) -> Error {
+    error(ErrorKind::Forgotten, operation)
+        .with_message("the time to remember the transaction is over: what became of it is unknown")
+}
+
+fn rolled_back(operation: &'static str, late: bool) -> Error {
+    let message = if late {
+        "the deadline to prepare has passed, so it will be rolled back"
+    } else {
+        "the transaction was rolled back"
+    };
+    error(ErrorKind::RolledBack, operation).with_message(message)
+}
+
+/// The three arguments by which scripts compare a participation.
+pub(super) fn identity(participation: &Participation) -> Vec<Vec<u8>> {
+    vec![
+        participation.fingerprint().as_bytes().to_vec(),
+        participation
+            .not_after()
+            .as_micros()
+            .to_string()
+            .into_bytes(),
+        participation
+            .forget_after()
+            .as_micros()
+            .to_string()
+            .into_bytes(),
+    ]
+}
+
+impl RedisStore {
+    /// A bound handle is a participant of its own, so its records are too.
+    fn transaction_kind(&self, part: &str) -> String {
+        let kind = if self.bound.is_some() {
+            "transaction-at"
+        } else {
+            "transaction"
+        };
+        format!("{kind}{part}")
+    }
+
+    fn place(&self, participation: &Participation) -> Place {
+        let digest = participation.transaction();
+        let shard = self
+            .bound
+            .unwrap_or_else(|| self.layout().shard_of_digest(&self.namespace, digest));
+        let name = hex(digest);
+        let holder = format!(
+            "{}:{}:{}:{name}",
+            self.namespace.as_str().len(),
+            self.namespace,
+            self.transaction_kind(""),
+        );
+        let mut arguments = identity(participation);
+        arguments.push(name.clone().into_bytes());
+        arguments.push(holder.into_bytes());
+        Place {
+            shard,
+            keys: vec![
+                self.key(shard, &self.transaction_kind(""), &name),
+                self.key(shard, &self.transaction_kind("-doubt"), ""),
+                self.key(shard, &self.transaction_kind("-expiry"), ""),
+                self.layout().reservations(shard),
+            ],
+            arguments,
+        }
+    }
+
+    async fn known(
+        &self,
+        operation: &'static str,
+        place: &Place,
+        participation: &Participation,
+    ) -> Result<Known> {
+        let keys = place.keys.iter().take(1).cloned().collect();
+        let arguments = identity(participation);
+        let reply = self
+            .read(operation, &scripts::STATUS, place.shard, keys, arguments)
+            .await?;
+        match (reply.word(), reply.bytes(1)) {
+            ("none", _) => Ok(Known::Nothing { late: false }),
+            ("late", _) => Ok(Known::Nothing { late: true }),
+            ("forgotten", _) => Ok(Known::Forgotten),
+            ("state", b"P") => Work::from_bytes(reply.bytes(2))
+                .map(Known::Prepared)
+                .ok_or_else(|| {
+                    error(ErrorKind::Configuration, operation)
+                        .with_message("the staged work is not what this crate wrote")
+                }),
+            ("state", b"C") => Ok(Known::Committed),
+            ("state", b"B") => Ok(Known::RolledBack),
+            ("state", b"mismatch") => Err(mismatch(operation)),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    fn transaction_shards(&self) -> Vec<Shard> {
+        match self.bound {
+            Some(shard) => vec![shard],
+            None => self.layout().buckets(&self.namespace),
+        }
+    }
+}
+
+impl PreparedTransactions for RedisStore {
+    async fn begin_prepared(
+        &self,
+        participation: &Participation,
+    ) -> Result<BegunPrepared<RedisTx>> {
+        let operation = "begin_prepared";
+        let place = self.place(participation);
+        match self.known(operation, &place, participation).await? {
+            Known::Nothing { late: false } => Ok(BegunPrepared::Fresh(RedisTx::new(
+                self.clone(),
+                Some(place.shard),
+            ))),
+            Known::Nothing { late: true } => Err(rolled_back(operation, true)),
+            Known::Prepared(_) => Ok(BegunPrepared::AlreadyPrepared),
+            Known::Committed => Ok(BegunPrepared::AlreadyCommitted),
+            Known::RolledBack => Err(rolled_back(operation, false)),
+            Known::Forgotten => Err(forgotten(operation)),
+        }
+    }
+
+    async fn prepare(&self, tx: RedisTx, participation: &Participation) -> Result<()> {
+        let operation = "prepare";
+        let place = self.place(participation);
+        if tx.shard != Some(place.shard) {
+            return Err(error(ErrorKind::Invalid, operation)
+                .with_message("the transaction was begun by another participation"));
+        }
+        let work = tx.finish(operation)?;
+        let (keys, arguments) = work.for_script();
+        let keys = [place.keys, keys].concat();
+        let arguments = [place.arguments, vec![work.to_bytes()], arguments].concat();
+        let reply = self
+            .write(operation, &scripts::PREPARE, place.shard, keys, arguments)
+            .await?;
+        match (reply.word(), reply.bytes(1)) {
+            ("prepared", _) | ("state", b"P" | b"C") => Ok(()),
+            ("state", b"B") => Err(rolled_back(operation, false)),
+            ("state", b"mismatch") => Err(mismatch(operation)),
+            ("late", _) => Err(rolled_back(operation, true)),
+            ("forgotten", _) => Err(forgotten(operation)),
+            _ => Err(refusal(operation, &reply)),
+        }
+    }
+
+    async fn commit_prepared(&self, participation: &Participation) -> Result<()> {
+        let operation = "commit_prepared";
+        let place = self.place(participation);
+        let work = match self.known(operation, &place, participation).await? {
+            Known::Prepared(work) => work,
+            Known::Committed => {
+                return self.replicate(operation, place.shard).await;
+            }
+            Known::RolledBack => return Err(rolled_back(operation, false)),
+            Known::Forgotten => return Err(forgotten(operation)),
+            Known::Nothing { .. } => return Err(not_prepared(operation)),
+        };
+        let (keys, arguments) = work.for_script();
+        let keys = [place.keys, keys].concat();
+        let arguments = [place.arguments, arguments].concat();
+        let reply = self
+            .write(
+                operation,
+                &scripts::COMMIT_PREPARED,
+                place.shard,
+                keys,
+                arguments,
+            )
+            .await?;
+        match (reply.word(), reply.bytes(1)) {
+            ("state", b"C") => Ok(()),
+            ("state", b"B") => Err(rolled_back(operation, false)),
+            ("state", b"mismatch") => Err(mismatch(operation)),
+            ("none", _) => Err(not_prepared(operation)),
+            ("forgotten", _) => Err(forgotten(operation)),
+            ("heuristic", _) => Err(heuristic(operation, &reply)),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    async fn rollback_prepared(&self, participation: &Participation) -> Result<()> {
+        let operation = "rollback_prepared";
+        let place = self.place(participation);
+        for _ in 0..ATTEMPTS {
+            let (work, seen) = match self.known(operation, &place, participation).await? {
+                Known::Prepared(work) => (work.keys(), "seen"),
+                Known::Committed => return Err(committed(operation)),
+                Known::Forgotten => return Err(forgotten(operation)),
+                Known::RolledBack => return self.replicate(operation, place.shard).await,
+                Known::Nothing { .. } => (Vec::new(), ""),
+            };
+            let keys = [place.keys.clone(), work].concat();
+            let arguments = [place.arguments.clone(), vec![seen.into()]].concat();
+            let reply = self
+                .write(
+                    operation,
+                    &scripts::ROLLBACK_PREPARED,
+                    place.shard,
+                    keys,
+                    arguments,
+                )
+                .await?;
+            return match (reply.word(), reply.bytes(1)) {
+                ("state", b"B") => Ok(()),
+                ("state", b"C") => Err(committed(operation)),
+                ("state", b"mismatch") => Err(mismatch(operation)),
+                ("forgotten", _) => Err(forgotten(operation)),
+                ("again", _) => continue,
+                _ => Err(reply.unexpected()),
+            };
+        }
+        Err(error(ErrorKind::Busy, operation))
+    }
+
+    async fn prepared_status(&self, participation: &Participation) -> Result<PreparedStatus> {
+        let place = self.place(participation);
+        Ok(
+            match self.known("prepared_status", &place, participation).await? {
+                Known::Nothing { .. } => PreparedStatus::None,
+                Known::Prepared(_) => PreparedStatus::Prepared,
+                Known::Committed => PreparedStatus::Committed,
+                Known::RolledBack => PreparedStatus::RolledBack,
+                Known::Forgotten => PreparedStatus::Forgotten,
+            },
+        )
+    }
+
+    async fn in_doubt(&self, after: Option<&TransactionDigest>, limit: u32) -> Result<InDoubtPage> {
+        let operation = "in_doubt";
+        check_limit(limit, operation, BACKEND)?;
+        let (record, index) = (self.transaction_kind(""), self.transaction_kind("-doubt"));
+        let shards = self.transaction_shards();
+        let page = self
+            .digests(operation, &shards, &index, after, limit)
+            .await?;
+        let fields = ["s", "f", "n", "g", "p"];
+        let mut entries = Vec::new();
+        for (digest, found) in self
+            .fields(operation, &record, &page.found, &fields)
+            .await?
+        {
+            let [state, fingerprint, not_after, forget_after, prepared_at] = found.as_slice()
+            else {
+                continue;
+            };
+            // Finished between the two reads.
+            if state != b"P" {
+                continue;
+            }
+            let participation = digest_of(operation, digest, fingerprint, not_after, forget_after)?;
+            let prepared_at = micros(operation, prepared_at)?;
+            let age: Duration = page.now.since(prepared_at);
+            entries.push(InDoubt {
+                participation,
+                prepared_at,
+                age,
+            });
+        }
+        Ok(InDoubtPage {
+            entries,
+            next: page.next,
+        })
+    }
+
+    async fn forget_prepared(&self, limit: u32) -> Result<u64> {
+        let operation = "forget_prepared";
+        check_limit(limit, operation, BACKEND)?;
+        let (record, index) = (self.transaction_kind(""), self.transaction_kind("-expiry"));
+        let shards = self.transaction_shards();
+        self.forget_records(operation, &shards, &record, &index, limit)
+            .await
+    }
+}
+
+fn not_prepared(operation: &'static str) -> Error {
+    error(ErrorKind::NotPrepared, operation).with_message("no such transaction is prepared")
+}
+
+fn committed(operation: &'static str) -> Error {
+    error(ErrorKind::Committed, operation)
+        .with_message("the transaction was committed and can't be rolled back")
+}
+
+fn heuristic(operation: &'static str, reply: &Reply) -> Error {
+    error(ErrorKind::Heuristic, operation).with_message(format!(
+        "a writer that does not use this crate changed {}, which the prepared transaction has \
+         reserved. Nothing was applied and it stays in doubt: put the key right and commit again, \
+         or roll back and mend the other participants",
+        reply.lossy(1)
+    ))
+}
+
+pub(super) fn micros(operation: &'static str, bytes: &[u8]) -> Result<Timestamp> {
+    std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .map(Timestamp::from_micros)
+        .ok_or_else(|| super::error::unexpected(operation, "a time that is no number"))
+}

@@ -1,0 +1,139 @@
+//! The decision register: the first writer wins, in one script.
+
+use exactly_once_core::{
+    Decision, DecisionRegister, Error, ErrorKind, Participation, RegisterEntry, RegisterPage,
+    Result, TransactionDigest, register::check_limit,
+};
+
+use super::{
+    digests::{digest_of, hex},
+    error::{BACKEND, error},
+    idempotency::mismatch,
+    prepared::identity,
+    schema::Shard,
+    scripts,
+    store::RedisStore,
+};
+
+const RECORD: &str = "decision";
+const UNFINISHED: &str = "decision-unfinished";
+const EXPIRY: &str = "decision-expiry";
+
+impl RedisStore {
+    fn decision_place(&self, participation: &Participation) -> (Shard, Vec<Vec<u8>>) {
+        let digest = participation.transaction();
+        let shard = self.layout().shard_of_digest(&self.namespace, digest);
+        let keys = vec![
+            self.key(shard, RECORD, hex(digest)),
+            self.key(shard, UNFINISHED, ""),
+            self.key(shard, EXPIRY, ""),
+        ];
+        (shard, keys)
+    }
+}
+
+fn forgotten(operation: &'static str) -> Error {
+    error(ErrorKind::Forgotten, operation).with_message("the time to remember the decision is over")
+}
+
+impl DecisionRegister for RedisStore {
+    async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
+        let operation = "decide";
+        let (shard, keys) = self.decision_place(participation);
+        let mut arguments = identity(participation);
+        arguments.push(hex(participation.transaction()).into_bytes());
+        arguments.push(proposal.as_str().into());
+        let reply = self
+            .write(operation, &scripts::DECIDE, shard, keys, arguments)
+            .await?;
+        match reply.word() {
+            "forgotten" => Err(forgotten(operation)),
+            "mismatch" => Err(mismatch(operation)),
+            word => Decision::parse(word).ok_or_else(|| reply.unexpected()),
+        }
+    }
+
+    async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
+        let operation = "decision";
+        let (shard, keys) = self.decision_place(participation);
+        let keys = keys.into_iter().take(1).collect();
+        let arguments = identity(participation);
+        let reply = self
+            .read(operation, &scripts::DECIDED, shard, keys, arguments)
+            .await?;
+        match reply.word() {
+            "none" => Ok(None),
+            "mismatch" => Err(mismatch(operation)),
+            word => {
+                let decision = Decision::parse(word).ok_or_else(|| reply.unexpected())?;
+                Ok(Some(RegisterEntry {
+                    participation: participation.clone(),
+                    decision,
+                    finished: reply.bytes(1) == b"1",
+                }))
+            }
+        }
+    }
+
+    async fn finish(&self, participation: &Participation) -> Result<()> {
+        let operation = "finish";
+        let (shard, keys) = self.decision_place(participation);
+        let mut arguments = identity(participation);
+        arguments.push(hex(participation.transaction()).into_bytes());
+        let reply = self
+            .write(operation, &scripts::FINISH, shard, keys, arguments)
+            .await?;
+        match reply.word() {
+            "finished" => Ok(()),
+            "none" => Err(error(ErrorKind::NotPrepared, operation)
+                .with_message("nothing was decided about the transaction")),
+            "forgotten" => Err(forgotten(operation)),
+            "mismatch" => Err(mismatch(operation)),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    async fn unfinished(
+        &self,
+        after: Option<&TransactionDigest>,
+        limit: u32,
+    ) -> Result<RegisterPage> {
+        let operation = "unfinished";
+        check_limit(limit, operation, BACKEND)?;
+        let shards = self.layout().buckets(&self.namespace);
+        let page = self
+            .digests(operation, &shards, UNFINISHED, after, limit)
+            .await?;
+        let fields = ["v", "z", "f", "n", "g"];
+        let mut entries = Vec::new();
+        for (digest, found) in self.fields(operation, RECORD, &page.found, &fields).await? {
+            let [decision, finished, fingerprint, not_after, forget_after] = found.as_slice()
+            else {
+                continue;
+            };
+            let decision = std::str::from_utf8(decision).ok().and_then(Decision::parse);
+            // Finished, and perhaps forgotten, between the two reads.
+            let Some(decision) = decision.filter(|_| finished == b"0") else {
+                continue;
+            };
+            let participation = digest_of(operation, digest, fingerprint, not_after, forget_after)?;
+            entries.push(RegisterEntry {
+                participation,
+                decision,
+                finished: false,
+            });
+        }
+        Ok(RegisterPage {
+            entries,
+            next: page.next,
+        })
+    }
+
+    async fn forget_decisions(&self, limit: u32) -> Result<u64> {
+        let operation = "forget_decisions";
+        check_limit(limit, operation, BACKEND)?;
+        let shards = self.layout().buckets(&self.namespace);
+        self.forget_records(operation, &shards, RECORD, EXPIRY, limit)
+            .await
+    }
+}

@@ -1,0 +1,4 @@
+-- The state of an account. KEYS: account. Writes nothing.
+local state = load_account(KEYS[1])
+if not state then return { 'none' } end
+return { 'account', plain_state(state) }

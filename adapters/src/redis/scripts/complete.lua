@@ -1,0 +1,30 @@
+-- Applies a transaction together with the outcome of its idempotency key.
+-- KEYS: record, index of what expires, reservations, then the transaction's keys.
+-- ARGV: fingerprint, state, outcome, retention, key, required rows (statement=rows,…), the work.
+local now = clock()
+local record = load_record(KEYS[1], now)
+if record and record.fingerprint ~= ARGV[1] then return { 'mismatch' } end
+if record and record.done then return { 'done', record.state, record.outcome } end
+if is_held(record, now) then return { 'held', whole(record.deadline - now) } end
+
+local guards, writes = read_work(7, 3)
+local changed = changed_key(guards)
+if changed then return { 'changed', changed } end
+local holder = holder_of(KEYS[3], keys_of(writes), nil)
+if holder then return { 'reserved', holder } end
+local refusal, rows = plan(writes)
+if refusal then return refusal end
+for statement, count in string.gmatch(ARGV[6], '(%d+)=(%d+)') do
+  local found = rows[tonumber(statement)] or 0
+  if tonumber(count) ~= found then
+    return { 'refused', 'statement ' .. statement .. ' would change ' .. found .. ' rows, not ' .. count }
+  end
+end
+-- Read before anything is written, so that a key of the wrong type ends the script here.
+redis.call('ZSCORE', KEYS[2], ARGV[5])
+
+apply(writes)
+store_outcome(KEYS[1], KEYS[2], ARGV[5], now, {
+  fingerprint = ARGV[1], state = ARGV[2], outcome = ARGV[3], token = '', retention = ARGV[4],
+})
+return { 'recorded' }

@@ -1,0 +1,16 @@
+-- Records the outcome of a lease.
+-- KEYS: record, index of what expires. ARGV: fingerprint, token, state, outcome, retention, key.
+local now = clock()
+local record = load_record(KEYS[1], now)
+if not record then return { 'fenced' } end
+if record.fingerprint ~= ARGV[1] then return { 'mismatch' } end
+if record.token ~= ARGV[2] then return { 'fenced' } end
+if record.done then
+  local same = record.state == ARGV[3] and record.outcome == ARGV[4]
+  return { same and 'recorded' or 'conflict' }
+end
+redis.call('ZSCORE', KEYS[2], ARGV[6])
+store_outcome(KEYS[1], KEYS[2], ARGV[6], now, {
+  fingerprint = ARGV[1], state = ARGV[3], outcome = ARGV[4], token = ARGV[2], retention = ARGV[5],
+})
+return { 'recorded' }

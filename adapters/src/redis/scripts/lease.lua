@@ -1,0 +1,21 @@
+-- Holds a key. KEYS: record, index of what expires, fencing counter. ARGV: fingerprint, ttl, key.
+local now = clock()
+local record = load_record(KEYS[1], now)
+if record and record.fingerprint ~= ARGV[1] then return { 'mismatch' } end
+if record and record.done then return { 'done', record.state, record.outcome } end
+if is_held(record, now) then return { 'held', whole(record.deadline - now) } end
+
+local last = redis.call('GET', KEYS[3]) or '0'
+if not is_integer(last) then corrupt(KEYS[3], 'no fencing counter') end
+redis.call('ZSCORE', KEYS[2], ARGV[3])
+-- The next number, but never below the time: a token grows even over a failover that lost the
+-- counter's last steps.
+local token = add(last, '1')
+if less(token, whole(now)) then token = whole(now) end
+local deadline = whole(now + tonumber(ARGV[2]))
+
+redis.call('SET', KEYS[3], token)
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[3])
+redis.call('HSET', KEYS[1], 'f', ARGV[1], 's', 'L', 't', token, 'd', deadline)
+return { 'granted', token, deadline }

@@ -1,0 +1,34 @@
+-- Reads parts of keys, each with its footprint. KEYS: the keys. ARGV, for each part: kind, index
+-- of the key, argument (the expected type for a whole value).
+local READ = {
+  string = function(key) return redis.call('GET', key) end,
+  hash = function(key) return redis.call('HGETALL', key) end,
+  set = function(key) return redis.call('SMEMBERS', key) end,
+  list = function(key) return redis.call('LRANGE', key, 0, -1) end,
+}
+
+local answers = {}
+for at = 1, #ARGV, 3 do
+  local kind, key, argument = ARGV[at], KEYS[tonumber(ARGV[at + 1])], ARGV[at + 2]
+  local print = footprint(kind, key, argument)
+  local value = false
+  local wrong = string.match(print, '^type:(.*)')
+  if kind == 'value' then
+    local found = string.match(print, '^(%a+):')
+    if found == argument then
+      value = READ[found](key)
+    elseif found ~= 'none' then
+      wrong = found
+    end
+  elseif kind == 'field' and string.sub(print, 1, 3) == 'is:' then
+    value = redis.call('HGET', key, argument)
+  elseif kind == 'member' then
+    value = print == 'is' and '1' or false
+  end
+  if wrong then
+    answers[#answers + 1] = { 'wrong', wrong }
+  else
+    answers[#answers + 1] = { 'read', print, value }
+  end
+end
+return answers

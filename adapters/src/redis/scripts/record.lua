@@ -1,0 +1,40 @@
+-- The record of an idempotency key: a hash of
+--   f fingerprint · s state (L leased, A applied, J rejected) · o outcome · t fencing token
+--   d deadline of the lease · c completed at · e expires at (absent: never), in microseconds.
+
+-- The record, or nil if there is none or its retention has passed.
+local function load_record(key, now)
+  local found = redis.call('HMGET', key, 'f', 's', 'o', 't', 'd', 'c', 'e')
+  local record = {
+    fingerprint = found[1], state = found[2], outcome = found[3] or '', token = found[4] or '',
+    deadline = tonumber(found[5] or ''), completed_at = found[6] or '', expires_at = found[7] or '',
+  }
+  if not record.state then return nil end
+  record.done = record.state == 'A' or record.state == 'J'
+  if not record.fingerprint or not (record.done or record.state == 'L' and record.deadline) then
+    error('EOCORRUPT no record of an idempotency key under the key ' .. key)
+  end
+  if record.done and record.expires_at ~= '' and now >= tonumber(record.expires_at) then
+    return nil
+  end
+  return record
+end
+
+-- Whether somebody holds a lease in force.
+local function is_held(record, now)
+  return record and not record.done and now < (record.deadline or 0)
+end
+
+-- Replaces whatever is there by the outcome. `member` stands in the index of what expires.
+local function store_outcome(key, index, member, now, fields)
+  redis.call('DEL', key)
+  redis.call('HSET', key, 'f', fields.fingerprint, 's', fields.state, 'o', fields.outcome,
+    't', fields.token, 'c', whole(now))
+  if fields.retention == '' then
+    redis.call('ZREM', index, member)
+  else
+    local expires_at = whole(now + tonumber(fields.retention))
+    redis.call('HSET', key, 'e', expires_at)
+    redis.call('ZADD', index, expires_at, member)
+  end
+end

@@ -1,0 +1,6 @@
+-- Gives a lease back. KEYS: record. ARGV: token.
+local record = load_record(KEYS[1], clock())
+if not record then return { 'released' } end
+if record.done or record.token ~= ARGV[1] then return { 'fenced' } end
+redis.call('DEL', KEYS[1])
+return { 'released' }

@@ -1,0 +1,217 @@
+//! The store itself: a namespace on a shared connection.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use exactly_once_core::{
+    Capabilities, ClaimMode, Durability, Namespace, Result, Store, Timestamp, TwoPhase,
+};
+
+use super::{
+    builder::RedisStoreBuilder,
+    connection::{Call, Link},
+    error::{BACKEND, Effect},
+    reply::Reply,
+    schema::{Layout, Placement, Shard},
+    scripts::{self, LuaScript},
+};
+
+/// What all handles on one connection share.
+pub(super) struct Shared {
+    pub(super) link: Link,
+    pub(super) layout: Layout,
+    pub(super) max_receipt_bytes: usize,
+    pub(super) durability: Durability,
+    /// Shards that this process knows to be listed on the server.
+    pub(super) listed: Mutex<HashSet<(Namespace, Shard)>>,
+}
+
+/// A store on Redis or Valkey. Cheap to clone; clones share the connection.
+#[derive(Clone)]
+pub struct RedisStore {
+    pub(super) shared: Arc<Shared>,
+    pub(super) namespace: Namespace,
+    pub(super) bound: Option<Shard>,
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("namespace", &self.namespace)
+            .field("layout", &self.shared.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// Options for a store at this URL, `redis://user:password@host:port/database`.
+    pub fn builder(url: impl Into<String>) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(url)
+    }
+
+    pub(super) fn new(shared: Arc<Shared>, namespace: Namespace) -> Self {
+        Self {
+            shared,
+            namespace,
+            bound: None,
+        }
+    }
+
+    /// On a cluster: a handle whose plain and prepared transactions lie where the account or tag
+    /// of this name lies (`"alice"`, `"{order-17}"`). It is a **participant of its own** in a
+    /// two-phase commit, with its own records in doubt: recover them by a handle bound alike.
+    /// Elsewhere, the same handle.
+    #[must_use]
+    pub fn at(&self, name: &str) -> Self {
+        let layout = &self.shared.layout;
+        let bound =
+            (layout.placement == Placement::Spread).then(|| layout.shard_of(&self.namespace, name));
+        Self {
+            bound,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.shared.layout
+    }
+
+    /// A key of this namespace.
+    pub(super) fn key(&self, shard: Shard, kind: &str, name: impl AsRef<[u8]>) -> Vec<u8> {
+        self.layout().key(shard, &self.namespace, kind, name)
+    }
+
+    /// Runs a script that only reads.
+    pub(super) async fn read(
+        &self,
+        operation: &'static str,
+        script: &'static LuaScript,
+        shard: Shard,
+        keys: Vec<Vec<u8>>,
+        arguments: Vec<Vec<u8>>,
+    ) -> Result<Reply> {
+        let effect = Effect::Read;
+        self.shared
+            .link
+            .run(Call {
+                operation,
+                script,
+                shard,
+                keys,
+                arguments,
+                effect,
+            })
+            .await
+    }
+
+    /// Runs a script that may write, and waits for the replicas.
+    pub(super) async fn write(
+        &self,
+        operation: &'static str,
+        script: &'static LuaScript,
+        shard: Shard,
+        keys: Vec<Vec<u8>>,
+        arguments: Vec<Vec<u8>>,
+    ) -> Result<Reply> {
+        let effect = Effect::Write;
+        let call = Call {
+            operation,
+            script,
+            shard,
+            keys,
+            arguments,
+            effect,
+        };
+        let reply = self.shared.link.run(call).await?;
+        self.replicate(operation, shard).await?;
+        Ok(reply)
+    }
+
+    /// What is acknowledged must have reached the replicas, also what an earlier call wrote.
+    pub(super) async fn replicate(&self, operation: &'static str, shard: Shard) -> Result<()> {
+        let barrier = self.layout().barrier(shard);
+        self.shared.link.replicate(operation, barrier, shard).await
+    }
+
+    /// Notes a shard on the server before the first write to it, so that upkeep finds it.
+    pub(super) async fn list_shard(&self, operation: &'static str, shard: Shard) -> Result<()> {
+        if self.layout().placement != Placement::Spread
+            || self.layout().is_bucket(&self.namespace, shard)
+        {
+            return Ok(());
+        }
+        let entry = (self.namespace.clone(), shard);
+        let listed = || {
+            self.shared
+                .listed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if listed().contains(&entry) {
+            return Ok(());
+        }
+        let list = self.layout().shards(&self.namespace);
+        self.shared
+            .link
+            .add_member(operation, list, shard.number())
+            .await?;
+        listed().insert(entry);
+        Ok(())
+    }
+
+    /// Every shard in which this namespace has anything.
+    pub(super) async fn all_shards(&self, operation: &'static str) -> Result<Vec<Shard>> {
+        let mut shards = self.layout().buckets(&self.namespace);
+        if self.layout().placement == Placement::Spread {
+            let list = self.layout().shards(&self.namespace);
+            let more = self.shared.link.members(operation, list).await?;
+            shards.extend(more.into_iter().filter_map(Shard::from_number));
+        }
+        Ok(shards)
+    }
+}
+
+impl Store for RedisStore {
+    fn backend(&self) -> &'static str {
+        BACKEND
+    }
+
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    fn with_namespace(&self, namespace: Namespace) -> Self {
+        Self {
+            namespace,
+            ..self.clone()
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let staged = TwoPhase::Staged {
+            stops_foreign_writers: false,
+        };
+        Capabilities::new(self.shared.durability, staged)
+            .with_max_receipt_bytes(self.shared.max_receipt_bytes)
+            .with_claim(ClaimMode::Optimistic)
+            .with_transfers_across_shards(self.layout().placement != Placement::Spread)
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        let shard = self.layout().shard_of(&self.namespace, "clock");
+        let index = self.key(shard, "clock", "");
+        let arguments = vec![Vec::new(), b"1".to_vec()];
+        let reply = self
+            .read("now", &scripts::PAGE, shard, vec![index], arguments)
+            .await?;
+        reply.time(1)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.shared.link.close();
+        Ok(())
+    }
+}
