@@ -1,0 +1,159 @@
+//! Postgres by sqlx, over your own `PgPool` or one of the store's own.
+//!
+//! ```no_run
+//! # async fn demo(pool: sqlx::PgPool) -> Result<(), exactly_once::Error> {
+//! use exactly_once::{Claim, ExecuteOnce, Fingerprint, IdempotencyKey};
+//! use exactly_once::postgres::{SqlxPostgresStore, SqlxPostgresTx};
+//!
+//! let store = SqlxPostgresStore::from_pool(pool).connect().await?;
+//! let key = IdempotencyKey::new("charge/order-17")?;
+//! let claim = Claim::new(key, Fingerprint::of("charge", &("order-17", 500))?);
+//! let charged = store
+//!     .execute_once(&claim, async |tx: &mut SqlxPostgresTx| {
+//!         let amount = 500_i64;
+//!         sqlx::query("INSERT INTO payments (order_id, amount) VALUES ('17', $1)")
+//!             .bind(amount)
+//!             .execute(tx.connection())
+//!             .await?;
+//!         Ok(amount)
+//!     })
+//!     .await?;
+//! assert_eq!(charged.value, 500);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//! - `connection`: the driver glue. The builder is here.
+
+mod connection;
+
+use std::{fmt, str::FromStr};
+
+use exactly_once_core::{ErrorKind, Result};
+use sqlx::{
+    ConnectOptions, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::{
+    PostgresStore, PostgresTx,
+    error::error,
+    options::{Options, options},
+};
+pub use connection::{SqlxConnection, SqlxDriver};
+
+/// A store in Postgres, by sqlx.
+pub type SqlxPostgresStore = PostgresStore<SqlxDriver>;
+
+/// An open transaction of a [`SqlxPostgresStore`].
+pub type SqlxPostgresTx = PostgresTx<SqlxConnection>;
+
+/// How many connections a pool of the store's own has, unless told.
+const POOL_SIZE: u32 = 16;
+
+enum Source {
+    Url(String),
+    Pool(PgPool),
+}
+
+/// Says how to connect. Its `Debug` tells no URL.
+#[must_use]
+pub struct SqlxPostgresBuilder {
+    source: Source,
+    pool_size: u32,
+    options: Options,
+}
+
+impl fmt::Debug for SqlxPostgresBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlxPostgresBuilder")
+            .field("pool_size", &self.pool_size)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SqlxPostgresStore {
+    /// With a pool of its own, to this URL (`postgres://user:password@host:port/database`).
+    pub fn builder(url: impl Into<String>) -> SqlxPostgresBuilder {
+        SqlxPostgresBuilder::new(Source::Url(url.into()))
+    }
+
+    /// With the pool that you have already. It is not closed with the store.
+    pub fn from_pool(pool: PgPool) -> SqlxPostgresBuilder {
+        SqlxPostgresBuilder::new(Source::Pool(pool))
+    }
+}
+
+impl SqlxPostgresBuilder {
+    fn new(source: Source) -> Self {
+        Self {
+            source,
+            pool_size: POOL_SIZE,
+            options: Options::default(),
+        }
+    }
+
+    options!();
+
+    /// How many connections the store's own pool has; default 16, which serves 128 callers better
+    /// than 128 connections do.
+    pub fn pool_size(mut self, connections: u32) -> Self {
+        self.pool_size = connections.max(1);
+        self
+    }
+
+    /// Connects, checks the server, creates the tables where that is wanted.
+    ///
+    /// # Errors
+    /// [Configuration](ErrorKind::Configuration), with the setting and the command that mends it;
+    /// [unavailable](ErrorKind::Unavailable) where the server can't be reached.
+    pub async fn connect(self) -> Result<SqlxPostgresStore> {
+        self.options.check()?;
+        let driver = match self.source {
+            Source::Pool(pool) => SqlxDriver::shared(pool),
+            Source::Url(url) => SqlxDriver::owned(pool(&url, self.pool_size, &self.options)?),
+        };
+        PostgresStore::connect(driver, self.options).await
+    }
+}
+
+fn pool(url: &str, size: u32, options: &Options) -> Result<PgPool> {
+    // The parser's own error may quote the URL, and with it the password.
+    let mut connect = PgConnectOptions::from_str(url).map_err(|_| {
+        error(
+            ErrorKind::Configuration,
+            "connect",
+            "the connection URL can't be parsed; it must look like \
+             postgres://user:password@host:5432/database",
+        )
+    })?;
+    // Statements hold receipts, which don't belong in a log; nor may a pooler's servers hold
+    // prepared statements of ours.
+    connect = connect.disable_statement_logging();
+    if connect.get_application_name().is_none() {
+        connect = connect.application_name("exactly-once");
+    }
+    Ok(PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(options.timeouts.acquire)
+        // A connection is given back clean or not at all: nothing to verify.
+        .test_before_acquire(false)
+        .connect_lazy_with(connect))
+}
+
+impl SqlxPostgresTx {
+    /// The driver's own connection, for your own statements in this transaction.
+    ///
+    /// # Panics
+    /// Never within work that `execute_once` runs; only where a call of the store's own on this
+    /// very transaction has lost its connection before, and its error was ignored.
+    #[allow(clippy::expect_used)]
+    pub fn connection(&mut self) -> &mut PgConnection {
+        self.session()
+            .connection()
+            .and_then(SqlxConnection::raw)
+            .expect("the connection was lost before, and the error ignored")
+    }
+}
