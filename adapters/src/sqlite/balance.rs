@@ -365,8 +365,12 @@ impl BalanceTransaction for SqliteStore {
                 key: &operation.key,
                 fingerprint,
             };
-            ledger.apply(&operation.account, |state| {
-                rules::adjust(&operation, state, STORE)
+            // Account and record stand or fall together, also where a reservation stops one of
+            // them: a refusal leaves the transaction as it was.
+            bench.savepoint("adjust_in", || {
+                ledger.apply(&operation.account, |state| {
+                    rules::adjust(&operation, state, STORE)
+                })
             })
         })
         .await

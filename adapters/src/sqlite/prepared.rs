@@ -1,1 +1,313 @@
-//! x
+//! Two-phase commit: one participant's side, staged. See [`staging`](super::staging).
+
+use exactly_once_core::{
+    BegunPrepared, Error, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
+    PreparedTransactions, Result, Timestamp, TransactionDigest, register::check_limit,
+};
+use rusqlite::{Connection, Row, params};
+
+use super::{
+    SqliteStore,
+    connection::Purpose,
+    error::{STORE, error, statement},
+    outcome::{self, Stage, forgotten, rolled_back},
+    queue::{Bench, Opening, Undo},
+    staging::{capture, redo, reservation},
+    transaction::{Intent, SqliteTx, end_work, mark_work},
+};
+
+/// Where a participant stands, and nothing else is to be done.
+#[derive(Clone, Copy)]
+enum Found {
+    Prepared,
+    Committed,
+}
+
+fn begun(found: Found) -> BegunPrepared<SqliteTx> {
+    match found {
+        Found::Prepared => BegunPrepared::AlreadyPrepared,
+        Found::Committed => BegunPrepared::AlreadyCommitted,
+    }
+}
+
+impl SqliteStore {
+    /// What a new attempt finds; `None` where it may begin.
+    fn look(
+        &self,
+        connection: &Connection,
+        operation: &'static str,
+        participation: &Participation,
+    ) -> Result<Option<Found>> {
+        let stage = outcome::find(connection, operation, &self.namespace, participation)?;
+        let now = self.settings.now();
+        match stage {
+            Some(Stage::Prepared) => Ok(Some(Found::Prepared)),
+            Some(Stage::Committed) => Ok(Some(Found::Committed)),
+            Some(Stage::RolledBack) => Err(rolled_back(operation)),
+            None if now > participation.forget_after() => Err(forgotten(operation)),
+            None if now > participation.not_after() => Err(rolled_back(operation)),
+            None => Ok(None),
+        }
+    }
+
+    /// Undoes the work and stores it, in the transaction that it ran in.
+    fn stage(&self, bench: &Bench<'_>, participation: &Participation) -> Result<()> {
+        const OPERATION: &str = "prepare";
+        if let Some(reason) = bench.guard.take_refused() {
+            return Err(error(ErrorKind::Refused, OPERATION, reason));
+        }
+        let connection = bench.connection;
+        let captured = capture::read(connection, OPERATION)?;
+        end_work(bench, OPERATION, false)?;
+        // The marker first, then the clock: an attempt that slept in between must not prepare
+        // after the sweep.
+        let prepared_at = bench.settings.now();
+        let namespace = &self.namespace;
+        let stage = Stage::Prepared;
+        outcome::set(
+            connection,
+            OPERATION,
+            namespace,
+            participation,
+            stage,
+            prepared_at,
+        )?;
+        if bench.settings.now() > participation.not_after() {
+            return Err(rolled_back(OPERATION));
+        }
+        redo::store(connection, OPERATION, namespace, participation, &captured)?;
+        reservation::reserve(connection, OPERATION, namespace, participation, &captured)
+    }
+
+    fn clear(
+        &self,
+        bench: &Bench<'_>,
+        operation: &'static str,
+        participation: &Participation,
+        stage: Stage,
+    ) -> Result<()> {
+        let (connection, namespace) = (bench.connection, &self.namespace);
+        redo::remove(connection, operation, namespace, participation)?;
+        reservation::release(connection, operation, namespace, participation)?;
+        let now = bench.settings.now();
+        outcome::set(connection, operation, namespace, participation, stage, now)
+    }
+
+    fn apply_prepared(&self, bench: &Bench<'_>, participation: &Participation) -> Result<()> {
+        const OPERATION: &str = "commit_prepared";
+        let namespace = &self.namespace;
+        match outcome::find(bench.connection, OPERATION, namespace, participation)? {
+            Some(Stage::Committed) => return Ok(()),
+            Some(Stage::RolledBack) => return Err(rolled_back(OPERATION)),
+            None if bench.settings.now() > participation.forget_after() => {
+                return Err(forgotten(OPERATION));
+            }
+            None => {
+                return Err(error(
+                    ErrorKind::NotPrepared,
+                    OPERATION,
+                    "nothing is prepared",
+                ));
+            }
+            Some(Stage::Prepared) => {}
+        }
+        redo::apply(bench.connection, OPERATION, namespace, participation)?;
+        self.clear(bench, OPERATION, participation, Stage::Committed)
+    }
+
+    fn undo_prepared(&self, bench: &Bench<'_>, participation: &Participation) -> Result<()> {
+        const OPERATION: &str = "rollback_prepared";
+        match outcome::find(bench.connection, OPERATION, &self.namespace, participation)? {
+            Some(Stage::RolledBack) => return Ok(()),
+            Some(Stage::Committed) => {
+                return Err(error(
+                    ErrorKind::Committed,
+                    OPERATION,
+                    "it was committed, and can't be rolled back any more",
+                ));
+            }
+            None if bench.settings.now() > participation.forget_after() => {
+                return Err(forgotten(OPERATION));
+            }
+            None | Some(Stage::Prepared) => {}
+        }
+        self.clear(bench, OPERATION, participation, Stage::RolledBack)
+    }
+
+    async fn end_prepared(
+        &self,
+        operation: &'static str,
+        purpose: Purpose,
+        participation: &Participation,
+        work: fn(&Self, &Bench<'_>, &Participation) -> Result<()>,
+    ) -> Result<()> {
+        let ticket = self.ticket(operation, purpose, Undo::Savepoint);
+        let (store, participation) = (self.clone(), participation.clone());
+        self.submit(ticket, move |bench| work(&store, bench, &participation))
+            .await
+    }
+}
+
+impl PreparedTransactions for SqliteStore {
+    async fn begin_prepared(
+        &self,
+        participation: &Participation,
+    ) -> Result<BegunPrepared<SqliteTx>> {
+        const OPERATION: &str = "begin_prepared";
+        let (store, asked) = (self.clone(), participation.clone());
+        // What is prepared already is found without waiting for the writer.
+        let found = self
+            .readers
+            .read(OPERATION, move |connection| {
+                store.look(connection, OPERATION, &asked)
+            })
+            .await?;
+        if let Some(found) = found {
+            return Ok(begun(found));
+        }
+        let ticket = self.ticket(OPERATION, Purpose::Stage, Undo::Own);
+        let (store, asked) = (self.clone(), participation.clone());
+        let opened = self
+            .open_session(
+                ticket,
+                Intent::Prepare(participation.clone()),
+                move |bench| match store.look(bench.connection, OPERATION, &asked)? {
+                    Some(found) => Ok(Opening::Answer(found)),
+                    None => {
+                        mark_work(bench, OPERATION)?;
+                        Ok(Opening::Fresh)
+                    }
+                },
+            )
+            .await?;
+        Ok(match opened {
+            Ok(tx) => BegunPrepared::Fresh(tx),
+            Err(found) => begun(found),
+        })
+    }
+
+    async fn prepare(&self, tx: SqliteTx, participation: &Participation) -> Result<()> {
+        if !matches!(&tx.intent, Intent::Prepare(own) if own == participation) {
+            return Err(foreign());
+        }
+        let (store, participation) = (self.clone(), participation.clone());
+        tx.finish("prepare", move |bench| store.stage(bench, &participation))
+            .await
+    }
+
+    async fn commit_prepared(&self, participation: &Participation) -> Result<()> {
+        let work = Self::apply_prepared;
+        self.end_prepared("commit_prepared", Purpose::Apply, participation, work)
+            .await
+    }
+
+    async fn rollback_prepared(&self, participation: &Participation) -> Result<()> {
+        let work = Self::undo_prepared;
+        self.end_prepared("rollback_prepared", Purpose::Write, participation, work)
+            .await
+    }
+
+    async fn prepared_status(&self, participation: &Participation) -> Result<PreparedStatus> {
+        const OPERATION: &str = "prepared_status";
+        let (store, participation) = (self.clone(), participation.clone());
+        // One snapshot holds marker and outcome, so no commit can come between the two.
+        self.readers
+            .read(OPERATION, move |connection| {
+                let stage = outcome::find(connection, OPERATION, &store.namespace, &participation)?;
+                Ok(match stage {
+                    Some(Stage::Prepared) => PreparedStatus::Prepared,
+                    Some(Stage::Committed) => PreparedStatus::Committed,
+                    Some(Stage::RolledBack) => PreparedStatus::RolledBack,
+                    None if store.settings.now() > participation.forget_after() => {
+                        PreparedStatus::Forgotten
+                    }
+                    None => PreparedStatus::None,
+                })
+            })
+            .await
+    }
+
+    async fn in_doubt(&self, after: Option<&TransactionDigest>, limit: u32) -> Result<InDoubtPage> {
+        let limit = check_limit(limit, "in_doubt", STORE)?;
+        let (store, after) = (self.clone(), after.copied());
+        self.readers
+            .read("in_doubt", move |connection| {
+                store.read_in_doubt(connection, after, limit)
+            })
+            .await
+    }
+
+    async fn forget_prepared(&self, limit: u32) -> Result<u64> {
+        const OPERATION: &str = "forget_prepared";
+        let limit = check_limit(limit, OPERATION, STORE)?;
+        let namespace = self.namespace.clone();
+        self.write(OPERATION, Undo::Nothing, None, move |bench| {
+            bench
+                .connection
+                .prepare_cached(
+                    "DELETE FROM exactly_once_outcome WHERE (namespace, tx) IN (SELECT namespace, \
+                     tx FROM exactly_once_outcome WHERE namespace = ?1 AND forget_after < ?2 AND \
+                     state <> 'prepared' LIMIT ?3)",
+                )
+                .and_then(|mut delete| {
+                    let now = bench.settings.now().as_micros();
+                    delete.execute(params![namespace.as_str(), now, limit])
+                })
+                .map(|removed| removed as u64)
+                .map_err(statement(OPERATION))
+        })
+        .await
+    }
+}
+
+impl SqliteStore {
+    fn read_in_doubt(
+        &self,
+        connection: &Connection,
+        after: Option<TransactionDigest>,
+        limit: u32,
+    ) -> Result<InDoubtPage> {
+        let after = after.map(|digest| *digest.as_bytes());
+        let found = connection
+            .prepare_cached(
+                "SELECT tx, fingerprint, not_after, forget_after, prepared_at FROM \
+                 exactly_once_outcome WHERE namespace = ?1 AND state = 'prepared' AND (?2 IS NULL \
+                 OR tx > ?2) ORDER BY tx LIMIT ?3",
+            )
+            .and_then(|mut query| {
+                query
+                    .query_map(
+                        params![self.namespace.as_str(), after, i64::from(limit) + 1],
+                        read_in_doubt,
+                    )?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .map_err(statement("in_doubt"))?;
+        let now = self.settings.now();
+        let more = found.len() > limit as usize;
+        let mut entries = Vec::new();
+        for (participation, prepared_at) in found.into_iter().take(limit as usize) {
+            entries.push(InDoubt {
+                participation: participation?,
+                prepared_at,
+                age: now.since(prepared_at),
+            });
+        }
+        let last = entries.last().filter(|_| more);
+        let next = last.map(|entry| *entry.participation.transaction());
+        Ok(InDoubtPage { entries, next })
+    }
+}
+
+fn read_in_doubt(row: &Row<'_>) -> rusqlite::Result<(Result<Participation>, Timestamp)> {
+    let prepared_at = Timestamp::from_micros(row.get(4)?);
+    Ok((outcome::read_participation(row, 0)?, prepared_at))
+}
+
+fn foreign() -> Error {
+    error(
+        ErrorKind::Invalid,
+        "prepare",
+        "the transaction was not begun for this participation; it is rolled back",
+    )
+}

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     connection::Purpose,
-    error::{Failure, error},
+    error::{Failure, error, statement},
     guard::Guard,
     settings::Settings,
 };
@@ -19,6 +19,31 @@ pub(super) struct Bench<'a> {
     pub(super) connection: &'a Connection,
     pub(super) guard: &'a Guard,
     pub(super) settings: &'a Settings,
+}
+
+impl Bench<'_> {
+    /// Runs statements that stand or fall together.
+    pub(super) fn savepoint<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let run = |sql| {
+            self.connection
+                .execute_batch(sql)
+                .map_err(statement(operation))
+        };
+        run("SAVEPOINT exactly_once_part")?;
+        let answer = work();
+        // After a full disk there is no transaction left, and the answer says so.
+        if answer.is_err() && !self.connection.is_autocommit() {
+            run("ROLLBACK TO exactly_once_part")?;
+        }
+        if !self.connection.is_autocommit() {
+            run("RELEASE exactly_once_part")?;
+        }
+        answer
+    }
 }
 
 /// Which key a call is about, so that a rival can be told.

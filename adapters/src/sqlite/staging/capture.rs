@@ -1,4 +1,208 @@
-use super::super::{error::Failure, lane::Lane};
+//! The TEMP triggers of the staging connection, and the log that they write.
+
+use std::collections::HashMap;
+
+use exactly_once_core::{ErrorKind, Result};
+use rusqlite::Connection;
+
+use super::{
+    sql::{ident, redo_delete, redo_insert, redo_update, slots, text},
+    table::{self, Shape, Table},
+};
+use crate::sqlite::{
+    error::{Failure, Phase, error, statement},
+    guard::Guard,
+    lane::Lane,
+};
+
+/// The most row changes that one staged transaction may have.
+const MAX_CHANGES: usize = 100_000;
+
+/// How often a begin may find that the schema has changed under it.
+const MAX_ROUNDS: u32 = 100;
+
+/// What the staging connection's triggers were made for, kept in its own TEMP tables.
+const LOG: &str = "
+CREATE TEMP TABLE IF NOT EXISTS exactly_once_log (
+    position INTEGER PRIMARY KEY, table_name TEXT NOT NULL, statement TEXT NOT NULL);
+CREATE TEMP TABLE IF NOT EXISTS exactly_once_log_slot (
+    table_name TEXT NOT NULL, slot TEXT NOT NULL);
+CREATE TEMP TABLE IF NOT EXISTS exactly_once_captured (schema_version INTEGER NOT NULL);
+";
+
+/// What staged work did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::sqlite) struct Captured {
+    /// The redo, in order: the table and the statement.
+    pub(super) changes: Vec<(String, String)>,
+    /// The slots of every row, before and after.
+    pub(super) slots: Vec<(String, String)>,
+}
+
+/// Begins a transaction in which every change is logged.
+///
+/// The triggers must fit the schema that the transaction sees, and can't be made inside of it
+/// (undoing the work would undo them), so they are made before, and checked after the begin.
 pub(in crate::sqlite) fn begin(lane: &Lane) -> Result<(), Failure> {
-    lane.begin()
+    let fail = |source| lane.abandon(Failure::of(Phase::Statement, source));
+    for _ in 0..MAX_ROUNDS {
+        let seen = lane
+            .guard
+            .committing(|| capture_current(&lane.connection, &lane.guard))
+            .map_err(fail)?;
+        lane.begin()?;
+        if schema_version(&lane.connection).map_err(fail)? == seen {
+            return Ok(());
+        }
+        lane.roll_back()?;
+    }
+    Err(Failure::new(
+        ErrorKind::Busy,
+        "the schema of the database keeps changing",
+    ))
+}
+
+fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA main.schema_version", [], |row| row.get(0))
+}
+
+/// Makes the triggers fit the schema as it is; gives its version.
+fn capture_current(connection: &Connection, guard: &Guard) -> rusqlite::Result<i64> {
+    let seen = schema_version(connection)?;
+    connection.execute_batch(LOG)?;
+    let captured: Option<i64> = connection.query_row(
+        "SELECT max(schema_version) FROM exactly_once_captured",
+        [],
+        |row| row.get(0),
+    )?;
+    if captured != Some(seen) {
+        capture_all(connection, guard, seen)?;
+    }
+    Ok(seen)
+}
+
+/// Makes the triggers anew, for the schema as it is.
+fn capture_all(connection: &Connection, guard: &Guard, seen: i64) -> rusqlite::Result<()> {
+    let old: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_temp_schema WHERE type = 'trigger'")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for name in old {
+        connection.execute_batch(&format!("DROP TRIGGER temp.{}", ident(&name)))?;
+    }
+    let mut unstageable = HashMap::new();
+    for (name, shape) in table::all(connection)? {
+        match shape {
+            Ok(table) => connection.execute_batch(&triggers(&table))?,
+            Err(reason) => {
+                unstageable.insert(name.to_lowercase(), reason);
+            }
+        }
+    }
+    guard.set_schema(unstageable, triggered(connection)?);
+    connection.execute_batch("DELETE FROM exactly_once_captured")?;
+    connection.execute("INSERT INTO exactly_once_captured VALUES (?1)", [seen])?;
+    Ok(())
+}
+
+/// The tables that have triggers of the user's, in lower case.
+fn triggered(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare(
+            "SELECT DISTINCT lower(tbl_name) FROM main.sqlite_schema WHERE type = 'trigger' AND \
+             name NOT LIKE 'exactly\\_once\\_%' ESCAPE '\\'",
+        )?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
+/// The three triggers that log a table's changes.
+fn triggers(table: &Table) -> String {
+    let log = |event: &str, statement: &str, rows: &[&str]| {
+        let mut body = format!(
+            "INSERT INTO exactly_once_log (table_name, statement) VALUES ({}, {statement});",
+            text(&table.name)
+        );
+        for slot in rows.iter().flat_map(|row| slots(row, table)) {
+            // Without a unique key: the conflict clause of the user's statement would rule here.
+            body.push_str(&format!(
+                " INSERT INTO exactly_once_log_slot SELECT {}, {slot} WHERE ({slot}) IS NOT NULL;",
+                text(&table.name)
+            ));
+        }
+        let name = format!(
+            "exactly_once_capture_{}_{}",
+            event.to_ascii_lowercase(),
+            table.name
+        );
+        format!(
+            "CREATE TEMP TRIGGER {} AFTER {event} ON main.{} BEGIN {body} END;",
+            ident(&name),
+            ident(&table.name)
+        )
+    };
+    [
+        log("INSERT", &redo_insert(table), &["NEW"]),
+        log("UPDATE", &redo_update(table), &["OLD", "NEW"]),
+        log("DELETE", &redo_delete(table), &["OLD"]),
+    ]
+    .concat()
+}
+
+/// Reads the log of the work, before the work is undone and the log with it.
+pub(in crate::sqlite) fn read(
+    connection: &Connection,
+    operation: &'static str,
+) -> Result<Captured> {
+    let pairs = |sql: &str| -> rusqlite::Result<Vec<(String, String)>> {
+        connection
+            .prepare_cached(sql)?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .take(MAX_CHANGES + 1)
+            .collect()
+    };
+    let changes = pairs("SELECT table_name, statement FROM exactly_once_log ORDER BY position")
+        .map_err(unreadable(operation))?;
+    if changes.len() > MAX_CHANGES {
+        return Err(error(
+            ErrorKind::Refused,
+            operation,
+            format!("more than {MAX_CHANGES} row changes can't be staged in one transaction"),
+        ));
+    }
+    let slots = connection
+        .prepare_cached("SELECT DISTINCT table_name, slot FROM exactly_once_log_slot")
+        .and_then(|mut query| {
+            query
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })
+        .map_err(unreadable(operation))?;
+    Ok(Captured { changes, slots })
+}
+
+/// Text that is no UTF-8 can't be stored as a statement.
+fn unreadable(operation: &'static str) -> impl Fn(rusqlite::Error) -> exactly_once_core::Error {
+    move |source| match source {
+        rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::Utf8Error(..) => error(
+            ErrorKind::Refused,
+            operation,
+            "the work stored text that is not UTF-8, which can't be staged: store it as a blob",
+        )
+        .with_source(source),
+        other => statement(operation)(other),
+    }
+}
+
+/// The shape of a table that was staged; it was one that can be, under the same lock.
+pub(super) fn staged_table(
+    connection: &Connection,
+    operation: &'static str,
+    name: &str,
+) -> Result<Table> {
+    let shape: Shape = table::one(connection, name).map_err(statement(operation))?;
+    shape.map_err(|reason| {
+        let message = format!("the table {name} can't be staged: {reason}");
+        error(ErrorKind::Refused, operation, message)
+    })
 }

@@ -1,0 +1,164 @@
+//! Reserved slots, and the persistent triggers that stop everybody who would write into one, with
+//! this library or without.
+//!
+//! The triggers use nothing newer than SQLite 3.37, which the STRICT tables need anyway: an older
+//! program that opens the file must be able to read its schema. They stay when nothing is
+//! reserved any more, and cost a look into an empty table per row then.
+
+use std::collections::BTreeSet;
+
+use exactly_once_core::{ErrorKind, Namespace, Participation, Result};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{
+    capture::{Captured, staged_table},
+    sql::{ident, slots, text},
+    table::Table,
+};
+use crate::sqlite::error::{RESERVED, error, statement};
+
+/// Reserves every slot that the work has touched.
+pub(in crate::sqlite) fn reserve(
+    connection: &Connection,
+    operation: &'static str,
+    namespace: &Namespace,
+    participation: &Participation,
+    captured: &Captured,
+) -> Result<()> {
+    let tables: BTreeSet<&str> = captured
+        .changes
+        .iter()
+        .map(|(table, _)| table.as_str())
+        .collect();
+    for name in tables {
+        let table = staged_table(connection, operation, name)?;
+        guard(connection, &table).map_err(statement(operation))?;
+        if table.autoincrement {
+            keep_sequence(connection, &table, captured).map_err(statement(operation))?;
+        }
+    }
+    for (table, slot) in &captured.slots {
+        connection
+            .prepare_cached(
+                "INSERT INTO exactly_once_reservation (table_name, slot, namespace, tx) VALUES \
+                 (?1, ?2, ?3, ?4)",
+            )
+            .and_then(|mut insert| {
+                insert.execute(params![
+                    table,
+                    slot,
+                    namespace.as_str(),
+                    participation.transaction().as_bytes()
+                ])
+            })
+            .map_err(|source| taken(operation, table, source))?;
+    }
+    Ok(())
+}
+
+fn taken(
+    operation: &'static str,
+    table: &str,
+    source: rusqlite::Error,
+) -> exactly_once_core::Error {
+    if source.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) {
+        let message = format!("another prepared transaction holds a row of the table {table}");
+        return error(ErrorKind::Reserved, operation, message).with_source(source);
+    }
+    statement(operation)(source)
+}
+
+/// Gives every slot of the transaction free.
+pub(in crate::sqlite) fn release(
+    connection: &Connection,
+    operation: &'static str,
+    namespace: &Namespace,
+    participation: &Participation,
+) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM exactly_once_reservation WHERE namespace = ?1 AND tx = ?2")
+        .and_then(|mut delete| {
+            delete.execute(params![
+                namespace.as_str(),
+                participation.transaction().as_bytes()
+            ])
+        })
+        .map(drop)
+        .map_err(statement(operation))
+}
+
+/// Makes the triggers of a table, or makes them anew where its unique keys have changed.
+fn guard(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
+    for (name, sql) in triggers(table) {
+        let present: Option<String> = connection
+            .prepare_cached("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?1")?
+            .query_row([&name], |row| row.get(0))
+            .optional()?;
+        if present.as_deref() == Some(sql.as_str()) {
+            continue;
+        }
+        connection.execute_batch(&format!("DROP TRIGGER IF EXISTS main.{}", ident(&name)))?;
+        connection.execute_batch(&sql)?;
+    }
+    Ok(())
+}
+
+/// A row id that SQLite picks is known after the insert only; a key that would be refused as not
+/// unique must be met before.
+fn triggers(table: &Table) -> Vec<(String, String)> {
+    let make = |label: &str, event: &str, rows: &[&str]| {
+        let name = format!("exactly_once_guard_{label}_{}", table.name);
+        let slots: Vec<String> = rows.iter().flat_map(|row| slots(row, table)).collect();
+        let message = format!("{RESERVED}, table {}", table.name);
+        let sql = format!(
+            "CREATE TRIGGER {} {event} ON {} WHEN EXISTS (SELECT 1 FROM exactly_once_reservation \
+             WHERE table_name = {} AND slot IN ({})) BEGIN SELECT RAISE(ABORT, {}); END",
+            ident(&name),
+            ident(&table.name),
+            text(&table.name),
+            slots.join(", "),
+            text(&message)
+        );
+        (name, sql)
+    };
+    vec![
+        make("insert", "BEFORE INSERT", &["NEW"]),
+        make("inserted", "AFTER INSERT", &["NEW"]),
+        make("update", "BEFORE UPDATE", &["OLD", "NEW"]),
+        make("delete", "BEFORE DELETE", &["OLD"]),
+    ]
+}
+
+/// Moves an AUTOINCREMENT table's counter past the row ids of the work, so that others are given
+/// later ones instead of meeting the reservation.
+fn keep_sequence(
+    connection: &Connection,
+    table: &Table,
+    captured: &Captured,
+) -> rusqlite::Result<()> {
+    let last = captured
+        .slots
+        .iter()
+        .filter(|(name, _)| *name == table.name)
+        .filter_map(|(_, slot)| row_id(table, slot))
+        .max();
+    let Some(last) = last else { return Ok(()) };
+    let moved = connection.execute(
+        "UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1",
+        params![table.name, last],
+    )?;
+    if moved == 0 {
+        connection.execute(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)",
+            params![table.name, last],
+        )?;
+    }
+    Ok(())
+}
+
+/// The row id in a slot of the identity.
+fn row_id(table: &Table, slot: &str) -> Option<i64> {
+    let column = table.identity.first()?;
+    let rest = slot.strip_prefix(&column.name.to_ascii_lowercase())?;
+    rest.strip_prefix('=')?.parse().ok()
+}
