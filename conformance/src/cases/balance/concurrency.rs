@@ -149,7 +149,7 @@ async fn b53_linearizable<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> Ca
 }
 
 /// How many operations each client of B53 asks for.
-const CLIENT_STEPS: usize = 12;
+const CLIENT_STEPS: usize = 10;
 
 async fn client_of<S: BalanceStore>(
     store: &S,

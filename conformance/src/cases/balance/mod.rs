@@ -2,6 +2,8 @@
 
 mod basic;
 mod concurrency;
+mod crash;
+mod history;
 mod legs;
 pub(crate) mod model;
 mod numbers;
@@ -27,4 +29,6 @@ where
     legs::register(registry);
     random::register(registry);
     concurrency::register(registry);
+    crash::register(registry);
+    history::register(registry);
 }
