@@ -12,6 +12,10 @@ struct Sqlite;
 
 const INSERT: &str = "INSERT INTO effects (id) VALUES (?1)";
 
+fn unexpected(error: impl std::fmt::Display) -> CaseFailure {
+    CaseFailure::unexpected(error.to_string())
+}
+
 fn file(folder: &TempDir) -> std::path::PathBuf {
     folder.path().join("store.db")
 }
@@ -25,17 +29,17 @@ impl Harness for Sqlite {
     }
 
     async fn fresh(&self) -> CaseResult<TempDir> {
-        let folder = tempfile::tempdir().map_err(CaseFailure::unexpected)?;
+        let folder = tempfile::tempdir().map_err(unexpected)?;
         Connection::open(file(&folder))
             .and_then(|db| db.execute_batch("CREATE TABLE effects (id TEXT NOT NULL) STRICT"))
-            .map_err(CaseFailure::unexpected)?;
+            .map_err(unexpected)?;
         Ok(folder)
     }
 
     async fn open(&self, folder: &TempDir) -> CaseResult<SqliteStore> {
         let builder = SqliteStore::builder(file(folder));
         let builder = builder.lock_timeout(Duration::from_secs(2));
-        builder.open().await.map_err(CaseFailure::unexpected)
+        builder.open().await.map_err(unexpected)
     }
 
     async fn write_effect(&self, tx: &mut SqliteTx, id: &str) -> Result<(), WorkError> {
@@ -49,7 +53,7 @@ impl Harness for Sqlite {
         Connection::open(file(folder))
             .and_then(|db| db.query_row(count, [id], |row| row.get::<_, i64>(0)))
             .map(i64::unsigned_abs)
-            .map_err(CaseFailure::unexpected)
+            .map_err(unexpected)
     }
 
     fn effect_statement(&self, id: &str) -> Option<Statement> {

@@ -153,10 +153,12 @@ impl State {
                 "temporary objects would outlive the transaction on the shared connection"
                     .to_owned(),
             ),
+            _ if self.mode == Mode::Staged && changes_schema(&context.action) => {
+                Some("a change of the schema can't be staged".to_owned())
+            }
             AuthAction::Insert { table_name }
             | AuthAction::Delete { table_name }
             | AuthAction::Update { table_name, .. } => self.write_objection(table_name, context),
-            _ if self.mode == Mode::Staged => schema_objection(&context.action),
             _ => None,
         }
     }
@@ -203,16 +205,20 @@ fn is_harmless(pragma: &str) -> bool {
         .any(|harmless| harmless.eq_ignore_ascii_case(pragma))
 }
 
-fn schema_objection(action: &AuthAction<'_>) -> Option<String> {
-    match action {
+/// Whether the action changes the schema.
+fn changes_schema(action: &AuthAction<'_>) -> bool {
+    !matches!(
+        action,
         AuthAction::Read { .. }
-        | AuthAction::Select
-        | AuthAction::Function { .. }
-        | AuthAction::Recursive
-        | AuthAction::Pragma { .. }
-        | AuthAction::Savepoint { .. } => None,
-        _ => Some("a change of the schema can't be staged".to_owned()),
-    }
+            | AuthAction::Select
+            | AuthAction::Function { .. }
+            | AuthAction::Recursive
+            | AuthAction::Pragma { .. }
+            | AuthAction::Savepoint { .. }
+            | AuthAction::Insert { .. }
+            | AuthAction::Update { .. }
+            | AuthAction::Delete { .. }
+    )
 }
 
 #[cfg(test)]

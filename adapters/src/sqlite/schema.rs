@@ -81,7 +81,11 @@ CREATE TABLE exactly_once_redo (
     namespace TEXT NOT NULL,
     tx BLOB NOT NULL,
     position INTEGER NOT NULL,
+    table_name TEXT NOT NULL,
     statement TEXT NOT NULL,
+    -- The row id before and after, where it is assigned at commit.
+    old_row INTEGER,
+    new_row INTEGER,
     PRIMARY KEY (namespace, tx, position)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE exactly_once_reservation (

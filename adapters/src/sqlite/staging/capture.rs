@@ -1,12 +1,12 @@
 //! The TEMP triggers of the staging connection, and the log that they write.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use exactly_once_core::{ErrorKind, Result};
 use rusqlite::Connection;
 
 use super::{
-    sql::{ident, redo_delete, redo_insert, redo_update, slots, text},
+    sql::{ident, logged_slots, redo_delete, redo_insert, redo_update, text},
     table::{self, Shape, Table},
 };
 use crate::sqlite::{
@@ -24,17 +24,29 @@ const MAX_ROUNDS: u32 = 100;
 /// What the staging connection's triggers were made for, kept in its own TEMP tables.
 const LOG: &str = "
 CREATE TEMP TABLE IF NOT EXISTS exactly_once_log (
-    position INTEGER PRIMARY KEY, table_name TEXT NOT NULL, statement TEXT NOT NULL);
+    position INTEGER PRIMARY KEY, table_name TEXT NOT NULL, statement TEXT NOT NULL,
+    old_row INTEGER, new_row INTEGER);
 CREATE TEMP TABLE IF NOT EXISTS exactly_once_log_slot (
     table_name TEXT NOT NULL, slot TEXT NOT NULL);
 CREATE TEMP TABLE IF NOT EXISTS exactly_once_captured (schema_version INTEGER NOT NULL);
 ";
 
+/// One row change of staged work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) table: String,
+    pub(super) statement: String,
+    /// The row id before, where it is hidden: then it is bound when the change is applied.
+    pub(super) old_row: Option<i64>,
+    /// The row id after.
+    pub(super) new_row: Option<i64>,
+}
+
 /// What staged work did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::sqlite) struct Captured {
-    /// The redo, in order: the table and the statement.
-    pub(super) changes: Vec<(String, String)>,
+    /// The redo, in order.
+    pub(super) changes: Vec<Change>,
     /// The slots of every row, before and after.
     pub(super) slots: Vec<(String, String)>,
 }
@@ -118,35 +130,43 @@ fn triggered(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 
 /// The three triggers that log a table's changes.
 fn triggers(table: &Table) -> String {
-    let log = |event: &str, statement: &str, rows: &[&str]| {
-        let mut body = format!(
-            "INSERT INTO exactly_once_log (table_name, statement) VALUES ({}, {statement});",
-            text(&table.name)
-        );
-        for slot in rows.iter().flat_map(|row| slots(row, table)) {
-            // Without a unique key: the conflict clause of the user's statement would rule here.
-            body.push_str(&format!(
-                " INSERT INTO exactly_once_log_slot SELECT {}, {slot} WHERE ({slot}) IS NOT NULL;",
-                text(&table.name)
-            ));
-        }
-        let name = format!(
-            "exactly_once_capture_{}_{}",
-            event.to_ascii_lowercase(),
-            table.name
-        );
-        format!(
-            "CREATE TEMP TRIGGER {} AFTER {event} ON main.{} BEGIN {body} END;",
-            ident(&name),
-            ident(&table.name)
-        )
-    };
     [
-        log("INSERT", &redo_insert(table), &["NEW"]),
-        log("UPDATE", &redo_update(table), &["OLD", "NEW"]),
-        log("DELETE", &redo_delete(table), &["OLD"]),
+        trigger(table, "INSERT", &redo_insert(table), &["NEW"]),
+        trigger(table, "UPDATE", &redo_update(table), &["OLD", "NEW"]),
+        trigger(table, "DELETE", &redo_delete(table), &["OLD"]),
     ]
     .concat()
+}
+
+fn trigger(table: &Table, event: &str, statement: &str, rows: &[&str]) -> String {
+    let row_id = |row: &str| match table.hidden_rowid.filter(|_| rows.contains(&row)) {
+        Some(name) => format!("{row}.{name}"),
+        None => "NULL".to_owned(),
+    };
+    let mut body = format!(
+        "INSERT INTO exactly_once_log (table_name, statement, old_row, new_row) VALUES ({}, \
+         {statement}, {}, {});",
+        text(&table.name),
+        row_id("OLD"),
+        row_id("NEW")
+    );
+    for slot in rows.iter().flat_map(|row| logged_slots(row, table)) {
+        // Without a unique key: the conflict clause of the user's statement would rule here.
+        body.push_str(&format!(
+            " INSERT INTO exactly_once_log_slot SELECT {}, {slot} WHERE ({slot}) IS NOT NULL;",
+            text(&table.name)
+        ));
+    }
+    let name = format!(
+        "exactly_once_capture_{}_{}",
+        event.to_ascii_lowercase(),
+        table.name
+    );
+    format!(
+        "CREATE TEMP TRIGGER {} AFTER {event} ON main.{} BEGIN {body} END;",
+        ident(&name),
+        ident(&table.name)
+    )
 }
 
 /// Reads the log of the work, before the work is undone and the log with it.
@@ -154,15 +174,7 @@ pub(in crate::sqlite) fn read(
     connection: &Connection,
     operation: &'static str,
 ) -> Result<Captured> {
-    let pairs = |sql: &str| -> rusqlite::Result<Vec<(String, String)>> {
-        connection
-            .prepare_cached(sql)?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .take(MAX_CHANGES + 1)
-            .collect()
-    };
-    let changes = pairs("SELECT table_name, statement FROM exactly_once_log ORDER BY position")
-        .map_err(unreadable(operation))?;
+    let changes = read_changes(connection).map_err(unreadable(operation))?;
     if changes.len() > MAX_CHANGES {
         return Err(error(
             ErrorKind::Refused,
@@ -179,6 +191,41 @@ pub(in crate::sqlite) fn read(
         })
         .map_err(unreadable(operation))?;
     Ok(Captured { changes, slots })
+}
+
+fn read_changes(connection: &Connection) -> rusqlite::Result<Vec<Change>> {
+    connection
+        .prepare_cached(
+            "SELECT table_name, statement, old_row, new_row FROM exactly_once_log ORDER BY position",
+        )?
+        .query_map([], |row| {
+            Ok(Change {
+                table: row.get(0)?,
+                statement: row.get(1)?,
+                old_row: row.get(2)?,
+                new_row: row.get(3)?,
+            })
+        })?
+        .take(MAX_CHANGES + 1)
+        .collect()
+}
+
+impl Captured {
+    /// The hidden row ids of a table that were there before the work and that it changed. Those
+    /// that it made itself are assigned at commit, so that they stand in nobody's way.
+    pub(super) fn old_rows(&self, table: &str) -> BTreeSet<i64> {
+        let mut born = BTreeSet::new();
+        let mut old = BTreeSet::new();
+        for change in self.changes.iter().filter(|change| change.table == table) {
+            if let Some(row) = change.old_row
+                && !born.remove(&row)
+            {
+                old.insert(row);
+            }
+            born.extend(change.new_row);
+        }
+        old
+    }
 }
 
 /// Text that is no UTF-8 can't be stored as a statement.

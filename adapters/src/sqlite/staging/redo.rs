@@ -1,9 +1,11 @@
 //! Storing what the work did, and applying it when the decision is to commit.
 
+use std::collections::HashMap;
+
 use exactly_once_core::{ErrorKind, Namespace, Participation, Result};
 use rusqlite::{Connection, params};
 
-use super::capture::Captured;
+use super::capture::{Captured, Change};
 use crate::sqlite::error::{error, statement};
 
 /// Stores the redo.
@@ -14,18 +16,21 @@ pub(in crate::sqlite) fn store(
     participation: &Participation,
     captured: &Captured,
 ) -> Result<()> {
-    for (position, (_, change)) in (0_i64..).zip(&captured.changes) {
+    for (position, change) in (0_i64..).zip(&captured.changes) {
         connection
             .prepare_cached(
-                "INSERT INTO exactly_once_redo (namespace, tx, position, statement) VALUES (?1, \
-                 ?2, ?3, ?4)",
+                "INSERT INTO exactly_once_redo (namespace, tx, position, table_name, statement, \
+                 old_row, new_row) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )
             .and_then(|mut insert| {
                 insert.execute(params![
                     namespace.as_str(),
                     participation.transaction().as_bytes(),
                     position,
-                    change
+                    change.table,
+                    change.statement,
+                    change.old_row,
+                    change.new_row
                 ])
             })
             .map_err(statement(operation))?;
@@ -43,22 +48,12 @@ pub(in crate::sqlite) fn apply(
     namespace: &Namespace,
     participation: &Participation,
 ) -> Result<()> {
-    let id = params![namespace.as_str(), participation.transaction().as_bytes()];
-    let changes: Vec<String> = connection
-        .prepare_cached(
-            "SELECT statement FROM exactly_once_redo WHERE namespace = ?1 AND tx = ?2 ORDER BY \
-             position",
-        )
-        .and_then(|mut query| {
-            query
-                .query_map(id, |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()
-        })
-        .map_err(statement(operation))?;
-    for change in changes {
-        match connection.execute(&change, []) {
+    let changes = read(connection, namespace, participation).map_err(statement(operation))?;
+    let mut rows = Rows::default();
+    for change in &changes {
+        match rows.apply(connection, change) {
             Ok(1) => {}
-            Ok(rows) => return Err(heuristic(operation, &format!("{rows} rows fit"))),
+            Ok(fit) => return Err(heuristic(operation, &format!("{fit} rows fit"))),
             Err(source) if is_conflict(&source) => {
                 return Err(heuristic(operation, "a row conflicts").with_source(source));
             }
@@ -66,6 +61,56 @@ pub(in crate::sqlite) fn apply(
         }
     }
     Ok(())
+}
+
+fn read(
+    connection: &Connection,
+    namespace: &Namespace,
+    participation: &Participation,
+) -> rusqlite::Result<Vec<Change>> {
+    connection
+        .prepare_cached(
+            "SELECT table_name, statement, old_row, new_row FROM exactly_once_redo WHERE \
+             namespace = ?1 AND tx = ?2 ORDER BY position",
+        )?
+        .query_map(
+            params![namespace.as_str(), participation.transaction().as_bytes()],
+            |row| {
+                Ok(Change {
+                    table: row.get(0)?,
+                    statement: row.get(1)?,
+                    old_row: row.get(2)?,
+                    new_row: row.get(3)?,
+                })
+            },
+        )?
+        .collect()
+}
+
+/// The row ids that the work saw, and those that they became: a hidden row id is assigned at
+/// commit, so that rows of transactions in doubt don't stop others from inserting.
+#[derive(Default)]
+struct Rows<'a>(HashMap<(&'a str, i64), i64>);
+
+impl<'a> Rows<'a> {
+    /// Applies one change, and says how many rows it fitted.
+    fn apply(&mut self, connection: &Connection, change: &'a Change) -> rusqlite::Result<usize> {
+        let table = change.table.as_str();
+        let mut statement = connection.prepare(&change.statement)?;
+        let Some(seen) = change.old_row else {
+            let fit = statement.execute([])?;
+            if let Some(seen) = change.new_row {
+                self.0.insert((table, seen), connection.last_insert_rowid());
+            }
+            return Ok(fit);
+        };
+        let actual = self.0.remove(&(table, seen)).unwrap_or(seen);
+        let fit = statement.execute([actual])?;
+        if let Some(seen) = change.new_row {
+            self.0.insert((table, seen), actual);
+        }
+        Ok(fit)
+    }
 }
 
 fn is_conflict(source: &rusqlite::Error) -> bool {

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     capture::{Captured, staged_table},
-    sql::{ident, slots, text},
+    sql::{ident, row_slot, slots, text},
     table::Table,
 };
 use crate::sqlite::error::{RESERVED, error, statement};
@@ -25,35 +25,52 @@ pub(in crate::sqlite) fn reserve(
     participation: &Participation,
     captured: &Captured,
 ) -> Result<()> {
-    let tables: BTreeSet<&str> = captured
+    let holder = (namespace, participation);
+    let names: BTreeSet<&str> = captured
         .changes
         .iter()
-        .map(|(table, _)| table.as_str())
+        .map(|change| change.table.as_str())
         .collect();
-    for name in tables {
+    for name in names {
         let table = staged_table(connection, operation, name)?;
         guard(connection, &table).map_err(statement(operation))?;
         if table.autoincrement {
             keep_sequence(connection, &table, captured).map_err(statement(operation))?;
         }
+        for row in captured.old_rows(name) {
+            if let Some(slot) = row_slot(&table, row) {
+                hold(connection, operation, holder, name, &slot)?;
+            }
+        }
     }
     for (table, slot) in &captured.slots {
-        connection
-            .prepare_cached(
-                "INSERT INTO exactly_once_reservation (table_name, slot, namespace, tx) VALUES \
-                 (?1, ?2, ?3, ?4)",
-            )
-            .and_then(|mut insert| {
-                insert.execute(params![
-                    table,
-                    slot,
-                    namespace.as_str(),
-                    participation.transaction().as_bytes()
-                ])
-            })
-            .map_err(|source| taken(operation, table, source))?;
+        hold(connection, operation, holder, table, slot)?;
     }
     Ok(())
+}
+
+fn hold(
+    connection: &Connection,
+    operation: &'static str,
+    (namespace, participation): (&Namespace, &Participation),
+    table: &str,
+    slot: &str,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO exactly_once_reservation (table_name, slot, namespace, tx) VALUES (?1, \
+             ?2, ?3, ?4)",
+        )
+        .and_then(|mut insert| {
+            insert.execute(params![
+                table,
+                slot,
+                namespace.as_str(),
+                participation.transaction().as_bytes()
+            ])
+        })
+        .map(drop)
+        .map_err(|source| taken(operation, table, source))
 }
 
 fn taken(

@@ -79,32 +79,41 @@ pub(super) fn slots(row: &str, table: &Table) -> Vec<String> {
         .collect()
 }
 
-/// The columns that are written back: the row id too, where it is hidden.
-pub(super) fn written(table: &Table) -> impl Iterator<Item = &str> {
-    table
-        .hidden_rowid
-        .into_iter()
-        .chain(table.columns.iter().map(String::as_str))
+/// The slots of a row that its log names at once: the identity of a row with a hidden row id shows
+/// only in the order of the changes.
+pub(super) fn logged_slots(row: &str, table: &Table) -> Vec<String> {
+    let hidden = usize::from(table.hidden_rowid.is_some());
+    slots(row, table).split_off(hidden)
 }
 
-/// `a IS 1 AND b IS 'x'`, as an expression that builds it: the whole row as it was.
+/// The slot of a hidden row id, as [`slots`] has it in a trigger.
+pub(super) fn row_slot(table: &Table, row: i64) -> Option<String> {
+    table.hidden_rowid.map(|name| format!("{name}={row}"))
+}
+
+/// `a IS 1 AND b IS 'x'`, as an expression that builds it: the whole row as it was. A hidden row id
+/// is bound when it is applied.
 fn unchanged(table: &Table) -> String {
-    let parts: Vec<String> = written(table)
-        .map(|column| {
-            format!(
-                "{} || ({})",
-                text(&format!("{} IS ", ident(column))),
-                literal("OLD", column)
-            )
-        })
-        .collect();
+    let hidden = table
+        .hidden_rowid
+        .map(|name| text(&format!("{name} IS ?1")));
+    let columns = table.columns.iter().map(|column| {
+        format!(
+            "{} || ({})",
+            text(&format!("{} IS ", ident(column))),
+            literal("OLD", column)
+        )
+    });
+    let parts: Vec<String> = hidden.into_iter().chain(columns).collect();
     parts.join(" || ' AND ' || ")
 }
 
 /// An expression for the statement that inserts the new row.
 pub(super) fn redo_insert(table: &Table) -> String {
-    let columns: Vec<String> = written(table).map(ident).collect();
-    let values: Vec<String> = written(table)
+    let columns: Vec<String> = table.columns.iter().map(|column| ident(column)).collect();
+    let values: Vec<String> = table
+        .columns
+        .iter()
         .map(|column| format!("({})", literal("NEW", column)))
         .collect();
     let head = format!(
@@ -117,7 +126,9 @@ pub(super) fn redo_insert(table: &Table) -> String {
 
 /// An expression for the statement that makes the old row the new one.
 pub(super) fn redo_update(table: &Table) -> String {
-    let set: Vec<String> = written(table)
+    let set: Vec<String> = table
+        .columns
+        .iter()
         .map(|column| {
             format!(
                 "{} || ({})",
