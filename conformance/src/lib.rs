@@ -33,6 +33,7 @@
 //! * [`faults`]: what goes wrong on purpose: a TCP fault proxy, crash points at every poll of a
 //!   future, and barriers that hold a zombie where the script wants it.
 //! * [`history`]: records concurrent histories and checks that they are linearizable.
+//! * [`process`]: the same test target, started again to act as another process.
 //! * [`seed`]: deterministic randomness, and [`shrink`]: shorter schedules for what failed.
 
 mod cases;
@@ -43,6 +44,7 @@ pub mod faults;
 pub mod harness;
 pub mod history;
 pub mod options;
+pub mod process;
 pub mod report;
 pub mod runner;
 pub mod seed;

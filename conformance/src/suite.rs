@@ -11,6 +11,7 @@ use crate::{
     cases::{self, Registry},
     erased::ErasedHarness,
     harness::Harness,
+    process::{self, Job},
     runner::{Trial, Variant, run as run_trials},
 };
 
@@ -40,10 +41,11 @@ where
 pub struct Suite<H: Harness> {
     harness: Arc<H>,
     trials: Vec<Trial>,
+    jobs: Vec<(&'static str, Job<H>)>,
 }
 
 macro_rules! topic {
-    ($(#[$doc:meta])* $name:ident: $bound:path, $register:path, $erase:ident) => {
+    ($(#[$doc:meta])* $name:ident: $bound:path, $register:path, $erase:ident $(, $jobs:path)?) => {
         $(#[$doc])*
         pub fn $name(mut self) -> Self
         where
@@ -59,6 +61,7 @@ macro_rules! topic {
             let mut erased = Registry::new(Arc::new(twin), Variant::Erased);
             $register(&mut erased);
             self.trials.extend(erased.into_trials());
+            $(self.jobs.extend($jobs());)?
             self
         }
     };
@@ -67,12 +70,13 @@ macro_rules! topic {
 impl<H: Harness> Suite<H> {
     /// An empty suite.
     pub fn new(harness: H) -> Self {
-        Self { harness: Arc::new(harness), trials: Vec::new() }
+        Self { harness: Arc::new(harness), trials: Vec::new(), jobs: Vec::new() }
     }
 
     topic!(
         /// Topic I: transactional idempotency.
-        idempotency: IdempotencyStore, cases::idempotency::register, idempotency
+        idempotency: IdempotencyStore, cases::idempotency::register, idempotency,
+        process::idempotency_jobs
     );
     topic!(
         /// Topic I, leased form.
@@ -139,6 +143,9 @@ impl<H: Harness> Suite<H> {
 
     /// Runs them as a test target does; the result is for `main`.
     pub fn run(self) -> ExitCode {
+        if let Some(done) = process::act(&self.harness, &self.jobs) {
+            return done;
+        }
         let name = self.harness.name().to_owned();
         run_trials(&name, self.trials)
     }

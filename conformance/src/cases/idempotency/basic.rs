@@ -1,15 +1,19 @@
 //! Basic: a key is fresh once, and then answers with its receipt.
 
-use exactly_once_core::{Claimed, IdempotencyStore, Outcome, Settled, Transactional};
+use exactly_once_core::{
+    ErrorKind, ExecuteOnce, IdempotencyStore, KeyState, Outcome, Rejection, Store, Transactional,
+};
 
+use super::support::{completed, fresh, replayed};
 use crate::{
     CaseResult,
     cases::{
         cases,
         support::{claim, key, receipt},
     },
+    check::Expecting,
     context::Context,
-    ensure_eq, ensure_matches,
+    ensure, ensure_eq, ensure_matches,
     harness::Harness,
 };
 
@@ -17,11 +21,10 @@ use crate::{
 async fn i01_first_claim_is_fresh<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,
 ) -> CaseResult {
-    let claim = claim("i01")?;
-    let mut tx = ensure_matches!(
-        cx.store().claim(&claim).await?, Claimed::Fresh(tx) => tx, "the first claim to be fresh");
+    let (claim, store) = (claim("i01")?, cx.store());
+    let mut tx = fresh(store, &claim).await?;
     cx.write(&mut tx, "i01").await?;
-    cx.store().rollback(tx).await?;
+    store.rollback(tx).await?;
     ensure_eq!(cx.effects("i01").await?, 0, "effects after a rollback");
     Ok(())
 }
@@ -31,24 +34,140 @@ async fn i02_completed_key_gives_the_receipt<H: Harness<Store: IdempotencyStore>
     cx: Context<H>,
 ) -> CaseResult {
     let (claim, receipt) = (claim("i02")?, receipt("\u{0}receipt\u{ff}"));
-    let mut tx = ensure_matches!(
-        cx.store().claim(&claim).await?, Claimed::Fresh(tx) => tx, "the first claim to be fresh");
-    cx.write(&mut tx, "i02").await?;
-    ensure_eq!(
-        cx.store().complete(tx, &claim, &receipt).await?, Settled::Recorded, "the completion");
-    let outcome = ensure_matches!(
-        cx.store().claim(&claim).await?, Claimed::Completed(outcome) => outcome,
-        "the second claim to be answered with the receipt");
+    completed(&cx, cx.store(), &claim, "i02", &receipt).await?;
+    let outcome = replayed(cx.store(), &claim).await?;
     ensure_eq!(outcome, Outcome::Applied(receipt), "the replayed outcome");
     ensure_eq!(cx.effects("i02").await?, 1, "effects");
     Ok(())
 }
 
-/// Goal: nothing is known of a key that was never used. Method: look it up.
+/// Goal: nothing is known of a key that was never used. Method: look it up, beside a used one.
 async fn i03_absent_key_is_absent<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,
 ) -> CaseResult {
-    ensure_eq!(cx.store().lookup(&key("i03")?).await?, None, "the lookup of an absent key");
+    completed(
+        &cx,
+        cx.store(),
+        &claim("i03/used")?,
+        "i03",
+        &receipt("used"),
+    )
+    .await?;
+    ensure_eq!(
+        cx.store().lookup(&key("i03")?).await?,
+        None,
+        "the lookup of an absent key"
+    );
+    ensure_eq!(
+        cx.store().forget(&key("i03")?).await?,
+        false,
+        "forgetting an absent key"
+    );
+    Ok(())
+}
+
+/// Goal: a rejection is recorded, undoes the work's writes, and is the answer of every attempt.
+/// Method: work that writes and then rejects; then work that would not.
+async fn i06_rejection_is_replayed<H: Harness<Store: IdempotencyStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let claim = claim("i06")?;
+    let rejection = Rejection::new(402, "the card was declined: \u{1F4B3} 'x' \"y\"");
+    for attempt in 1..=3 {
+        let (cx, no) = (&cx, rejection.clone());
+        let answer = cx
+            .store()
+            .execute_once(&claim, async |tx| {
+                cx.write(tx, "i06").await?;
+                // Only the first attempt's work says no: the later ones must not run.
+                if attempt == 1 { Err(no.into()) } else { Ok(()) }
+            })
+            .await;
+        let error = answer
+            .err()
+            .expecting("a rejected effect to be an error each time")?;
+        ensure_eq!(
+            error.kind(),
+            ErrorKind::Rejected { status: 402 },
+            "attempt {attempt}"
+        );
+        ensure_eq!(
+            error.rejection(),
+            Some(&rejection),
+            "the rejection of attempt {attempt}"
+        );
+    }
+    ensure_eq!(cx.effects("i06").await?, 0, "effects of rejected work");
+    let outcome = replayed(cx.store(), &claim).await?;
+    ensure_eq!(
+        outcome,
+        Outcome::Rejected(rejection),
+        "the recorded outcome"
+    );
+    Ok(())
+}
+
+/// Goal: what a lookup tells is what was stored, by the store's clock. Method: complete between two
+/// readings of the clock.
+async fn i07_lookup_tells_the_record<H: Harness<Store: IdempotencyStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let (claim, receipt) = (claim("i07")?, receipt("seven"));
+    let before = cx.store().now().await?;
+    completed(&cx, cx.store(), &claim, "i07", &receipt).await?;
+    let after = cx.store().now().await?;
+    let record = cx
+        .store()
+        .lookup(claim.key())
+        .await?
+        .expecting("a record")?;
+    ensure_eq!(record.fingerprint, *claim.fingerprint(), "the fingerprint");
+    let (outcome, at, end) = ensure_matches!(record.state,
+        KeyState::Completed { outcome, completed_at, expires_at } =>
+            (outcome, completed_at, expires_at),
+        "a completed key");
+    ensure_eq!(outcome, Outcome::Applied(receipt), "the outcome");
+    // A transaction may keep the time at which it began, and a clock the milliseconds only.
+    let slack = cx.tick();
+    ensure!(before.since(at) <= slack && at.since(after) <= slack, seen: (before, at, after),
+        "a completion time between the readings before and after it");
+    ensure_eq!(
+        end,
+        claim.retention().expires_at(at),
+        "the end of its retention"
+    );
+    Ok(())
+}
+
+/// Goal: a forgotten key is fresh again, and only that key. Method: forget one of two.
+async fn i08_forgotten_key_is_fresh<H: Harness<Store: IdempotencyStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let (claim, kept) = (claim("i08")?, claim("i08/kept")?);
+    completed(&cx, cx.store(), &claim, "i08", &receipt("first")).await?;
+    completed(&cx, cx.store(), &kept, "i08/kept", &receipt("kept")).await?;
+    ensure_eq!(
+        cx.store().forget(claim.key()).await?,
+        true,
+        "forgetting a completed key"
+    );
+    ensure_eq!(
+        cx.store().forget(claim.key()).await?,
+        false,
+        "forgetting it again"
+    );
+    completed(&cx, cx.store(), &claim, "i08", &receipt("second")).await?;
+    ensure_eq!(
+        cx.effects("i08").await?,
+        2,
+        "effects of a key that was forgotten once"
+    );
+    let outcome = replayed(cx.store(), &kept).await?;
+    ensure_eq!(
+        outcome,
+        Outcome::Applied(receipt("kept")),
+        "the other key's outcome"
+    );
     Ok(())
 }
 
@@ -59,4 +178,10 @@ cases! { "idempotency::basic" for IdempotencyStore, "core::IdempotencyStore, Con
         "the key and the receipt are not committed together";
     I03 i03_absent_key_is_absent: "nothing is known of a key that was never used",
         "an absent row is answered with a default";
+    I06 i06_rejection_is_replayed: "a rejection is recorded and is the answer of every attempt",
+        "failures are not recorded, so the work runs again; or the work's writes are kept";
+    I07 i07_lookup_tells_the_record: "a lookup tells what was stored, by the store's clock",
+        "times come from the client, or the retention is not counted from completion";
+    I08 i08_forgotten_key_is_fresh: "a forgotten key is fresh again, and only that key",
+        "forget matches more than the one key, or leaves something behind";
 }

@@ -1,6 +1,14 @@
 //! Topic I: idempotency stores, transactional form.
 
 mod basic;
+mod concurrency;
+mod crash;
+mod expiry;
+mod fingerprint;
+mod life;
+mod limits;
+mod replay;
+pub(crate) mod support;
 
 use exactly_once_core::IdempotencyStore;
 
@@ -13,4 +21,11 @@ where
     H::Store: IdempotencyStore,
 {
     basic::register(registry);
+    replay::register(registry);
+    fingerprint::register(registry);
+    concurrency::register(registry);
+    crash::register(registry);
+    expiry::register(registry);
+    limits::register(registry);
+    life::register(registry);
 }

@@ -1,0 +1,124 @@
+//! Groups: callers whose effects may share one commit, each still on its own.
+
+use std::sync::Arc;
+
+use exactly_once_core::{ErrorKind, OneShotStore, Outcome};
+
+use super::support::{effect, ensure_done, executed, named, statement};
+use crate::{
+    CaseResult,
+    cases::{
+        cases,
+        support::{claim, race, receipt},
+    },
+    context::Context,
+    ensure_eq,
+    harness::Harness,
+};
+
+/// Goal: of N racers on one key one executes, and all get its receipt. Method: 2, 8, 64 racers.
+async fn i30s_racers_on_one_key<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> CaseResult {
+    let (rounds, cx) = (cx.case().scaled(4, 1), Arc::new(cx));
+    for racers in [2, 8, 64] {
+        for round in 0..rounds {
+            let id = format!("i30/{racers}/{round}");
+            let mut calls = Vec::new();
+            for racer in 0..racers {
+                let (cx, effect) = (Arc::clone(&cx), named(&cx, &id, &format!("racer {racer}"))?);
+                calls.push(async move { executed(cx.store(), &effect).await });
+            }
+            let (mut outcomes, mut winners) = (Vec::new(), 0);
+            for done in race(calls).await? {
+                let done = done?;
+                winners += u32::from(!done.replayed);
+                outcomes.push(done.outcome);
+            }
+            outcomes.dedup();
+            ensure_eq!(
+                outcomes.len(),
+                1,
+                "receipts of {racers} racers ({outcomes:?})"
+            );
+            ensure_eq!(winners, 1, "racers of {racers} who say that they executed");
+            ensure_eq!(cx.effects(&id).await?, 1, "effects of {racers} racers");
+        }
+    }
+    Ok(())
+}
+
+/// Goal: each caller fails alone. Method: callers at once, every third with a refused statement;
+/// those are refused, all others applied.
+async fn i38s_each_fails_alone<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> CaseResult {
+    let Some(bad) = cx.harness().refused_statement() else {
+        return cx.ignore("this harness has no statement that is refused (`refused_statement`)");
+    };
+    let (callers, cx) = (cx.case().scaled(96, 24), Arc::new(cx));
+    let mut calls = Vec::new();
+    for caller in 0..callers {
+        let (cx, id) = (Arc::clone(&cx), format!("i38/{caller}"));
+        let mut statements = vec![statement(&cx, &id)?];
+        if caller % 3 == 0 {
+            statements.push(bad.clone());
+        }
+        let effect = effect(&claim(&id)?, statements, receipt(&id));
+        calls.push(async move { executed(cx.store(), &effect).await });
+    }
+    for (caller, answer) in race(calls).await?.into_iter().enumerate() {
+        let id = format!("i38/{caller}");
+        if caller % 3 == 0 {
+            let kind = answer.err().map(|error| error.kind());
+            ensure_eq!(
+                kind,
+                Some(ErrorKind::Refused),
+                "the answer to the refused caller {caller}"
+            );
+        } else {
+            ensure_done(&answer?, &id, false)?;
+        }
+        let effects = cx.effects(&id).await?;
+        ensure_eq!(
+            effects,
+            u64::from(caller % 3 != 0),
+            "effects of caller {caller}"
+        );
+    }
+    Ok(())
+}
+
+/// Goal: ten thousand keys that begin alike are ten thousand keys. Method: many callers at once,
+/// some keys twice; all read back.
+async fn i78s_ten_thousand_keys<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> CaseResult {
+    const CALLERS: usize = 32;
+    let (keys, cx) = (cx.case().scaled(10_000, 500), Arc::new(cx));
+    let name = |number: usize| format!("{}/{number}", "prefix".repeat(20));
+    for round in 0..2 {
+        // The second round reads back, some of it.
+        let step = if round == 0 { 1 } else { 7 };
+        let ended = race((0..CALLERS).map(|caller| {
+            let cx = Arc::clone(&cx);
+            async move {
+                for number in (caller * step..keys).step_by(CALLERS * step) {
+                    let text = number.to_string();
+                    let effect = effect(&claim(&name(number))?, Vec::new(), receipt(&text));
+                    let done = executed(cx.store(), &effect).await?;
+                    let own = Outcome::Applied(receipt(&text));
+                    ensure_eq!(done.outcome, own, "the outcome of key {number}");
+                    ensure_eq!(done.replayed, round > 0, "whether key {number} is a replay");
+                }
+                Ok(())
+            }
+        }))
+        .await?;
+        ended.into_iter().collect::<CaseResult<()>>()?;
+    }
+    Ok(())
+}
+
+cases! { "one_shot::groups" for OneShotStore, "core::OneShotStore, Contract";
+    I30S i30s_racers_on_one_key: "of N racers one executes, and all get its receipt",
+        "callers of one group don't see one another's keys";
+    I38S i38s_each_fails_alone: "each caller fails alone",
+        "a refused statement rolls back the group, or is not rolled back itself";
+    I78S i78s_ten_thousand_keys: "ten thousand keys that begin alike are ten thousand keys",
+        "keys are cut, hashed to few bits, or matched by prefix";
+}

@@ -1,0 +1,47 @@
+//! Steps that the cases of one-shot effects share.
+
+use exactly_once_core::{
+    Claim, OneShot, OneShotDone, OneShotStore, Outcome, Receipt, Result, Statement,
+};
+
+use crate::{
+    CaseResult,
+    cases::support::{claim, receipt, retry},
+    context::Context,
+    ensure_eq,
+    harness::Harness,
+};
+
+/// The statement that has the effect `id`; ends the case where the harness has none.
+pub(super) fn statement<H: Harness>(cx: &Context<H>, id: &str) -> CaseResult<Statement> {
+    match cx.harness().effect_statement(id) {
+        Some(statement) => Ok(statement),
+        None => cx.ignore("this harness has no statement for an effect (`effect_statement`)"),
+    }
+}
+
+/// An effect with this receipt.
+pub(super) fn effect(claim: &Claim, statements: Vec<Statement>, receipt: Receipt) -> OneShot {
+    OneShot {
+        claim: claim.clone(),
+        statements,
+        receipt,
+    }
+}
+
+/// The effect `id` under the key of the same name, answered with this text.
+pub(super) fn named<H: Harness>(cx: &Context<H>, id: &str, text: &str) -> CaseResult<OneShot> {
+    Ok(effect(&claim(id)?, vec![statement(cx, id)?], receipt(text)))
+}
+
+/// Executes until it is no more in progress or busy.
+pub(super) async fn executed<S: OneShotStore>(store: &S, effect: &OneShot) -> Result<OneShotDone> {
+    retry(|| store.execute_one_shot(effect)).await
+}
+
+/// It was applied now, or before, with this text.
+pub(super) fn ensure_done(done: &OneShotDone, text: &str, replayed: bool) -> CaseResult {
+    ensure_eq!(done.outcome, Outcome::Applied(receipt(text)), "the outcome");
+    ensure_eq!(done.replayed, replayed, "whether it is a replay");
+    Ok(())
+}
