@@ -89,6 +89,18 @@ impl Counter {
     }
 }
 
+/// What may happen at a crash point.
+pub trait Faults: Clone + Send + Sync + 'static {
+    /// An attempt passes a crash point.
+    ///
+    /// # Errors
+    /// What the caller is to be told in place of the answer.
+    fn pass(&self, point: CrashPoint, handler: Handler) -> exactly_once::Result<()>;
+
+    /// Something countable happened.
+    fn count(&self, counter: Counter);
+}
+
 /// The folder that the driver and the service share.
 #[derive(Clone, Debug)]
 pub struct Control {
@@ -115,19 +127,6 @@ impl Control {
             .join(format!("{} of a {}", point.name(), handler.name()))
     }
 
-    /// The service passes a crash point; if it is armed, this process ends here.
-    pub fn pass(&self, point: CrashPoint, handler: Handler) {
-        // Only one of all attempts gets the file removed.
-        if std::fs::remove_file(self.file(point, handler)).is_err() {
-            return;
-        }
-        let _ = kill_process(getpid(), Signal::KILL);
-        loop {
-            // The signal is on its way; nothing more may happen in this thread.
-            std::thread::park();
-        }
-    }
-
     /// The driver arms a crash point.
     ///
     /// # Errors
@@ -142,20 +141,34 @@ impl Control {
         let _ = std::fs::remove_file(self.file(point, handler));
     }
 
-    /// The service counts an event.
-    pub fn count(&self, counter: Counter) {
+    /// The driver reads a counter.
+    #[must_use]
+    pub fn counted(&self, counter: Counter) -> u64 {
+        std::fs::metadata(self.folder.join(counter.file())).map_or(0, |file| file.len())
+    }
+}
+
+/// Kills this process where the driver has armed a crash point.
+impl Faults for Control {
+    fn pass(&self, point: CrashPoint, handler: Handler) -> exactly_once::Result<()> {
+        // Only one of all attempts gets the file removed.
+        if std::fs::remove_file(self.file(point, handler)).is_err() {
+            return Ok(());
+        }
+        let _ = kill_process(getpid(), Signal::KILL);
+        loop {
+            // The signal is on its way; nothing more may happen in this thread.
+            std::thread::park();
+        }
+    }
+
+    fn count(&self, counter: Counter) {
         let file = OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.folder.join(counter.file()));
         // A count for the report only: the audit does not lean on it.
         let _ = file.and_then(|mut file| file.write_all(b"."));
-    }
-
-    /// The driver reads a counter.
-    #[must_use]
-    pub fn counted(&self, counter: Counter) -> u64 {
-        std::fs::metadata(self.folder.join(counter.file())).map_or(0, |file| file.len())
     }
 }
 
@@ -168,12 +181,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let control = Control::new(folder.path());
         let (point, handler) = (CrashPoint::AfterCommit, Handler::Refund);
-        control.pass(point, handler);
+        control.pass(point, handler).unwrap();
         control.arm(point, handler).unwrap();
-        control.pass(point, Handler::Charge);
-        control.pass(CrashPoint::BeforeCommit, handler);
+        control.pass(point, Handler::Charge).unwrap();
+        control.pass(CrashPoint::BeforeCommit, handler).unwrap();
         control.disarm(point, handler);
-        control.pass(point, handler);
+        control.pass(point, handler).unwrap();
         control.count(Counter::Replays);
         control.count(Counter::Replays);
         assert_eq!(control.counted(Counter::Replays), 2);

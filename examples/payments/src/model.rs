@@ -11,14 +11,6 @@ pub const MERCHANT: &str = "merchant";
 /// The most that one payment may be; above it, the service says no for good.
 pub const LIMIT: i64 = 10_000;
 
-/// What every customer has at first.
-pub const FIRST_BALANCE: i64 = 100_000;
-
-/// The accounts of a number of customers.
-pub fn customers(count: usize) -> impl Iterator<Item = String> {
-    (0..count).map(|number| format!("customer-{number:03}"))
-}
-
 /// Takes money from a customer for the merchant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {

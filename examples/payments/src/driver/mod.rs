@@ -104,7 +104,7 @@ pub async fn run(options: &DemoOptions) -> Result<Report> {
         Recipe::Naive => naive::evidence::read(&service.database())?,
     };
     let mut anomalies = audit::anomalies(&answers, &evidence, sum_before);
-    anomalies.extend(unheard(unfinished, &answers));
+    explain(&mut anomalies, unfinished, &answers);
     Ok(Report {
         options: options.clone(),
         took,
@@ -125,13 +125,16 @@ pub async fn run(options: &DemoOptions) -> Result<Report> {
     })
 }
 
+/// What each client asked, and what it was told.
+type Answers = Vec<(Request, Answer)>;
+
 /// All clients, each with its own share of the load, one request after the other.
 async fn send(
     load: Load,
     client: &Client,
     options: &DemoOptions,
     done: &Arc<AtomicU64>,
-) -> Result<Vec<(Request, Answer)>> {
+) -> Result<Answers> {
     let progress = ProgressBar::new(load.requests() as u64);
     progress.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}")?);
     progress.set_message(format!("requests, {} kills on the way", options.kills));
@@ -179,20 +182,28 @@ async fn unfinished(restate: &Restate, options: &DemoOptions) -> Result<Vec<Unfi
     }
 }
 
-/// What has not ended in Restate although its client was answered; what nobody was answered is
-/// known to the audit already.
-fn unheard(unfinished: Vec<Unfinished>, answers: &[(Request, Answer)]) -> Vec<Anomaly> {
+/// Adds what Restate knows: why a silent request is stuck, and what has not ended although its
+/// client was answered.
+fn explain(anomalies: &mut Vec<Anomaly>, unfinished: Vec<Unfinished>, answers: &Answers) {
     let silent = |key: &str| {
         answers
             .iter()
             .any(|(request, answer)| request.name() == key && *answer == Answer::Silence)
     };
-    unfinished
-        .into_iter()
-        .filter(|(key, _)| !silent(key))
-        .map(|(key, failure)| Anomaly {
-            kind: Kind::Stuck,
-            what: format!("{key}: {failure}"),
-        })
-        .collect()
+    for (key, failure) in unfinished {
+        let beginning = format!("{key}, ");
+        let known = anomalies
+            .iter_mut()
+            .find(|found| found.kind == Kind::Stuck && found.what.starts_with(&beginning));
+        match known {
+            Some(known) => known
+                .what
+                .push_str(&format!("; Restate tries again on: {failure}")),
+            None if silent(&key) => {}
+            None => anomalies.push(Anomaly {
+                kind: Kind::Stuck,
+                what: format!("{key}: {failure}"),
+            }),
+        }
+    }
 }

@@ -21,7 +21,7 @@ use rusqlite::Transaction;
 
 use self::database::Database;
 use crate::{
-    control::{Control, Counter, CrashPoint, Handler},
+    control::{Control, Counter, CrashPoint, Faults, Handler},
     model::{Charge, LIMIT, Receipt, Refund, TransferOrder},
 };
 
@@ -50,13 +50,13 @@ impl Naive {
         self.database
             .with(move |connection| {
                 control.count(Counter::Attempts);
-                control.pass(CrashPoint::BeforeTransaction, handler);
+                control.pass(CrashPoint::BeforeTransaction, handler)?;
                 let transaction = connection.transaction()?;
                 let value = work(&transaction)?;
-                control.pass(CrashPoint::BeforeCommit, handler);
+                control.pass(CrashPoint::BeforeCommit, handler)?;
                 transaction.commit()?;
                 if value.is_some() {
-                    control.pass(CrashPoint::AfterCommit, handler);
+                    control.pass(CrashPoint::AfterCommit, handler)?;
                 }
                 Ok(value)
             })
@@ -86,7 +86,8 @@ impl Naive {
         if there {
             return Err(TerminalError::new_with_code(409, "paid already").into());
         }
-        self.control.pass(CrashPoint::BetweenSteps, Handler::Charge);
+        self.control
+            .pass(CrashPoint::BetweenSteps, Handler::Charge)?;
         let service = self.clone();
         let insert = move || async move {
             let paid = service.effect(Handler::Charge, |sql| statements::pay(sql, charge));
@@ -111,7 +112,8 @@ impl Naive {
             Ok(Json(back.await?))
         };
         let answer = ctx.run(insert).name("insert the key").await?.into_inner();
-        self.control.pass(CrashPoint::BetweenSteps, Handler::Refund);
+        self.control
+            .pass(CrashPoint::BetweenSteps, Handler::Refund)?;
         match answer {
             Some(receipt) => Ok(Json(receipt)),
             None => Err(TerminalError::new_with_code(409, "refunded already").into()),
@@ -139,7 +141,7 @@ impl Naive {
             return Err(TerminalError::new_with_code(402, "insufficient funds").into());
         }
         self.control
-            .pass(CrashPoint::BetweenSteps, Handler::Transfer);
+            .pass(CrashPoint::BetweenSteps, Handler::Transfer)?;
         let service = self.clone();
         let set = move || async move {
             let moved = service.effect(Handler::Transfer, move |sql| {

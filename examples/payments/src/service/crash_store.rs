@@ -11,24 +11,24 @@ use exactly_once::{
     Store, Timestamp, Transactional, Transfer, Transferred, Version, error::BoxError,
 };
 
-use crate::control::{Control, Counter, CrashPoint, Handler};
+use crate::control::{Control, Counter, CrashPoint, Faults, Handler};
 
 /// A store with crash points.
 #[derive(Clone, Debug)]
-pub struct CrashStore<S> {
+pub struct CrashStore<S, F = Control> {
     store: S,
-    control: Control,
+    faults: F,
 }
 
-impl<S> CrashStore<S> {
-    /// Around this store, with the crash points of this folder.
-    pub fn new(store: S, control: Control) -> Self {
-        Self { store, control }
+impl<S, F: Faults> CrashStore<S, F> {
+    /// Around this store, with these faults.
+    pub fn new(store: S, faults: F) -> Self {
+        Self { store, faults }
     }
 
-    fn before(&self, handler: Handler) {
-        self.control.count(Counter::Attempts);
-        self.control.pass(CrashPoint::BeforeTransaction, handler);
+    fn before(&self, handler: Handler) -> Result<()> {
+        self.faults.count(Counter::Attempts);
+        self.faults.pass(CrashPoint::BeforeTransaction, handler)
     }
 
     fn after<T>(
@@ -37,13 +37,12 @@ impl<S> CrashStore<S> {
         answer: Result<T>,
         replayed: impl FnOnce(&T) -> bool,
     ) -> Result<T> {
-        if let Ok(answer) = &answer {
-            if replayed(answer) {
-                self.control.count(Counter::Replays);
-            }
-            self.control.pass(CrashPoint::AfterCommit, handler);
+        let answer = answer?;
+        if replayed(&answer) {
+            self.faults.count(Counter::Replays);
         }
-        answer
+        self.faults.pass(CrashPoint::AfterCommit, handler)?;
+        Ok(answer)
     }
 }
 
@@ -65,7 +64,7 @@ fn handler_of(operation: &str) -> Handler {
     }
 }
 
-impl<S: Store> Store for CrashStore<S> {
+impl<S: Store, F: Faults> Store for CrashStore<S, F> {
     fn backend(&self) -> &'static str {
         self.store.backend()
     }
@@ -73,7 +72,7 @@ impl<S: Store> Store for CrashStore<S> {
         self.store.namespace()
     }
     fn with_namespace(&self, namespace: Namespace) -> Self {
-        Self::new(self.store.with_namespace(namespace), self.control.clone())
+        Self::new(self.store.with_namespace(namespace), self.faults.clone())
     }
     fn capabilities(&self) -> Capabilities {
         self.store.capabilities()
@@ -86,7 +85,7 @@ impl<S: Store> Store for CrashStore<S> {
     }
 }
 
-impl<S: Transactional> Transactional for CrashStore<S> {
+impl<S: Transactional, F: Faults> Transactional for CrashStore<S, F> {
     type Tx = S::Tx;
     async fn begin(&self) -> Result<S::Tx> {
         self.store.begin().await
@@ -102,24 +101,24 @@ impl<S: Transactional> Transactional for CrashStore<S> {
     }
 }
 
-impl<S: IdempotencyStore> IdempotencyStore for CrashStore<S> {
+impl<S: IdempotencyStore, F: Faults> IdempotencyStore for CrashStore<S, F> {
     async fn claim(&self, claim: &Claim) -> Result<Claimed<S::Tx>> {
-        self.before(handler(claim));
+        self.before(handler(claim))?;
         let claimed = self.store.claim(claim).await;
         if matches!(claimed, Ok(Claimed::Completed(_))) {
-            self.control.count(Counter::Replays);
+            self.faults.count(Counter::Replays);
         }
         claimed
     }
     async fn complete(&self, tx: S::Tx, claim: &Claim, receipt: &Receipt) -> Result<Settled> {
-        self.control.pass(CrashPoint::BeforeCommit, handler(claim));
+        self.faults.pass(CrashPoint::BeforeCommit, handler(claim))?;
         let settled = self.store.complete(tx, claim, receipt).await;
         self.after(handler(claim), settled, |settled| {
             matches!(settled, Settled::Superseded(_))
         })
     }
     async fn reject(&self, tx: S::Tx, claim: &Claim, rejection: &Rejection) -> Result<Settled> {
-        self.control.pass(CrashPoint::BeforeCommit, handler(claim));
+        self.faults.pass(CrashPoint::BeforeCommit, handler(claim))?;
         let settled = self.store.reject(tx, claim, rejection).await;
         self.after(handler(claim), settled, |settled| {
             matches!(settled, Settled::Superseded(_))
@@ -140,14 +139,14 @@ macro_rules! change {
     ($($method:ident($operation:ident) -> $answer:ident;)*) => {$(
         async fn $method(&self, operation: &$operation) -> Result<$answer> {
             let handler = handler_of(stringify!($method));
-            self.before(handler);
+            self.before(handler)?;
             let answer = self.store.$method(operation).await;
             self.after(handler, answer, |answer| answer.replayed)
         }
     )*};
 }
 
-impl<S: BalanceStore> BalanceStore for CrashStore<S> {
+impl<S: BalanceStore, F: Faults> BalanceStore for CrashStore<S, F> {
     change! {
         open_account(OpenAccount) -> Applied;
         close_account(CloseAccount) -> Applied;
@@ -168,7 +167,7 @@ impl<S: BalanceStore> BalanceStore for CrashStore<S> {
     }
 }
 
-impl<S: BalanceTransaction> BalanceTransaction for CrashStore<S> {
+impl<S: BalanceTransaction, F: Faults> BalanceTransaction for CrashStore<S, F> {
     async fn adjust_in(&self, tx: &mut S::Tx, operation: &Adjust) -> Result<Applied> {
         self.store.adjust_in(tx, operation).await
     }

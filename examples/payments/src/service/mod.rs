@@ -18,7 +18,7 @@ use exactly_once::{
 use restate_sdk::prelude::*;
 
 use crate::{
-    control::{Control, CrashPoint, Handler},
+    control::{Control, CrashPoint, Faults, Handler},
     model::{Charge, LIMIT, Line, MERCHANT, Receipt, Refund, TransferOrder},
 };
 
@@ -33,6 +33,11 @@ impl<S> Payments<S> {
     /// On this store, with these crash points.
     pub fn new(store: S, control: Control) -> Self {
         Self { store, control }
+    }
+
+    fn between_steps(&self, handler: Handler) {
+        // This one kills, or does nothing.
+        let _ = self.control.pass(CrashPoint::BetweenSteps, handler);
     }
 }
 
@@ -67,7 +72,7 @@ where
             .execute_once(&self.store, "charge", &charge, work)
             .await?;
 
-        self.control.pass(CrashPoint::BetweenSteps, Handler::Charge);
+        self.between_steps(Handler::Charge);
         let (merchant, amount) = (account(MERCHANT)?, Amount::new(charge.amount));
         ctx.adjust(&self.store, "credit the merchant", &merchant, amount)
             .await?;
@@ -96,7 +101,7 @@ where
         let answer = ctx
             .execute_once(&self.store, "refund", &refund, work)
             .await?;
-        self.control.pass(CrashPoint::BetweenSteps, Handler::Refund);
+        self.between_steps(Handler::Refund);
         Ok(Json(answer))
     }
 
@@ -120,8 +125,7 @@ where
         let key = IdempotencyKey::new(format!("transfer/{}", order.order)).map_err(bad_name)?;
         let step = Step::named("transfer").with_key(key);
         let moved = ctx.transfer(&self.store, step, legs).await?;
-        self.control
-            .pass(CrashPoint::BetweenSteps, Handler::Transfer);
+        self.between_steps(Handler::Transfer);
         match moved.changes.first() {
             Some(debit) => Ok(Json(receipt(order.order, debit))),
             None => Err(TerminalError::new("a transfer without legs")),

@@ -1,0 +1,225 @@
+//! The handlers under test, in each of the five contexts.
+
+use std::{io, time::Duration};
+
+use exactly_once::{
+    AccountId, BalanceStore as _, CompareAndSet, Expected, IdempotencyKey, Rejection, Version,
+    WorkError,
+    restate::{ExactlyOnce, Step},
+    sqlite::SqliteTx,
+};
+use restate_sdk::prelude::*;
+
+use crate::bench::{LostReplies, Store, amount};
+
+fn account(name: &str) -> Result<AccountId, TerminalError> {
+    AccountId::new(name).map_err(|error| TerminalError::new_with_code(400, error.to_string()))
+}
+
+/// Writes one row, and gives how many of the name there are.
+async fn insert(tx: &mut SqliteTx, name: String) -> Result<i64, WorkError> {
+    let rows = tx
+        .run(move |db| {
+            db.execute("INSERT INTO effects (name) VALUES (?1)", [&name])?;
+            db.query_row(
+                "SELECT count(*) FROM effects WHERE name = ?1",
+                [&name],
+                |row| row.get(0),
+            )
+        })
+        .await?;
+    Ok(rows)
+}
+
+/// One effect in the user's own table, then one on an account, then one under a key of its own.
+async fn once<'ctx, C>(ctx: &C, store: &Store, name: String) -> Result<i64, TerminalError>
+where
+    C: ExactlyOnce<'ctx>,
+{
+    let (request, counter) = (name.clone(), account("counter")?);
+    let work = async move |tx: &mut SqliteTx| insert(tx, request).await;
+    let rows = ctx.execute_once(store, "insert", &name, work).await?;
+    ctx.adjust(store, "count", &counter, amount(1)).await?;
+    Ok(rows)
+}
+
+pub(crate) struct TestService(pub(crate) Store, pub(crate) LostReplies);
+
+#[restate_sdk::service]
+impl TestService {
+    #[handler]
+    async fn once(&self, ctx: Context<'_>, name: Json<String>) -> Result<i64, TerminalError> {
+        once(&ctx, &self.0, name.into_inner()).await
+    }
+
+    #[handler]
+    async fn thrice(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<Json<Vec<i64>>, TerminalError> {
+        let mut rows = Vec::new();
+        for _ in 0..3 {
+            let request = name.clone();
+            let work = async move |tx: &mut SqliteTx| insert(tx, request).await;
+            rows.push(ctx.execute_once(&self.0, "same", &name, work).await?);
+        }
+        Ok(Json(rows))
+    }
+
+    #[handler]
+    async fn refused(&self, ctx: Context<'_>, Json(name): Json<String>) -> HandlerResult<i64> {
+        let poor = account(&name)?;
+        let debit = ctx.adjust(&self.0, "debit", &poor, amount(-10)).await;
+        self.deposit_and_fail_once(poor).await?;
+        Ok(debit?.change.after.get())
+    }
+
+    #[handler]
+    async fn read(&self, ctx: Context<'_>, Json(name): Json<String>) -> HandlerResult<i64> {
+        let (poor, store) = (account(&name)?, self.0.clone());
+        let reader = poor.clone();
+        let state = ctx
+            .durable_read("read", async move || Ok(store.balance(&reader).await?))
+            .await?;
+        self.deposit_and_fail_once(poor).await?;
+        Ok(state.map_or(-1, |state| state.amount.get()))
+    }
+
+    #[handler]
+    async fn rejected(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<i64, TerminalError> {
+        let (request, faults) = (name.clone(), self.1.clone());
+        let work = async move |tx: &mut SqliteTx| {
+            faults.attempt();
+            insert(tx, request).await?;
+            Err(Rejection::new(451, "not: here").into())
+        };
+        ctx.execute_once(&self.0, keyed("rejected")?, &name, work)
+            .await
+    }
+
+    #[handler]
+    async fn flaky(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<i64, TerminalError> {
+        let (request, faults) = (name.clone(), self.1.clone());
+        let work = async move |tx: &mut SqliteTx| {
+            let rows = insert(tx, request).await?;
+            if faults.attempt() < 3 {
+                return Err(io::Error::other("not today").into());
+            }
+            Ok(rows)
+        };
+        ctx.execute_once(&self.0, "flaky", &name, work).await
+    }
+
+    #[handler]
+    async fn conflict(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<i64, TerminalError> {
+        let account = account(&name)?;
+        ctx.adjust(&self.0, "credit", &account, amount(5)).await?;
+        let stale = Expected::Version(Version::FIRST);
+        let set = |key| CompareAndSet::new(key, account, stale, amount(7));
+        let set = ctx.balance_operation(&self.0, "set", set).await?;
+        Ok(set.change.after.get())
+    }
+
+    #[handler]
+    async fn sleep(&self, ctx: Context<'_>, _name: Json<String>) -> Result<(), TerminalError> {
+        ctx.sleep(Duration::from_secs(3_600)).await
+    }
+
+    #[handler]
+    async fn keyed(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<i64, TerminalError> {
+        let request = name.clone();
+        let work = async move |tx: &mut SqliteTx| insert(tx, request).await;
+        ctx.execute_once(&self.0, keyed("mine")?, &name, work).await
+    }
+
+    #[handler]
+    async fn slow(&self, ctx: Context<'_>, Json(name): Json<String>) -> Result<i64, TerminalError> {
+        let request = name.clone();
+        let work = async move |tx: &mut SqliteTx| {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            insert(tx, request).await
+        };
+        ctx.execute_once(&self.0, "slow", &name, work).await
+    }
+}
+
+fn keyed(key: &str) -> Result<Step, TerminalError> {
+    let key = IdempotencyKey::new(key).map_err(|error| TerminalError::new(error.to_string()))?;
+    Ok(Step::named("keyed").with_key(key))
+}
+
+impl TestService {
+    /// On the first attempt: money comes in from elsewhere, and the handler fails.
+    async fn deposit_and_fail_once(&self, account: AccountId) -> HandlerResult<()> {
+        if self.1.attempt() > 1 {
+            return Ok(());
+        }
+        let key = IdempotencyKey::new("from elsewhere")?;
+        let deposit = exactly_once::Adjust::new(key, account, amount(1_000));
+        self.0.adjust(&deposit).await?;
+        Err(io::Error::other("the handler fails once").into())
+    }
+}
+
+pub(crate) struct TestObject(pub(crate) Store);
+
+#[restate_sdk::object]
+impl TestObject {
+    #[handler]
+    async fn exclusive(
+        &self,
+        ctx: ObjectContext<'_>,
+        name: Json<String>,
+    ) -> Result<i64, TerminalError> {
+        once(&ctx, &self.0, name.into_inner()).await
+    }
+
+    #[handler]
+    async fn shared(
+        &self,
+        ctx: SharedObjectContext<'_>,
+        name: Json<String>,
+    ) -> Result<i64, TerminalError> {
+        once(&ctx, &self.0, name.into_inner()).await
+    }
+}
+
+pub(crate) struct TestWorkflow(pub(crate) Store);
+
+#[restate_sdk::workflow]
+impl TestWorkflow {
+    #[handler]
+    async fn run(
+        &self,
+        ctx: WorkflowContext<'_>,
+        name: Json<String>,
+    ) -> Result<i64, TerminalError> {
+        once(&ctx, &self.0, name.into_inner()).await
+    }
+
+    #[handler]
+    async fn look(
+        &self,
+        ctx: SharedWorkflowContext<'_>,
+        name: Json<String>,
+    ) -> Result<i64, TerminalError> {
+        once(&ctx, &self.0, name.into_inner()).await
+    }
+}

@@ -1,0 +1,215 @@
+//! The five contexts on the real Restate server: what a handler gets when replies are lost, steps
+//! are retried, invocations cancelled, restarted and purged.
+
+// The SDK generates clients without documentation.
+#![allow(missing_docs)]
+
+mod bench;
+mod handlers;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use exactly_once::ErrorKind;
+
+use bench::Bench;
+
+/// Goal: in each context, a reply that is lost after the commit leads to one effect and the right
+/// answer. Method: the store's first answer to each effect is thrown away after its commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_context_survives_lost_replies() -> Result<()> {
+    let bench = Bench::start().await?;
+    for (number, path) in [
+        "TestService/once",
+        "TestObject/key/exclusive",
+        "TestObject/key/shared",
+        "TestWorkflow/id/run",
+        "TestWorkflow/id/look",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        bench.faults.lose_replies(3);
+        let (status, body) = bench.call(path, "", &format!("effect-{number}")).await?;
+        assert_eq!((status, body.as_str()), (200, "1"), "{path}");
+        assert_eq!(bench.faults.left(), 0, "{path}: no reply was lost");
+        assert_eq!(bench.rows(&format!("effect-{number}")).await?, 1, "{path}");
+        assert_eq!(bench.balance("counter").await?, number as i64 + 1, "{path}");
+    }
+    Ok(())
+}
+
+/// Goal: steps of one name do not collide. Method: three in a loop, with one request.
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_of_one_name_are_effects_of_their_own() -> Result<()> {
+    let bench = Bench::start().await?;
+    bench.faults.lose_replies(2);
+    let (status, body) = bench.call("TestService/thrice", "", "same").await?;
+    assert_eq!((status, body.as_str()), (200, "[1,2,3]"));
+    assert_eq!(bench.rows("same").await?, 3);
+    Ok(())
+}
+
+/// Goal: a retry sees the refusal that was journaled, though it would be decided otherwise by now.
+/// Method: the handler fails once after a refused debit, and money comes in before its retry.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_stays_the_same_on_a_retry() -> Result<()> {
+    let bench = Bench::start().await?;
+    let (status, body) = bench.call("TestService/refused", "", "poor").await?;
+    assert_eq!(status, 402, "{body}");
+    let refusal = bench::refusal(status, &body).context("it is a refusal")?;
+    assert_eq!(refusal.kind(), ErrorKind::InsufficientFunds);
+    assert!(bench.faults.attempts() > 1, "the handler was not retried");
+    assert_eq!(bench.balance("poor").await?, 1_000, "the debit was refused");
+    Ok(())
+}
+
+/// Goal: the work's own rejection is told with its status and words, and recorded: it is the answer
+/// to every invocation with that key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_is_final() -> Result<()> {
+    let bench = Bench::start().await?;
+    for _ in 0..2 {
+        let (status, body) = bench.call("TestService/rejected", "", "never").await?;
+        let refusal = bench::refusal(status, &body).context("it is a refusal")?;
+        assert_eq!(refusal.kind(), ErrorKind::Rejected { status: 451 });
+        assert_eq!(refusal.message(), "not: here");
+    }
+    assert_eq!(
+        bench.faults.attempts(),
+        1,
+        "a recorded rejection runs no work"
+    );
+    assert_eq!(bench.rows("never").await?, 0);
+    Ok(())
+}
+
+/// Goal: any other error of the work is undone and tried again. Method: it fails twice, after it has
+/// written.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_errors_of_the_work_are_retried() -> Result<()> {
+    let bench = Bench::start().await?;
+    let (status, body) = bench.call("TestService/flaky", "", "later").await?;
+    assert_eq!((status, body.as_str()), (200, "1"));
+    assert_eq!(bench.rows("later").await?, 1);
+    assert_eq!(bench.faults.attempts(), 3);
+    Ok(())
+}
+
+/// Goal: a conflict is told apart from a cancellation, which has the same status.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_no_cancellation() -> Result<()> {
+    let bench = Bench::start().await?;
+    let (status, body) = bench.call("TestService/conflict", "", "account").await?;
+    assert_eq!(status, 409, "{body}");
+    let refusal = bench::refusal(status, &body).context("it is a refusal")?;
+    let ErrorKind::Conflict {
+        current: Some(version),
+    } = refusal.kind()
+    else {
+        panic!("{refusal}");
+    };
+    assert_eq!(version.get(), 2);
+
+    let id = bench.send("TestService/sleep", "to cancel").await?;
+    bench.cancel(&id).await?;
+    let (status, body) = bench.attach(&id).await?;
+    assert_eq!(status, 409, "{body}");
+    assert_eq!(bench::refusal(status, &body), None, "{body}");
+    Ok(())
+}
+
+/// Goal: a key of the caller's own makes two invocations one effect, and with another request it is
+/// a mismatch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_the_callers_own_spans_invocations() -> Result<()> {
+    let bench = Bench::start().await?;
+    for _ in 0..2 {
+        let (status, body) = bench.call("TestService/keyed", "", "first").await?;
+        assert_eq!((status, body.as_str()), (200, "1"));
+    }
+    let (status, body) = bench.call("TestService/keyed", "", "other request").await?;
+    assert_eq!(status, 409, "{body}");
+    let refusal = bench::refusal(status, &body).context("it is a refusal")?;
+    assert_eq!(refusal.kind(), ErrorKind::Mismatch);
+    assert_eq!(bench.rows("other request").await?, 0);
+    Ok(())
+}
+
+/// Goal: what was read durably stays as it was read. Method: the handler reads, fails once, and the
+/// balance changes in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_read_is_read_once() -> Result<()> {
+    let bench = Bench::start().await?;
+    let (status, body) = bench.call("TestService/read", "", "poor").await?;
+    assert_eq!((status, body.as_str()), (200, "0"));
+    assert_eq!(bench.balance("poor").await?, 1_000);
+    assert!(bench.faults.attempts() > 1, "the handler was not retried");
+    Ok(())
+}
+
+/// Goal: an invocation that is restarted as new after its key was journaled keeps the key, though
+/// it has another id; restarted from its beginning, it is a new effect by intention.
+#[tokio::test(flavor = "multi_thread")]
+async fn restarted_as_new_it_keeps_the_journaled_key() -> Result<()> {
+    let bench = Bench::start().await?;
+    let id = bench.send("TestService/once", "again").await?;
+    assert_eq!(bench.attach(&id).await?, (200, "1".to_owned()));
+    // Entry 0 is the input, 1 the key's step, 2 the effect's.
+    let new = bench.restate.restart_as_new(&id, 2).await?;
+    assert_eq!(bench.attach(&new).await?, (200, "1".to_owned()));
+    assert_eq!(bench.rows("again").await?, 1);
+    let anew = bench.restate.restart_as_new(&id, 0).await?;
+    assert_eq!(bench.attach(&anew).await?, (200, "2".to_owned()));
+    Ok(())
+}
+
+/// Goal: an ingress key that comes again after Restate has forgotten it is still the same effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_key_is_known_after_a_purge() -> Result<()> {
+    let bench = Bench::start().await?;
+    let first = bench.call("TestService/once", "order-17", "paid").await?;
+    assert_eq!(first, (200, "1".to_owned()));
+    let rows = bench
+        .restate
+        .query("SELECT id FROM sys_invocation WHERE idempotency_key = 'order-17'")
+        .await?;
+    let id = rows
+        .first()
+        .and_then(|row| row["id"].as_str())
+        .context("it is there")?;
+    bench.purge(id).await?;
+    let again = bench.call("TestService/once", "order-17", "paid").await?;
+    assert_eq!(again, first);
+    assert_eq!(bench.rows("paid").await?, 1);
+    // The same key for something else is refused instead of answered with the wrong receipt.
+    let rows = bench
+        .restate
+        .query("SELECT id FROM sys_invocation WHERE idempotency_key = 'order-17'")
+        .await?;
+    let id = rows
+        .first()
+        .and_then(|row| row["id"].as_str())
+        .context("it is there")?;
+    bench.purge(id).await?;
+    let (status, body) = bench
+        .call("TestService/once", "order-17", "something else")
+        .await?;
+    let refusal = bench::refusal(status, &body).context("it is a refusal")?;
+    assert_eq!(refusal.kind(), ErrorKind::Mismatch);
+    Ok(())
+}
+
+/// Goal: shutdown ends what is in flight in order. Method: it is asked for while a call runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_listener_ends_in_order() -> Result<()> {
+    let mut bench = Bench::start().await?;
+    let call = bench.call("TestService/slow", "", "last").await;
+    assert_eq!(call?, (200, "1".to_owned()));
+    tokio::time::timeout(Duration::from_secs(15), bench.shut_down()).await?;
+    assert!(
+        bench.call_service_directly().await.is_err(),
+        "it still listens"
+    );
+    Ok(())
+}
