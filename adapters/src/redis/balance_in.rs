@@ -9,10 +9,10 @@ use exactly_once_core::{
 };
 
 use super::{
-    balance::{change_of_receipt, floor_text, history_line, receipt_leg, state_of},
     commands::Part,
     error::{BACKEND, error},
     idempotency::mismatch,
+    ledger::{change_of_receipt, floor_text, history_line, receipt_leg, state_of},
     store::RedisStore,
     transaction::RedisTx,
 };

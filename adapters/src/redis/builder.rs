@@ -6,8 +6,9 @@ use exactly_once_core::{Error, ErrorKind, MAX_RECEIPT_BYTES, Namespace, Result};
 
 use super::{
     checks::{self, Require},
-    connection::{Link, Replicas},
+    connection::Link,
     error::{Effect, error, from_driver},
+    replicas::Replicas,
     schema::{Layout, Placement},
     store::{RedisStore, Shared},
 };

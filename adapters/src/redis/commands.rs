@@ -1,9 +1,5 @@
 //! A transaction's work: what it read (guards) and what it will write.
 
-use exactly_once_core::{Error, ErrorKind, OneShot, Result, Statement, Value};
-
-use super::error::error;
-
 /// Which part of a key was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Part {
@@ -257,141 +253,6 @@ impl Work {
     }
 }
 
-/// The statements of a one-shot effect as writes.
-pub(super) fn writes_of(effect: &OneShot, operation: &'static str) -> Result<Vec<Write>> {
-    let mut writes = Vec::new();
-    for (at, statement) in (1..).zip(&effect.statements) {
-        let parsed = parse(statement)
-            .map_err(|message| error(ErrorKind::Refused, operation).with_message(message))?;
-        writes.extend(parsed.into_iter().map(|write| Write {
-            statement: at,
-            ..write
-        }));
-    }
-    Ok(writes)
-}
-
-const SUPPORTED: &str = "SET key value [NX|XX], DEL, INCR, DECR, INCRBY, DECRBY, HSET, HDEL, \
-                         HINCRBY, SADD, SREM, RPUSH and ZADD key score member";
-
-/// A command: the words of the text, then the parameters.
-fn parse(statement: &Statement) -> std::result::Result<Vec<Write>, String> {
-    let mut words: Vec<Vec<u8>> = statement
-        .text()
-        .split_ascii_whitespace()
-        .map(|word| word.as_bytes().to_vec())
-        .collect();
-    words.extend(statement.parameters().iter().map(bytes_of));
-    let (name, rest) = words.split_first().ok_or("an empty statement")?;
-    let name = String::from_utf8_lossy(name).to_ascii_uppercase();
-    let (key, rest) = rest
-        .split_first()
-        .ok_or_else(|| format!("{name} needs a key"))?;
-    let one = |verb, a: &[u8], b: &[u8]| vec![Write::new(verb, key.as_slice(), a, b)];
-    let each = |verb| -> Vec<Write> {
-        rest.iter()
-            .map(|item| Write::new(verb, key.as_slice(), item.as_slice(), []))
-            .collect()
-    };
-    let writes = match (name.as_str(), rest) {
-        ("SET", [value]) => one(Verb::Set, value, b""),
-        ("SET", [value, condition]) if is_condition(condition) => {
-            one(Verb::Set, value, &condition.to_ascii_uppercase())
-        }
-        ("DEL", _) => std::iter::once(key)
-            .chain(rest)
-            .map(|key| Write::new(Verb::Del, key.as_slice(), [], []))
-            .collect(),
-        ("INCR", []) => one(Verb::Incr, b"1", b""),
-        ("DECR", []) => one(Verb::Incr, b"-1", b""),
-        ("INCRBY", [delta]) => one(Verb::Incr, &integer(delta)?, b""),
-        ("DECRBY", [delta]) => one(Verb::Incr, &negated(delta)?, b""),
-        ("HSET", [_, _, ..]) if rest.len().is_multiple_of(2) => rest
-            .chunks_exact(2)
-            .map(|pair| Write::new(Verb::HSet, key.as_slice(), nth(pair, 0), nth(pair, 1)))
-            .collect(),
-        ("HINCRBY", [field, delta]) => one(Verb::HIncr, field, &integer(delta)?),
-        ("HDEL", [_, ..]) => each(Verb::HDel),
-        ("SADD", [_, ..]) => each(Verb::SAdd),
-        ("SREM", [_, ..]) => each(Verb::SRem),
-        ("RPUSH", [_, ..]) => each(Verb::RPush),
-        ("ZADD", [_, _, ..]) if rest.len().is_multiple_of(2) => {
-            let mut writes = Vec::new();
-            for pair in rest.chunks_exact(2) {
-                writes.push(Write::new(
-                    Verb::ZAdd,
-                    key.as_slice(),
-                    nth(pair, 1),
-                    score(nth(pair, 0))?,
-                ));
-            }
-            writes
-        }
-        _ => {
-            return Err(format!(
-                "{name} with {} arguments can't be checked before it is applied; what can: {SUPPORTED}",
-                rest.len() + 1
-            ));
-        }
-    };
-    Ok(writes)
-}
-
-fn nth(words: &[Vec<u8>], at: usize) -> &[u8] {
-    words.get(at).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn is_condition(word: &[u8]) -> bool {
-    word.eq_ignore_ascii_case(b"NX") || word.eq_ignore_ascii_case(b"XX")
-}
-
-fn number(word: &[u8]) -> std::result::Result<i64, String> {
-    std::str::from_utf8(word)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| "a delta that is no 64-bit integer".to_owned())
-}
-
-/// As Redis prints it: no plus sign, no leading zero.
-fn integer(word: &[u8]) -> std::result::Result<Vec<u8>, String> {
-    number(word).map(|number| number.to_string().into_bytes())
-}
-
-fn negated(word: &[u8]) -> std::result::Result<Vec<u8>, String> {
-    let negated = number(word)?
-        .checked_neg()
-        .ok_or("a delta that can't be negated")?;
-    Ok(negated.to_string().into_bytes())
-}
-
-/// A score as Redis reads it back, refused where it is no number.
-fn score(word: &[u8]) -> std::result::Result<Vec<u8>, String> {
-    let score: Option<f64> = std::str::from_utf8(word)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    match score {
-        Some(score) if score.is_finite() => Ok(score.to_string().into_bytes()),
-        _ => Err("a score that is no finite number".to_owned()),
-    }
-}
-
-fn bytes_of(value: &Value) -> Vec<u8> {
-    match value {
-        Value::Bool(flag) => vec![if *flag { b'1' } else { b'0' }],
-        Value::Integer(number) => number.to_string().into_bytes(),
-        Value::Float(number) => number.to_string().into_bytes(),
-        Value::Text(text) => text.clone().into_bytes(),
-        Value::Bytes(bytes) => bytes.to_vec(),
-        // NULL, and what later versions may add: the empty string.
-        _ => Vec::new(),
-    }
-}
-
-/// For errors of a transaction's own methods.
-pub(super) fn refused(operation: &'static str, message: String) -> Error {
-    error(ErrorKind::Refused, operation).with_message(message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,19 +277,5 @@ mod tests {
             Work::from_bytes(&Work::default().to_bytes()),
             Some(Work::default())
         );
-    }
-
-    #[test]
-    fn a_command_that_cannot_be_checked_is_refused_by_name() {
-        assert!(
-            parse(&Statement::new("EVAL return").bind("x"))
-                .unwrap_err()
-                .contains("EVAL")
-        );
-        assert!(parse(&Statement::new("INCRBY k 1.5")).is_err());
-        assert!(parse(&Statement::new("ZADD k nan m")).is_err());
-        assert!(parse(&Statement::new("")).is_err());
-        assert_eq!(parse(&Statement::new("incrby k +05")).unwrap()[0].a, b"5");
-        assert_eq!(parse(&Statement::new("DEL a b")).unwrap().len(), 2);
     }
 }

@@ -11,70 +11,22 @@ use std::{
 
 use exactly_once_core::{Error, ErrorKind, Result};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind as DriverKind, Pipeline, RedisError, RedisResult,
-    ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, Value,
     aio::MultiplexedConnection,
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
-    cluster_routing::{
-        MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
-    },
+    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo},
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     error::{Effect, error, from_driver, lost_reply},
-    reply::Reply,
-    schema::Shard,
-    scripts::LuaScript,
+    replicas::Replicas,
 };
-
-/// The pause before a slot that moves is asked for again.
-const REDIRECT_PAUSE: Duration = Duration::from_millis(25);
-
-/// Replicas that must confirm a write before it is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Replicas {
-    pub(super) count: u32,
-    pub(super) within: Duration,
-    pub(super) on_disk: bool,
-}
-
-impl Replicas {
-    /// So many replicas must have received a write (`WAIT`) within this time. Fewer: *ambiguous*.
-    #[must_use]
-    pub const fn received(count: u32, within: Duration) -> Self {
-        Self {
-            count,
-            within,
-            on_disk: false,
-        }
-    }
-
-    /// So many replicas, and the master, must have it on disk (`WAITAOF`, Redis 7.2 and later).
-    #[must_use]
-    pub const fn on_disk(count: u32, within: Duration) -> Self {
-        Self {
-            count,
-            within,
-            on_disk: true,
-        }
-    }
-}
-
-/// A script to run.
-pub(super) struct Call {
-    pub(super) operation: &'static str,
-    pub(super) script: &'static LuaScript,
-    pub(super) shard: Shard,
-    pub(super) keys: Vec<Vec<u8>>,
-    pub(super) arguments: Vec<Vec<u8>>,
-    pub(super) effect: Effect,
-}
 
 enum Target {
     One(Client),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 #[derive(Clone)]
@@ -93,8 +45,8 @@ struct Live {
 /// All handles on one store share one.
 pub(super) struct Link {
     target: Target,
-    response_timeout: Duration,
-    replicas: Option<Replicas>,
+    pub(super) response_timeout: Duration,
+    pub(super) replicas: Option<Replicas>,
     live: RwLock<Live>,
     connecting: tokio::sync::Mutex<()>,
 }
@@ -121,7 +73,7 @@ impl Link {
             .connection_timeout(response_timeout)
             .build()?;
         Ok(Self::new(
-            Target::Cluster(client),
+            Target::Cluster(Box::new(client)),
             response_timeout,
             replicas,
         ))
@@ -141,127 +93,8 @@ impl Link {
         matches!(self.target, Target::Cluster(_))
     }
 
-    /// Runs a script, and waits for the replicas that were asked for.
-    pub(super) async fn run(&self, call: Call) -> Result<Reply> {
-        let deadline = Instant::now() + self.response_timeout;
-        let (operation, effect) = (call.operation, call.effect);
-        let value = self.evaluate(&call, deadline).await?;
-        let reply = Reply::new(operation, value, effect)?;
-        let slot = call.shard.number();
-        tracing::trace!(
-            script = call.script.name,
-            slot,
-            answer = reply.word(),
-            "redis"
-        );
-        Ok(reply)
-    }
-
-    /// Waits until the replicas have all that was acknowledged so far; at once if none were asked
-    /// for. `barrier` is a key to write to, so that there is something of this connection's to
-    /// wait for.
-    pub(super) async fn replicate(
-        &self,
-        operation: &'static str,
-        barrier: Vec<u8>,
-        shard: Shard,
-    ) -> Result<()> {
-        let Some(replicas) = self.replicas else {
-            return Ok(());
-        };
-        let milliseconds = u64::try_from(replicas.within.as_millis()).unwrap_or(u64::MAX);
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("INCR").arg(barrier);
-        if replicas.on_disk {
-            pipeline
-                .cmd("WAITAOF")
-                .arg(1)
-                .arg(replicas.count)
-                .arg(milliseconds);
-        } else {
-            pipeline.cmd("WAIT").arg(replicas.count).arg(milliseconds);
-        }
-        let deadline = Instant::now() + self.response_timeout + replicas.within;
-        let route =
-            SingleNodeRoutingInfo::SpecificNode(Route::new(shard.number(), SlotAddr::Master));
-        let values = self
-            .pipeline(operation, &pipeline, 2, route, deadline)
-            .await?;
-        let confirmed = match values.last() {
-            Some(Value::Int(count)) => *count,
-            Some(Value::Array(counts)) => match counts.as_slice() {
-                [Value::Int(1), Value::Int(count)] => *count,
-                _ => 0,
-            },
-            _ => 0,
-        };
-        if confirmed >= i64::from(replicas.count) {
-            return Ok(());
-        }
-        Err(error(ErrorKind::Ambiguous, operation).with_message(format!(
-            "{confirmed} of {} replicas confirmed the write within {:?}: it stands on the master, \
-             and a failover may lose it",
-            replicas.count, replicas.within
-        )))
-    }
-
-    /// EVALSHA, and EVAL where the server does not know the script (yet, or any more).
-    async fn evaluate(&self, call: &Call, deadline: Instant) -> Result<Value> {
-        let mut whole = false;
-        loop {
-            let command = command_of(call, whole);
-            let error = match self
-                .send(call.operation, &command, call.effect, deadline)
-                .await?
-            {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            match error.kind() {
-                DriverKind::Server(ServerErrorKind::NoScript) if !whole => {
-                    whole = true;
-                    continue;
-                }
-                DriverKind::Server(ServerErrorKind::Ask) => {
-                    if let Some((address, _)) = error.redirect_node()
-                        && let Some((host, port)) = address.rsplit_once(':')
-                        && let Ok(port) = port.parse()
-                    {
-                        let node = SingleNodeRoutingInfo::ByAddress {
-                            host: host.to_owned(),
-                            port,
-                        };
-                        return self.ask(call, node, deadline).await;
-                    }
-                }
-                _ => {}
-            }
-            if !moves(&error) || Instant::now() + REDIRECT_PAUSE >= deadline {
-                return Err(from_driver(call.operation, error, call.effect));
-            }
-            sleep(REDIRECT_PAUSE).await;
-        }
-    }
-
-    /// A slot on its way: the script goes whole, because the new node may not know it.
-    async fn ask(
-        &self,
-        call: &Call,
-        node: SingleNodeRoutingInfo,
-        deadline: Instant,
-    ) -> Result<Value> {
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("ASKING").add_command(command_of(call, true));
-        let mut values = self
-            .pipeline(call.operation, &pipeline, 2, node, deadline)
-            .await?;
-        values
-            .pop()
-            .ok_or_else(|| error(lost_reply(call.effect), call.operation))
-    }
-
     /// Sends a command. The outer error is ours, the inner one the driver's.
-    async fn send(
+    pub(super) async fn send(
         &self,
         operation: &'static str,
         command: &Cmd,
@@ -290,7 +123,7 @@ impl Link {
         })
     }
 
-    async fn pipeline(
+    pub(super) async fn pipeline(
         &self,
         operation: &'static str,
         pipeline: &Pipeline,
@@ -433,74 +266,4 @@ impl Link {
     pub(super) fn ensure_open(&self, operation: &'static str) -> Result<()> {
         self.current(operation).map(drop)
     }
-
-    /// Adds a number to a set. A plain command, because its key is no script's.
-    pub(super) async fn add_member(
-        &self,
-        operation: &'static str,
-        key: Vec<u8>,
-        member: u16,
-    ) -> Result<()> {
-        let mut command = redis::cmd("SADD");
-        command.arg(key).arg(member);
-        let deadline = Instant::now() + self.response_timeout;
-        self.simple(operation, &command, deadline).await.map(drop)
-    }
-
-    pub(super) async fn members(&self, operation: &'static str, key: Vec<u8>) -> Result<Vec<u16>> {
-        let mut command = redis::cmd("SMEMBERS");
-        command.arg(key);
-        let deadline = Instant::now() + self.response_timeout;
-        let value = self.simple(operation, &command, deadline).await?;
-        redis::from_redis_value(value)
-            .map_err(|error| from_driver(operation, error.into(), Effect::Read))
-    }
-
-    /// A command that may be repeated without harm.
-    async fn simple(
-        &self,
-        operation: &'static str,
-        command: &Cmd,
-        deadline: Instant,
-    ) -> Result<Value> {
-        loop {
-            match self
-                .send(operation, command, Effect::Read, deadline)
-                .await?
-            {
-                Ok(value) => return Ok(value),
-                Err(error) if moves(&error) && Instant::now() + REDIRECT_PAUSE < deadline => {
-                    sleep(REDIRECT_PAUSE).await;
-                }
-                Err(error) => return Err(from_driver(operation, error, Effect::Read)),
-            }
-        }
-    }
-}
-
-/// Whether the command was refused because a slot is elsewhere: surely not executed.
-fn moves(error: &RedisError) -> bool {
-    matches!(
-        error.kind(),
-        DriverKind::Server(
-            ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain
-        )
-    )
-}
-
-fn command_of(call: &Call, whole: bool) -> Cmd {
-    let mut command = if whole {
-        let mut command = redis::cmd("EVAL");
-        command.arg(&call.script.source);
-        command
-    } else {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&call.script.hash);
-        command
-    };
-    command.arg(call.keys.len());
-    for part in call.keys.iter().chain(&call.arguments) {
-        command.arg(part.as_slice());
-    }
-    command
 }

@@ -17,6 +17,11 @@ pub(super) fn error(kind: ErrorKind, operation: &'static str) -> Error {
     Error::new(kind, operation, BACKEND)
 }
 
+/// A command that is refused for good.
+pub(super) fn refused(operation: &'static str, message: String) -> Error {
+    error(ErrorKind::Refused, operation).with_message(message)
+}
+
 /// The kind of a lost reply.
 pub(super) fn lost_reply(effect: Effect) -> ErrorKind {
     match effect {

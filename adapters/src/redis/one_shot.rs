@@ -3,9 +3,10 @@
 use exactly_once_core::{OneShot, OneShotDone, OneShotStore, Outcome, Result, Settled};
 
 use super::{
-    commands::{Work, writes_of},
+    commands::Work,
     error::BACKEND,
     schema::Shard,
+    statements::writes_of,
     store::RedisStore,
     transaction::{RedisTx, check_user_key},
 };

@@ -12,7 +12,8 @@ use exactly_once_core::{
 
 use super::{
     builder::RedisStoreBuilder,
-    connection::{Call, Link},
+    call::Call,
+    connection::Link,
     error::{BACKEND, Effect},
     reply::Reply,
     schema::{Layout, Placement, Shard},

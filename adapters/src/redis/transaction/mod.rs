@@ -1,0 +1,156 @@
+//! A transaction for the user's own commands.
+//!
+//! Redis has none that could be read in and written in, so this one is optimistic: reads go to the
+//! server and are noted with a footprint of what was seen; writes are kept here; the commit is one
+//! script that checks every footprint and every write, and then applies all or nothing.
+
+mod keys;
+mod reads;
+mod user;
+
+use std::{collections::HashMap, fmt};
+
+use exactly_once_core::{BoxError, Error, ErrorKind, Namespace, Result, Transactional};
+use redis::RedisError;
+
+pub(super) use keys::check_user_key;
+
+use super::{
+    commands::{Part, Work},
+    error::{BACKEND, Effect, error, from_driver, refused},
+    overlay::Overlay,
+    reply::{Item, Reply},
+    schema::{Placement, Shard},
+    scripts,
+    store::RedisStore,
+};
+
+/// A part of a key, as it is read.
+type PartKey = (Part, Vec<u8>, Vec<u8>);
+
+/// A transaction on Redis. Its reads see its own writes; nobody else does, before the commit.
+///
+/// What it has read and what somebody else changes before its commit makes the commit
+/// [busy](ErrorKind::Busy): run the work again. [`RedisTx::incr_by`] reads nothing, so it never
+/// conflicts; a [`RedisTx::get`] of the same key does.
+///
+/// An error of any method is not forgotten: the transaction can't be committed after it.
+pub struct RedisTx {
+    pub(super) store: RedisStore,
+    pub(super) shard: Option<Shard>,
+    pub(super) work: Work,
+    seen: HashMap<PartKey, Option<Item>>,
+    overlays: HashMap<Vec<u8>, Overlay>,
+    broken: Option<(ErrorKind, String)>,
+}
+
+/// Without keys and values.
+impl fmt::Debug for RedisTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTx")
+            .field("reads", &self.work.guards.len())
+            .field("writes", &self.work.writes.len())
+            .field("broken", &self.broken.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisTx {
+    pub(super) fn new(store: RedisStore, shard: Option<Shard>) -> Self {
+        Self {
+            store,
+            shard,
+            work: Work::default(),
+            seen: HashMap::new(),
+            overlays: HashMap::new(),
+            broken: None,
+        }
+    }
+
+    /// The namespace of the store that began it.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.store.namespace
+    }
+
+    /// A key that lies in this transaction's slot, for names that have no tag of their own. On a
+    /// single node, and before a transaction's slot is known, it is the name itself.
+    #[must_use]
+    pub fn key(&self, name: impl AsRef<[u8]>) -> Vec<u8> {
+        match self.shard {
+            Some(shard) if self.store.layout().placement != Placement::OneNode => {
+                self.store.layout().user_key(shard, name.as_ref())
+            }
+            _ => name.as_ref().to_vec(),
+        }
+    }
+}
+
+/// The error for an answer by which a script refused a transaction's work.
+pub(super) fn refusal(operation: &'static str, reply: &Reply) -> Error {
+    let told = reply.lossy(1);
+    match reply.word() {
+        "changed" => error(ErrorKind::Busy, operation).with_message(format!(
+            "{told} was changed by somebody else since the transaction read it"
+        )),
+        "reserved" => error(ErrorKind::Reserved, operation).with_message(format!(
+            "a key is reserved for the prepared transaction {told}"
+        )),
+        "refused" => refused(operation, told),
+        "overflow" => error(ErrorKind::Overflow, operation).with_message(told),
+        _ => reply.unexpected(),
+    }
+}
+
+impl Transactional for RedisStore {
+    type Tx = RedisTx;
+
+    async fn begin(&self) -> Result<RedisTx> {
+        self.shared.link.ensure_open("begin")?;
+        let shard = match self.layout().placement {
+            Placement::Spread => self.bound,
+            Placement::OneNode | Placement::ByNamespace => {
+                Some(self.layout().shard_of(&self.namespace, ""))
+            }
+        };
+        Ok(RedisTx::new(self.clone(), shard))
+    }
+
+    async fn commit(&self, tx: RedisTx) -> Result<()> {
+        let Some(shard) = tx.shard else {
+            return tx.finish("commit").map(drop);
+        };
+        let work = tx.finish("commit")?;
+        self.shared.link.ensure_open("commit")?;
+        if work.is_empty() {
+            return Ok(());
+        }
+        let (keys, arguments) = work.for_script();
+        let keys = [vec![self.layout().reservations(shard)], keys].concat();
+        self.list_shard("commit", shard).await?;
+        let reply = self
+            .write("commit", &scripts::COMMIT, shard, keys, arguments)
+            .await?;
+        match reply.word() {
+            "ok" => Ok(()),
+            _ => Err(refusal("commit", &reply)),
+        }
+    }
+
+    async fn rollback(&self, _tx: RedisTx) -> Result<()> {
+        Ok(())
+    }
+
+    fn classify(&self, operation: &'static str, source: BoxError) -> Error {
+        let source = match source.downcast::<Error>() {
+            Ok(error) => return *error,
+            Err(source) => source,
+        };
+        match source.downcast::<RedisError>() {
+            Ok(error) => from_driver(operation, *error, Effect::Read),
+            Err(source) => {
+                Error::new(ErrorKind::WorkFailed, operation, BACKEND).with_source(source)
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What the methods are made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use exactly_once_core::{Error, ErrorKind, Result};
+
+use super::{PartKey, RedisTx};
+use crate::redis::{
+    commands::{Guard, Part, Verb, Write},
+    error::{error, refused},
+    overlay::{Base, FieldChange, Misfit, Overlay, sum},
+    reply::Item,
+    schema::Shard,
+    scripts,
+};
+
+/// What the methods are made of; these note no error, and take our own keys too.
+impl RedisTx {
+    pub(super) fn overlay(&self, key: &[u8]) -> Overlay {
+        self.overlays.get(key).cloned().unwrap_or_default()
+    }
+
+    pub(in crate::redis) fn put_string(&mut self, key: Vec<u8>, value: &[u8]) {
+        self.overlays
+            .insert(key.clone(), Overlay::upon(Base::Text(value.to_vec())));
+        self.work.writes.push(Write::new(Verb::Set, key, value, []));
+    }
+
+    pub(in crate::redis) fn put_field(
+        &mut self,
+        key: Vec<u8>,
+        field: &[u8],
+        value: &[u8],
+    ) -> std::result::Result<(), Misfit> {
+        let overlay = self.overlays.entry(key.clone()).or_default();
+        overlay.be("hash")?;
+        overlay
+            .fields
+            .insert(field.to_vec(), FieldChange::Set(value.to_vec()));
+        self.work
+            .writes
+            .push(Write::new(Verb::HSet, key, field, value));
+        Ok(())
+    }
+
+    pub(super) fn put_member(
+        &mut self,
+        operation: &'static str,
+        verb: Verb,
+        key: &[u8],
+        member: &[u8],
+    ) -> Result<()> {
+        let key = self.claim_key(operation, key)?;
+        let overlay = self.overlays.entry(key.clone()).or_default();
+        let fits = overlay.be("set");
+        overlay.members.insert(member.to_vec(), verb == Verb::SAdd);
+        self.fitting(operation, fits)?;
+        self.work.writes.push(Write::new(verb, key, member, []));
+        Ok(())
+    }
+
+    pub(in crate::redis) async fn string(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let overlay = self.overlay(key);
+        overlay
+            .fits("string")
+            .map_err(|misfit| misfit_error("get", misfit))?;
+        let before = match overlay.base {
+            Base::Absent => None,
+            Base::Text(text) => Some(text),
+            Base::Server => self
+                .part("get", Part::Value, key, b"string")
+                .await?
+                .and_then(Item::bytes),
+        };
+        if overlay.added == 0 {
+            return Ok(before);
+        }
+        let after =
+            sum(before.as_deref(), overlay.added).map_err(|misfit| misfit_error("get", misfit))?;
+        Ok(Some(after.to_string().into_bytes()))
+    }
+
+    pub(in crate::redis) async fn field(
+        &mut self,
+        key: &[u8],
+        field: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
+        let overlay = self.overlay(key);
+        overlay
+            .fits("hash")
+            .map_err(|misfit| misfit_error("hget", misfit))?;
+        let delta = match overlay.fields.get(field) {
+            Some(FieldChange::Set(value)) => return Ok(Some(value.clone())),
+            Some(FieldChange::Deleted) => return Ok(None),
+            Some(FieldChange::Added(delta)) => Some(*delta),
+            None if overlay.is_on_server() => None,
+            None => return Ok(None),
+        };
+        let before = self
+            .part("hget", Part::Field, key, field)
+            .await?
+            .and_then(Item::bytes);
+        match delta {
+            None => Ok(before),
+            Some(delta) => sum(before.as_deref(), delta)
+                .map(|after| Some(after.to_string().into_bytes()))
+                .map_err(|misfit| misfit_error("hget", misfit)),
+        }
+    }
+
+    pub(super) async fn hash(&mut self, key: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let overlay = self.overlay(key);
+        let mut fields = BTreeMap::new();
+        overlay
+            .fits("hash")
+            .map_err(|misfit| misfit_error("hget_all", misfit))?;
+        if overlay.is_on_server() {
+            let flat = items_of(self.part("hget_all", Part::Value, key, b"hash").await?);
+            let mut flat = flat.into_iter();
+            while let (Some(field), Some(value)) = (flat.next(), flat.next()) {
+                fields.insert(field, value);
+            }
+        }
+        for (field, change) in overlay.fields {
+            match change {
+                FieldChange::Set(value) => fields.insert(field, value),
+                FieldChange::Deleted => fields.remove(&field),
+                FieldChange::Added(delta) => {
+                    let after = sum(fields.get(&field).map(Vec::as_slice), delta)
+                        .map_err(|misfit| misfit_error("hget_all", misfit))?;
+                    fields.insert(field, after.to_string().into_bytes())
+                }
+            };
+        }
+        Ok(fields)
+    }
+
+    pub(super) async fn set_members(&mut self, key: &[u8]) -> Result<BTreeSet<Vec<u8>>> {
+        let overlay = self.overlay(key);
+        overlay
+            .fits("set")
+            .map_err(|misfit| misfit_error("smembers", misfit))?;
+        let mut members = BTreeSet::new();
+        if overlay.is_on_server() {
+            members.extend(items_of(
+                self.part("smembers", Part::Value, key, b"set").await?,
+            ));
+        }
+        for (member, in_set) in overlay.members {
+            if in_set {
+                members.insert(member);
+            } else {
+                members.remove(&member);
+            }
+        }
+        Ok(members)
+    }
+
+    /// A part of a key as the server has it: read once, and guarded from then on.
+    pub(super) async fn part(
+        &mut self,
+        operation: &'static str,
+        part: Part,
+        key: &[u8],
+        argument: &[u8],
+    ) -> Result<Option<Item>> {
+        let wanted = (part, key.to_vec(), argument.to_vec());
+        self.fetch(operation, vec![wanted.clone()]).await?;
+        Ok(self.seen.get(&wanted).cloned().flatten())
+    }
+
+    /// Reads parts that were not read yet, all in one trip.
+    pub(in crate::redis) async fn fetch(
+        &mut self,
+        operation: &'static str,
+        mut parts: Vec<PartKey>,
+    ) -> Result<()> {
+        parts.retain(|part| !self.seen.contains_key(part));
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let shard = self.shard.unwrap_or_else(|| Shard::of_key(&parts[0].1));
+        let keys: Vec<_> = parts.iter().map(|(_, key, _)| key.clone()).collect();
+        let mut arguments = Vec::new();
+        for (at, (part, _, argument)) in (1..=parts.len()).zip(&parts) {
+            arguments.push(part.as_str().into());
+            arguments.push(at.to_string().into_bytes());
+            arguments.push(argument.clone());
+        }
+        let reply = self
+            .store
+            .read(operation, &scripts::READ, shard, keys, arguments)
+            .await?;
+        let unexpected = reply.unexpected();
+        if reply.items.len() != parts.len() {
+            return Err(unexpected);
+        }
+        for (wanted, answer) in parts.into_iter().zip(reply.items) {
+            let Item::List(answer) = answer else {
+                return Err(unexpected);
+            };
+            let mut answer = answer.into_iter();
+            let word = answer.next().and_then(Item::bytes).unwrap_or_default();
+            let print = answer.next().and_then(Item::bytes).unwrap_or_default();
+            if word != b"read" {
+                let key = String::from_utf8_lossy(&wanted.1).into_owned();
+                let found = String::from_utf8_lossy(&print).into_owned();
+                return Err(refused(operation, format!("the key {key} holds a {found}")));
+            }
+            let value = match answer.next() {
+                None | Some(Item::Nothing) if wanted.0 == Part::Present => {
+                    (print == b"yes").then_some(Item::Nothing)
+                }
+                None | Some(Item::Nothing) => None,
+                value => value,
+            };
+            let (part, key, argument) = wanted.clone();
+            self.work.guards.push(Guard {
+                part,
+                key,
+                argument,
+                footprint: print,
+            });
+            self.seen.insert(wanted, value);
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn misfit_error(operation: &'static str, misfit: Misfit) -> Error {
+    match misfit {
+        Misfit::Type { found, needed } => refused(
+            operation,
+            format!("the key holds a {found}, not a {needed}"),
+        ),
+        Misfit::NoInteger => refused(operation, "the value is no 64-bit integer".to_owned()),
+        Misfit::Overflow => error(ErrorKind::Overflow, operation)
+            .with_message("the number would leave the range of a 64-bit integer"),
+    }
+}
+
+pub(super) fn items_of(item: Option<Item>) -> Vec<Vec<u8>> {
+    match item {
+        Some(Item::List(items)) => items.into_iter().filter_map(Item::bytes).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,204 @@
+//! The conformance suite, on Redis: `cargo test --features redis --test conformance_redis`.
+//!
+//! `EXACTLY_ONCE_REDIS` chooses the servers: `node` (the default; one for each case), `cluster`
+//! (three masters and three replicas, a slot for each namespace).
+
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use exactly_once::redis::{RedisStore, RedisStoreBuilder, RedisTx};
+use exactly_once::{Statement, WorkError};
+use exactly_once_conformance::{CaseFailure, CaseResult, Harness, run};
+use exactly_once_servers::{Redis, RedisCluster};
+use tokio::{runtime::Handle, sync::OnceCell};
+
+/// Longer than a server needs to answer, shorter than a case may take.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+struct OnRedis {
+    clustered: bool,
+    cluster: OnceCell<RedisCluster>,
+    places: AtomicU64,
+}
+
+/// A server of its own, or a namespace of its own on the cluster.
+struct Place {
+    server: Option<Redis>,
+    urls: Vec<String>,
+    namespace: String,
+}
+
+fn failed(error: impl std::fmt::Display) -> CaseFailure {
+    CaseFailure::unexpected(format!("{error:#}"))
+}
+
+/// The tag is the namespace, so on the cluster the effects lie in its slot.
+fn effect_key(namespace: &str, id: &str) -> String {
+    format!("{{{namespace}}}effect:{id}")
+}
+
+/// Starts a server without an `.await`: that future is not `Send` to the compiler's eyes.
+fn waited<T>(starting: impl Future<Output = anyhow::Result<T>>) -> CaseResult<T> {
+    tokio::task::block_in_place(|| Handle::current().block_on(starting)).map_err(failed)
+}
+
+impl Place {
+    fn is_cluster(&self) -> bool {
+        self.urls.len() > 1
+    }
+
+    fn builder(&self) -> RedisStoreBuilder {
+        let builder = RedisStore::builder(&self.urls[0]);
+        let builder = if self.is_cluster() {
+            builder.cluster(&self.urls).one_slot_per_namespace()
+        } else {
+            builder
+        };
+        // The suite's cases name namespaces of their own; the prefix keeps places apart.
+        builder
+            .namespace(&self.namespace)
+            .key_prefix(&self.namespace)
+            .response_timeout(RESPONSE_TIMEOUT)
+    }
+
+    /// Past the store under test.
+    async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> CaseResult<T> {
+        let answer = if self.is_cluster() {
+            let client = redis::cluster::ClusterClient::new(self.urls.clone()).map_err(failed)?;
+            let mut connection = client.get_async_connection().await.map_err(failed)?;
+            command.query_async(&mut connection).await
+        } else {
+            let client = redis::Client::open(self.urls[0].as_str()).map_err(failed)?;
+            let mut connection = client
+                .get_multiplexed_async_connection()
+                .await
+                .map_err(failed)?;
+            command.query_async(&mut connection).await
+        };
+        answer.map_err(failed)
+    }
+}
+
+impl Harness for OnRedis {
+    type Store = RedisStore;
+    type Guard = Place;
+
+    fn name(&self) -> &str {
+        if self.clustered {
+            "redis-cluster"
+        } else {
+            "redis"
+        }
+    }
+
+    async fn fresh(&self) -> CaseResult<Place> {
+        let number = self.places.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("place-{number}");
+        if self.clustered {
+            let cluster = self
+                .cluster
+                .get_or_try_init(async || waited(RedisCluster::start()))
+                .await?;
+            return Ok(Place {
+                server: None,
+                urls: cluster.urls(),
+                namespace,
+            });
+        }
+        let server = waited(Redis::start())?;
+        let urls = vec![server.url()];
+        Ok(Place {
+            server: Some(server),
+            urls,
+            namespace: "shop".to_owned(),
+        })
+    }
+
+    async fn open(&self, place: &Place) -> CaseResult<RedisStore> {
+        place.builder().connect().await.map_err(failed)
+    }
+
+    async fn write_effect(&self, tx: &mut RedisTx, id: &str) -> Result<(), WorkError> {
+        let key = effect_key(tx.namespace().as_str(), id);
+        tx.incr_by(key, 1)?;
+        Ok(())
+    }
+
+    async fn count_effects(&self, place: &Place, id: &str) -> CaseResult<u64> {
+        let key = effect_key(&place.namespace, id);
+        let count: Option<u64> = place.ask(redis::cmd("GET").arg(key)).await?;
+        Ok(count.unwrap_or(0))
+    }
+
+    fn effect_statement(&self, id: &str) -> Option<Statement> {
+        // On the cluster its key must lie in the slot of a namespace that is not known here.
+        (!self.clustered).then(|| Statement::new("INCR").bind(effect_key("shop", id)))
+    }
+
+    fn refused_statement(&self) -> Option<Statement> {
+        Some(Statement::new("FLUSHALL"))
+    }
+
+    async fn spoil(&self, tx: &mut RedisTx) -> bool {
+        let key = effect_key(tx.namespace().as_str(), "spoilt");
+        tx.set(&key, "no hash").is_ok() && tx.hset(&key, "field", "value").is_err()
+    }
+
+    fn server(&self, place: &Place) -> Option<SocketAddr> {
+        let server = place.server.as_ref()?;
+        Some(SocketAddr::from(([127, 0, 0, 1], server.port())))
+    }
+
+    async fn open_through(&self, place: &Place, proxy: SocketAddr) -> CaseResult<RedisStore> {
+        RedisStore::builder(format!("redis://{proxy}"))
+            .namespace(&place.namespace)
+            .key_prefix(&place.namespace)
+            .response_timeout(RESPONSE_TIMEOUT)
+            .connect()
+            .await
+            .map_err(failed)
+    }
+
+    async fn crash(&self, place: &Place) -> CaseResult {
+        let Some(server) = &place.server else {
+            return Err(CaseFailure::ignored("the cluster is shared by all cases"));
+        };
+        server.kill();
+        waited(server.restart())
+    }
+
+    async fn left_open(&self, place: &Place) -> CaseResult<Option<u64>> {
+        if place.is_cluster() {
+            return Ok(None);
+        }
+        let held: Vec<String> = place.ask(redis::cmd("KEYS").arg("*:reserved")).await?;
+        Ok(Some(held.len() as u64))
+    }
+
+    fn locate(&self, place: &Place) -> Option<String> {
+        Some(format!("{} {}", place.namespace, place.urls.join(" ")))
+    }
+
+    async fn attach(&self, place: &str) -> CaseResult<Place> {
+        let mut words = place.split(' ').map(str::to_owned);
+        let namespace = words.next().unwrap_or_default();
+        Ok(Place {
+            server: None,
+            urls: words.collect(),
+            namespace,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let clustered = std::env::var("EXACTLY_ONCE_REDIS").is_ok_and(|choice| choice == "cluster");
+    run(OnRedis {
+        clustered,
+        cluster: OnceCell::new(),
+        places: AtomicU64::new(0),
+    })
+}
