@@ -1,13 +1,29 @@
-//! Cases of [`PreparedTransactions`](exactly_once_core::PreparedTransactions).
+//! Cases of [`PreparedTransactions`](exactly_once_core::PreparedTransactions): topic T.
+
+mod basic;
+mod crash;
+mod in_doubt;
+mod limits;
+mod races;
+mod replay;
+pub(crate) mod support;
+mod zombies;
 
 use exactly_once_core::PreparedTransactions;
 
 use super::Registry;
 use crate::harness::Harness;
 
-pub(crate) fn register<H>(_registry: &mut Registry<H>)
+pub(crate) fn register<H>(registry: &mut Registry<H>)
 where
     H: Harness,
     H::Store: PreparedTransactions,
 {
+    basic::register(registry);
+    replay::register(registry);
+    races::register(registry);
+    zombies::register(registry);
+    crash::register(registry);
+    in_doubt::register(registry);
+    limits::register(registry);
 }
