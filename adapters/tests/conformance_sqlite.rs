@@ -1,6 +1,6 @@
 //! The conformance suite, on SQLite: `cargo test --features rusqlite --test conformance_sqlite`.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use exactly_once::sqlite::{SqliteStore, SqliteTx};
 use exactly_once::{Statement, WorkError};
@@ -10,36 +10,44 @@ use tempfile::TempDir;
 
 struct Sqlite;
 
+/// A database file; its folder goes with the guard that made it.
+struct Place(PathBuf, Option<TempDir>);
+
 const INSERT: &str = "INSERT INTO effects (id) VALUES (?1)";
+const SPOIL: &str = "INSERT OR ROLLBACK INTO effects (id) VALUES (NULL)";
 
 fn unexpected(error: impl std::fmt::Display) -> CaseFailure {
     CaseFailure::unexpected(error.to_string())
 }
 
-fn file(folder: &TempDir) -> std::path::PathBuf {
-    folder.path().join("store.db")
+async fn open(place: &Place, timeout: Duration) -> CaseResult<SqliteStore> {
+    let builder = SqliteStore::builder(&place.0).lock_timeout(timeout);
+    builder.open().await.map_err(unexpected)
 }
 
 impl Harness for Sqlite {
     type Store = SqliteStore;
-    type Guard = TempDir;
+    type Guard = Place;
 
     fn name(&self) -> &str {
         "sqlite"
     }
 
-    async fn fresh(&self) -> CaseResult<TempDir> {
+    async fn fresh(&self) -> CaseResult<Place> {
         let folder = tempfile::tempdir().map_err(unexpected)?;
-        Connection::open(file(&folder))
+        let file = folder.path().join("store.db");
+        Connection::open(&file)
             .and_then(|db| db.execute_batch("CREATE TABLE effects (id TEXT NOT NULL) STRICT"))
             .map_err(unexpected)?;
-        Ok(folder)
+        Ok(Place(file, Some(folder)))
     }
 
-    async fn open(&self, folder: &TempDir) -> CaseResult<SqliteStore> {
-        let builder = SqliteStore::builder(file(folder));
-        let builder = builder.lock_timeout(Duration::from_secs(2));
-        builder.open().await.map_err(unexpected)
+    async fn open(&self, place: &Place) -> CaseResult<SqliteStore> {
+        open(place, Duration::from_secs(2)).await
+    }
+
+    async fn open_starved(&self, place: &Place, acquire: Duration) -> CaseResult<SqliteStore> {
+        open(place, acquire).await
     }
 
     async fn write_effect(&self, tx: &mut SqliteTx, id: &str) -> Result<(), WorkError> {
@@ -48,9 +56,9 @@ impl Harness for Sqlite {
         Ok(())
     }
 
-    async fn count_effects(&self, folder: &TempDir, id: &str) -> CaseResult<u64> {
+    async fn count_effects(&self, place: &Place, id: &str) -> CaseResult<u64> {
         let count = "SELECT count(*) FROM effects WHERE id = ?1";
-        Connection::open(file(folder))
+        Connection::open(&place.0)
             .and_then(|db| db.query_row(count, [id], |row| row.get::<_, i64>(0)))
             .map(i64::unsigned_abs)
             .map_err(unexpected)
@@ -62,6 +70,26 @@ impl Harness for Sqlite {
 
     fn refused_statement(&self) -> Option<Statement> {
         Some(Statement::new("INSERT INTO effects (id) VALUES (NULL)"))
+    }
+
+    async fn spoil(&self, tx: &mut SqliteTx) -> bool {
+        tx.run(|db| db.execute(SPOIL, [])).await.is_err()
+    }
+
+    async fn left_open(&self, place: &Place) -> CaseResult<Option<u64>> {
+        let db = Connection::open(&place.0).map_err(unexpected)?;
+        db.busy_timeout(Duration::ZERO).map_err(unexpected)?;
+        Ok(Some(u64::from(
+            db.execute_batch("BEGIN IMMEDIATE").is_err(),
+        )))
+    }
+
+    fn locate(&self, place: &Place) -> Option<String> {
+        place.0.to_str().map(str::to_owned)
+    }
+
+    async fn attach(&self, place: &str) -> CaseResult<Place> {
+        Ok(Place(PathBuf::from(place), None))
     }
 }
 

@@ -82,6 +82,7 @@ impl Lane {
 pub(super) fn ended_by_itself() -> Failure {
     Failure::new(
         ErrorKind::Unavailable,
-        "SQLite rolled the transaction back by itself (a full or failing disk): nothing was stored",
+        "SQLite rolled the whole transaction back (a full or failing disk, or OR ROLLBACK in the \
+         work): nothing was stored",
     )
 }

@@ -243,18 +243,20 @@ impl WriterThread {
         group
     }
 
+    /// Commits the group. Where one job breaks the transaction, those that were not run yet go on
+    /// without it.
     fn run_group(&mut self, mut group: Vec<Box<dyn Job>>) {
-        let Some(purpose) = group.first().map(|job| job.ticket().purpose) else {
-            return;
-        };
         let settings = self.settings.clone();
-        let failure = match self.prepare_lane(purpose) {
-            Ok(lane) => commit_group(lane, &settings, &mut group).err(),
-            Err(failure) => Some(failure),
-        };
-        for job in group {
-            let operation = job.ticket().operation;
-            job.settle(failure.as_ref().map(|failure| failure.error(operation)));
+        while let Some(purpose) = group.first().map(|job| job.ticket().purpose) {
+            let (ran, failure) = match self.prepare_lane(purpose) {
+                Ok(lane) => commit_group(lane, &settings, &mut group),
+                Err(failure) => (group.len(), Some(failure)),
+            };
+            let rest = group.split_off(ran);
+            for job in std::mem::replace(&mut group, rest) {
+                let operation = job.ticket().operation;
+                job.settle(failure.as_ref().map(|failure| failure.error(operation)));
+            }
         }
     }
 
@@ -288,22 +290,27 @@ impl WriterThread {
     }
 }
 
-/// Runs each job in one transaction and commits it; an error is the failure of all of them.
+/// Runs the jobs in one transaction and commits it. Gives how many were run, and the failure of
+/// all of these, if it failed.
 fn commit_group(
     lane: &Lane,
     settings: &Settings,
     group: &mut [Box<dyn Job>],
-) -> Result<(), Failure> {
+) -> (usize, Option<Failure>) {
     let alone = group.len() == 1;
     let mut kept = false;
-    for job in group.iter_mut() {
-        kept |= run_job(lane, settings, job.as_mut(), alone)?;
+    for (position, job) in group.iter_mut().enumerate() {
+        match run_job(lane, settings, job.as_mut(), alone) {
+            Ok(done) => kept |= done,
+            Err(failure) => return (position + 1, Some(failure)),
+        }
     }
-    if kept {
+    let end = if kept {
         lane.commit()
     } else {
         lane.roll_back()
-    }
+    };
+    (group.len(), end.err())
 }
 
 /// Runs one job, and undoes its writes if it failed. Says whether something is to be committed.
