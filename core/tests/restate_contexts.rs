@@ -5,9 +5,11 @@
 // The SDK generates clients without documentation.
 #![allow(missing_docs)]
 
+use std::time::Duration;
+
 use exactly_once_core::{
-    AccountId, Adjust, Amount, AnyStore, BalanceTransaction, Expected, IdempotencyKey,
-    IdempotencyStore, Leg, Rejection, Version,
+    AccountId, Adjust, Amount, AnyStore, BalanceTransaction, Expected, IdempotencyKey, LeaseStore,
+    Leg, OneShotStore, Rejection, Statement, Version,
     restate::{ExactlyOnce, Refusal, Step},
 };
 use restate_sdk::prelude::*;
@@ -16,7 +18,7 @@ use restate_sdk::prelude::*;
 async fn everything<'ctx, C, S>(ctx: &C, store: &S, amount: i64) -> Result<i64, TerminalError>
 where
     C: ExactlyOnce<'ctx>,
-    S: IdempotencyStore + BalanceTransaction,
+    S: OneShotStore + LeaseStore + BalanceTransaction,
 {
     let alice = AccountId::new("alice").map_err(|error| TerminalError::new(error.to_string()))?;
     let delta = Amount::new(amount);
@@ -39,6 +41,14 @@ where
     let reader = store.clone();
     ctx.durable_read("read", async move || Ok(reader.balance(&alice).await?))
         .await?;
+    let statements = vec![Statement::new("DELETE FROM stale")];
+    ctx.one_shot(store, "one shot", &amount, statements, &7)
+        .await?;
+    let minute = Duration::from_secs(60);
+    ctx.leased_effect(store, "outside", &amount, minute, async move |permit| {
+        Ok(permit.token.get())
+    })
+    .await?;
     let key = IdempotencyKey::new("mine").map_err(|error| TerminalError::new(error.to_string()))?;
     let step = Step::named("charge").with_key(key.clone());
     let inner = store.clone();
@@ -55,7 +65,7 @@ where
 struct Service<S>(S);
 
 #[restate_sdk::service]
-impl<S: IdempotencyStore + BalanceTransaction> Service<S> {
+impl<S: OneShotStore + LeaseStore + BalanceTransaction> Service<S> {
     #[handler]
     async fn run(&self, ctx: Context<'_>, amount: i64) -> Result<i64, TerminalError> {
         ctx.execute_once(&self.0, "direct", &amount, async move |_tx| Ok(amount))

@@ -1,17 +1,16 @@
 //! The trait that handlers use.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
-use futures_util::future::BoxFuture;
-use restate_sdk::errors::TerminalError;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     context::Journal,
-    identity,
+    effect::{Answer, apply, keyed, unkeyed},
+    leased::{self, Permit},
     operation::BalanceOperation,
-    refusal::{Journaled, Refusal},
     step::Step,
+    two_phase,
 };
 use crate::{
     amount::Amount,
@@ -19,15 +18,16 @@ use crate::{
         Adjust, Applied, BalanceStore, CloseAccount, CompareAndSet, Expected, Leg, OpenAccount,
         Transfer, Transferred,
     },
-    error::Result as StoreResult,
+    coordinator::TwoPhaseCommit,
+    error::Error,
     execute::{ExecuteOnce, Work, WorkError},
-    fingerprint::Fingerprint,
-    idempotency::{Claim, IdempotencyStore},
+    idempotency::{IdempotencyStore, Outcome},
+    lease::LeaseStore,
     names::{AccountId, IdempotencyKey},
+    one_shot::{OneShot, OneShotStore, Statement},
+    receipt::Receipt,
+    register::DecisionRegister,
 };
-
-/// The answer of a step: a boxed future, because no other form compiles in a handler.
-type Answer<'a, T> = BoxFuture<'a, Result<T, TerminalError>>;
 
 /// Effects that happen once, on each of the SDK's five contexts.
 ///
@@ -62,6 +62,75 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         T: Serialize + DeserializeOwned + Send + 'static,
         R: Serialize + ?Sized,
         W: for<'t> Work<&'t mut S::Tx, Result<T, WorkError>> + 'ctx;
+
+    /// Applies statements that are known up front, exactly once, in one round trip, and gives
+    /// `value`; a retry gets the value of the attempt that committed.
+    ///
+    /// `request` is as in [`Self::execute_once`].
+    fn one_shot<'a, S, T, R>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        request: &R,
+        statements: Vec<Statement>,
+        value: &T,
+    ) -> Answer<'a, T>
+    where
+        'ctx: 'a,
+        S: OneShotStore,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + ?Sized;
+
+    /// Does something **outside** the database (a call to a payment provider, a mail) under a
+    /// lease: one attempt at a time is entitled to it, and how it ended is recorded once.
+    ///
+    /// The lease is held for `ttl` and renewed while the work lasts; after a crash, the next
+    /// attempt waits until it is over. No database can make an outside effect exactly-once: an
+    /// attempt that crashes between the effect and its record is followed by another one. So send
+    /// the [permit's](super::Permit) key along as the other side's idempotency key, or its token
+    /// for the other side to compare.
+    ///
+    /// A [rejection](crate::Rejection) is recorded and final; any other error gives the key back,
+    /// and is retried.
+    fn leased_effect<'a, S, T, R, W, Fut>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        request: &R,
+        ttl: Duration,
+        work: W,
+    ) -> Answer<'a, T>
+    where
+        'ctx: 'a,
+        S: LeaseStore,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + ?Sized,
+        W: FnOnce(Permit) -> Fut + Send + 'ctx,
+        Fut: Future<Output = Result<T, WorkError>> + Send + 'ctx;
+
+    /// Commits a transaction in several databases, all or none; see [`crate::coordinator`].
+    ///
+    /// `participants` names the databases and the work in each:
+    /// `|order| order.participant("stock", &stock, async move |tx| …)`. `request` is as in
+    /// [`Self::execute_once`]. What a dead invocation leaves is ended by a
+    /// [sweeper](crate::coordinator::Sweeper) past the [deadline](Step::with_deadline).
+    ///
+    /// The answer is a [`Refusal`](super::Refusal) if a participant refused: then all have rolled
+    /// back, for good. The kind [rolled back](crate::ErrorKind::RolledBack) is a rollback without a
+    /// reason that is known here: by the deadline, a sweeper, or an attempt that crashed before it
+    /// could tell. Nothing was done, so another step may try anew.
+    fn two_phase<'a, R, Q, P>(
+        &'a self,
+        register: &R,
+        step: impl Into<Step>,
+        request: &Q,
+        participants: P,
+    ) -> Answer<'a, ()>
+    where
+        'ctx: 'a,
+        R: DecisionRegister,
+        Q: Serialize + ?Sized,
+        P: FnOnce(TwoPhaseCommit<'ctx, R>) -> TwoPhaseCommit<'ctx, R> + Send + 'ctx;
 
     /// Reads, and journals what was read: a retry goes on with the same value, however the
     /// database has changed since.
@@ -159,19 +228,79 @@ impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {
         R: Serialize + ?Sized,
         W: for<'t> Work<&'t mut S::Tx, Result<T, WorkError>> + 'ctx,
     {
-        let (store, step) = (store.clone(), step.into());
-        let fingerprint = Fingerprint::of(step.name(), request);
-        Box::pin(async move {
-            let fingerprint = fingerprint.map_err(|error| Refusal::from_error(&error))?;
-            let key = identity::key(self, &step).await?;
-            let claim = Claim::new(key, fingerprint).with_retention(step.retention());
-            self.step(step.name().to_owned(), move || async move {
-                let executed = store.execute_once(&claim, work).await;
-                Journaled::from_answer(executed.map(|executed| executed.value))
-            })
-            .await?
-            .into_answer()
+        let store = store.clone();
+        keyed(self, step.into(), request, move |claim| async move {
+            Ok(store.execute_once(&claim, work).await?.value)
         })
+    }
+
+    fn one_shot<'a, S, T, R>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        request: &R,
+        statements: Vec<Statement>,
+        value: &T,
+    ) -> Answer<'a, T>
+    where
+        'ctx: 'a,
+        S: OneShotStore,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + ?Sized,
+    {
+        let store = store.clone();
+        let receipt = Receipt::json(value);
+        keyed(self, step.into(), request, move |claim| async move {
+            let effect = OneShot {
+                claim,
+                statements,
+                receipt: receipt?,
+            };
+            match store.execute_one_shot(&effect).await?.outcome {
+                Outcome::Applied(receipt) => receipt.decode(),
+                Outcome::Rejected(rejection) => {
+                    Err(Error::rejected(rejection, "one_shot", store.backend()))
+                }
+            }
+        })
+    }
+
+    fn leased_effect<'a, S, T, R, W, Fut>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        request: &R,
+        ttl: Duration,
+        work: W,
+    ) -> Answer<'a, T>
+    where
+        'ctx: 'a,
+        S: LeaseStore,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + ?Sized,
+        W: FnOnce(Permit) -> Fut + Send + 'ctx,
+        Fut: Future<Output = Result<T, WorkError>> + Send + 'ctx,
+    {
+        let store = store.clone();
+        keyed(self, step.into(), request, move |claim| async move {
+            leased::execute(&store, &claim, ttl, work).await
+        })
+    }
+
+    fn two_phase<'a, R, Q, P>(
+        &'a self,
+        register: &R,
+        step: impl Into<Step>,
+        request: &Q,
+        participants: P,
+    ) -> Answer<'a, ()>
+    where
+        'ctx: 'a,
+        R: DecisionRegister,
+        Q: Serialize + ?Sized,
+        P: FnOnce(TwoPhaseCommit<'ctx, R>) -> TwoPhaseCommit<'ctx, R> + Send + 'ctx,
+    {
+        two_phase::run(self, register, step.into(), request, participants)
     }
 
     fn durable_read<'a, T, F, Fut>(&'a self, step: impl Into<Step>, read: F) -> Answer<'a, T>
@@ -181,16 +310,9 @@ impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {
         F: FnOnce() -> Fut + Send + 'ctx,
         Fut: Future<Output = Result<T, WorkError>> + Send + 'ctx,
     {
-        let step = step.into();
-        Box::pin(async move {
-            self.step(step.name().to_owned(), move || async move {
-                let value = read().await;
-                Journaled::from_answer(
-                    value.map_err(|error| error.into_error_without_store("durable_read")),
-                )
-            })
-            .await?
-            .into_answer()
+        unkeyed(self, step.into(), move || async move {
+            let value = read().await;
+            value.map_err(|error| error.into_error_without_store("durable_read"))
         })
     }
 
@@ -285,29 +407,4 @@ impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {
             Transfer::new(key, legs)
         })
     }
-}
-
-/// Journals the key, then the answer to the operation under it.
-fn apply<'a, 'ctx: 'a, C, S, O>(
-    context: &'a C,
-    store: &S,
-    step: Step,
-    operation: impl FnOnce(IdempotencyKey) -> StoreResult<O> + Send + 'a,
-) -> Answer<'a, O::Answer>
-where
-    C: Journal<'ctx>,
-    S: BalanceStore,
-    O: BalanceOperation,
-{
-    let store = store.clone();
-    Box::pin(async move {
-        let key = identity::key(context, &step).await?;
-        let operation = operation(key).map_err(|error| Refusal::from_error(&error))?;
-        context
-            .step(step.name().to_owned(), move || async move {
-                Journaled::from_answer(operation.apply(&store).await)
-            })
-            .await?
-            .into_answer()
-    })
 }

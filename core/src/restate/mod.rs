@@ -66,20 +66,25 @@
 //! # Layout
 //! - `context`: what is needed of a context; the one place that names the five types.
 //! - `step`, `identity`: what a step is called, and its key.
-//! - `exactly_once`: the trait that handlers use.
+//! - `exactly_once`: the trait that handlers use; `effect`: the two steps behind its methods.
+//! - `leased`: effects outside the database; `two_phase`: one transaction over several.
 //! - `operation`: balance operations, so that one method serves all of them.
 //! - `refusal`: what becomes terminal, and how it is read back.
 //! - `listener`: serving with `TCP_NODELAY` and an orderly end.
 
 mod context;
+mod effect;
 mod exactly_once;
 mod identity;
+mod leased;
 mod listener;
 mod operation;
 mod refusal;
 mod step;
+mod two_phase;
 
 pub use exactly_once::ExactlyOnce;
+pub use leased::Permit;
 pub use listener::{Listener, serve, shutdown_signal};
 pub use operation::BalanceOperation;
 pub use refusal::Refusal;

@@ -1,6 +1,11 @@
 //! What a step is called, and what may be said about its key.
 
+use std::time::Duration;
+
 use crate::{names::IdempotencyKey, time::Retention};
+
+/// How long a two-phase commit may take to prepare and decide, unless told.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A step of a handler: its name in the journal, and optionally the key of its effect.
 ///
@@ -18,6 +23,7 @@ pub struct Step {
     name: String,
     key: Option<IdempotencyKey>,
     retention: Retention,
+    deadline: Duration,
 }
 
 impl Step {
@@ -27,6 +33,7 @@ impl Step {
             name: name.into(),
             key: None,
             retention: Retention::default(),
+            deadline: DEADLINE,
         }
     }
 
@@ -40,10 +47,18 @@ impl Step {
         self
     }
 
-    /// With another deduplication window, for steps that store a receipt; balance operations keep
-    /// their keys as long as the history.
+    /// With another deduplication window, for steps that store a receipt, and for two-phase commits;
+    /// balance operations keep their keys as long as the history.
     pub fn with_retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
+        self
+    }
+
+    /// With another deadline for a two-phase commit; 60 seconds if not said. Until then a crashed
+    /// attempt may be gone on with, and its rows stay locked; after it, what is not decided is
+    /// rolled back.
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
         self
     }
 
@@ -59,6 +74,10 @@ impl Step {
 
     pub(super) fn retention(&self) -> Retention {
         self.retention
+    }
+
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
     }
 }
 

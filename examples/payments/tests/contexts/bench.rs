@@ -25,7 +25,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 
-use crate::handlers::{TestObject, TestService, TestWorkflow};
+use crate::handlers::{TestForms, TestObject, TestService, TestWorkflow};
 
 /// The store of the tests.
 pub(crate) type Store = CrashStore<SqliteStore, LostReplies>;
@@ -35,6 +35,7 @@ pub(crate) type Store = CrashStore<SqliteStore, LostReplies>;
 pub(crate) struct LostReplies {
     to_lose: Arc<AtomicU32>,
     attempts: Arc<AtomicU32>,
+    outside: Arc<AtomicU32>,
 }
 
 impl LostReplies {
@@ -49,6 +50,15 @@ impl LostReplies {
     /// A handler says that it has begun, and learns which attempt this is.
     pub(crate) fn attempt(&self) -> u32 {
         self.attempts.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// An effect outside the database happens.
+    pub(crate) fn went_out(&self) {
+        self.outside.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn outside(&self) -> u32 {
+        self.outside.load(Ordering::SeqCst)
     }
 
     pub(crate) fn attempts(&self) -> u32 {
@@ -102,6 +112,7 @@ impl Bench {
         let wrapped = CrashStore::new(store.clone(), faults.clone());
         let endpoint = Endpoint::builder()
             .bind(TestService(wrapped.clone(), faults.clone()))
+            .bind(TestForms(store.clone(), faults.clone()))
             .bind(TestObject(wrapped.clone()))
             .bind(TestWorkflow(wrapped))
             .build();

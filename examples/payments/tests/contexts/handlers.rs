@@ -3,10 +3,10 @@
 use std::{io, time::Duration};
 
 use exactly_once::{
-    AccountId, BalanceStore as _, CompareAndSet, Expected, IdempotencyKey, Rejection, Version,
-    WorkError,
+    AccountId, BalanceStore as _, CompareAndSet, Expected, IdempotencyKey, Rejection, Statement,
+    Version, WorkError,
     restate::{ExactlyOnce, Step},
-    sqlite::SqliteTx,
+    sqlite::{SqliteStore, SqliteTx},
 };
 use restate_sdk::prelude::*;
 
@@ -44,6 +44,83 @@ where
 }
 
 pub(crate) struct TestService(pub(crate) Store, pub(crate) LostReplies);
+
+/// The forms that the wrapped store does not have, on the store itself.
+pub(crate) struct TestForms(pub(crate) SqliteStore, pub(crate) LostReplies);
+
+const TTL: Duration = Duration::from_millis(900);
+
+#[restate_sdk::service]
+impl TestForms {
+    #[handler]
+    async fn one_shot(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<i64, TerminalError> {
+        let insert = Statement::new("INSERT INTO effects (name) VALUES (?1)")
+            .bind(name.as_str())
+            .expecting_rows(1);
+        ctx.one_shot(&self.0, keyed("one shot")?, &name, vec![insert], &7)
+            .await
+    }
+
+    /// The outside effect is a count in this process; the first attempt at it fails before it.
+    #[handler]
+    async fn outside(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<i64, TerminalError> {
+        let faults = self.1.clone();
+        ctx.leased_effect(&self.0, keyed("leased")?, &name, TTL, async move |permit| {
+            // Longer than the lease: it has to be renewed.
+            tokio::time::sleep(TTL * 2).await;
+            if faults.attempt() == 1 {
+                return Err(io::Error::other("the other side is down").into());
+            }
+            faults.went_out();
+            Ok(permit.token.get())
+        })
+        .await
+    }
+
+    /// As `outside`, under the same key, but it never ends.
+    #[handler]
+    async fn hangs(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<i64, TerminalError> {
+        let faults = self.1.clone();
+        ctx.leased_effect(&self.0, keyed("leased")?, &name, TTL, async move |permit| {
+            faults.attempt();
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+            Ok(permit.token.get())
+        })
+        .await
+    }
+
+    #[handler]
+    async fn declined(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<i64, TerminalError> {
+        let faults = self.1.clone();
+        ctx.leased_effect(
+            &self.0,
+            keyed("declined")?,
+            &name,
+            TTL,
+            async move |_permit| {
+                faults.went_out();
+                Err(Rejection::new(402, "declined").into())
+            },
+        )
+        .await
+    }
+}
 
 #[restate_sdk::service]
 impl TestService {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use exactly_once::ErrorKind;
+use exactly_once_servers::restate::Action;
 
 use bench::Bench;
 
@@ -211,5 +212,64 @@ async fn the_listener_ends_in_order() -> Result<()> {
         bench.call_service_directly().await.is_err(),
         "it still listens"
     );
+    Ok(())
+}
+
+/// Goal: statements known up front are applied once, whoever asks again under their key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_one_shot_effect_is_applied_once() -> Result<()> {
+    let bench = Bench::start().await?;
+    for _ in 0..3 {
+        let answer = bench.call("TestForms/one_shot", "", "one").await?;
+        assert_eq!(answer, (200, "7".to_owned()));
+    }
+    assert_eq!(bench.rows("one").await?, 1);
+    Ok(())
+}
+
+/// Goal: an outside effect happens once for all who ask, is retried after a failure, its lease is
+/// renewed while it lasts, and its outcome is recorded. Method: two callers at once and one later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leased_effect_goes_out_once() -> Result<()> {
+    let bench = Bench::start().await?;
+    let call = || bench.call("TestForms/outside", "", "mail");
+    let (one, two) = tokio::try_join!(call(), call())?;
+    let three = call().await?;
+    assert_eq!(one.0, 200, "{one:?}");
+    assert_eq!((&one, &two), (&two, &three));
+    assert_eq!(bench.faults.outside(), 1);
+    assert_eq!(
+        bench.faults.attempts(),
+        2,
+        "one that failed, and one that did it"
+    );
+
+    for _ in 0..2 {
+        let (status, body) = bench.call("TestForms/declined", "", "card").await?;
+        let refusal = bench::refusal(status, &body).context("it is a refusal")?;
+        assert_eq!(refusal.kind(), ErrorKind::Rejected { status: 402 });
+    }
+    assert_eq!(
+        bench.faults.outside(),
+        2,
+        "a recorded rejection does not go out again"
+    );
+    Ok(())
+}
+
+/// Goal: an attempt that died with the lease is followed by another one, with a higher token.
+/// Method: an invocation hangs in its effect and is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_of_a_killed_invocation_ends() -> Result<()> {
+    let bench = Bench::start().await?;
+    let id = bench.send("TestForms/hangs", "mail").await?;
+    while bench.faults.attempts() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bench.restate.act(Action::Kill, &id).await?;
+    let (status, token) = bench.call("TestForms/outside", "", "mail").await?;
+    assert_eq!(status, 200, "{token}");
+    assert!(token.parse::<i64>()? > 1, "{token}");
+    assert_eq!(bench.faults.outside(), 1);
     Ok(())
 }

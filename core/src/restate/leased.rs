@@ -1,0 +1,149 @@
+//! Effects outside the database: one attempt at a time, and one recorded outcome.
+
+use std::{future::Future, time::Duration};
+
+use futures_util::future::{Either, select};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::sleep;
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    execute::WorkError,
+    idempotency::{Claim, Outcome},
+    lease::{FencingToken, LeaseStore, Leased},
+    names::IdempotencyKey,
+    receipt::Receipt,
+};
+
+const OPERATION: &str = "leased_effect";
+
+/// A lease is renewed when this part of it has passed.
+const RENEW_AFTER: u32 = 3;
+
+/// The pause between two tries to record an outcome.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the work of a leased effect goes out with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Permit {
+    /// The key of the effect, the same on every attempt: send it along as the other side's
+    /// idempotency key, if it knows such.
+    pub key: IdempotencyKey,
+    /// Grows with each attempt: the other side can refuse a smaller one than it has seen.
+    pub token: FencingToken,
+}
+
+/// Holds the key, does the work while renewing, and records how it ended.
+pub(super) async fn execute<S, T, W, Fut>(
+    store: &S,
+    claim: &Claim,
+    ttl: Duration,
+    work: W,
+) -> Result<T>
+where
+    S: LeaseStore,
+    T: Serialize + DeserializeOwned + Send,
+    W: FnOnce(Permit) -> Fut + Send,
+    Fut: Future<Output = Result<T, WorkError>> + Send,
+{
+    let lease = match store.lease(claim, ttl).await? {
+        Leased::Granted(lease) => lease,
+        Leased::Completed(outcome) => return replay(store, outcome),
+        Leased::InProgress { retry_after } => {
+            return Err(error(store, ErrorKind::InProgress { retry_after }));
+        }
+        Leased::Mismatch => {
+            return Err(error(store, ErrorKind::Mismatch)
+                .with_message("this idempotency key was used with another request"));
+        }
+    };
+    let permit = Permit {
+        key: claim.key().clone(),
+        token: lease.token,
+    };
+    let worked = while_renewing(store, claim, lease.token, ttl, work(permit)).await?;
+    let (outcome, answer) = match worked {
+        Ok(value) => (Outcome::Applied(Receipt::json(&value)?), Ok(value)),
+        Err(failed) => {
+            let failed = failed.into_error_without_store(OPERATION);
+            let Some(rejection) = failed.rejection().cloned() else {
+                // Best effort: if it fails, the key is free again when the lease is over.
+                if let Err(error) = store.release(claim, lease.token).await {
+                    tracing::debug!(%error, "release after failed work");
+                }
+                return Err(failed);
+            };
+            (Outcome::Rejected(rejection), Err(failed))
+        }
+    };
+    finalize(store, claim, lease.token, &outcome, ttl).await?;
+    answer
+}
+
+/// Does the work, and prolongs the lease meanwhile. Stops the work if the lease is lost.
+async fn while_renewing<S: LeaseStore, F: Future + Send>(
+    store: &S,
+    claim: &Claim,
+    token: FencingToken,
+    ttl: Duration,
+    work: F,
+) -> Result<F::Output> {
+    let renewing = std::pin::pin!(async {
+        loop {
+            sleep(ttl / RENEW_AFTER).await;
+            match store.renew(claim, token, ttl).await {
+                Ok(_) => {}
+                // It may be in force still: the next renewal, or the outcome, will tell.
+                Err(error) if error.is_retryable() => {}
+                Err(error) => return superseded(error),
+            }
+        }
+    });
+    match select(std::pin::pin!(work), renewing).await {
+        Either::Left((done, _)) => Ok(done),
+        Either::Right((error, _)) => Err(error),
+    }
+}
+
+/// Records the outcome, and insists: what was done outside must not be forgotten because a reply
+/// was lost.
+async fn finalize<S: LeaseStore>(
+    store: &S,
+    claim: &Claim,
+    token: FencingToken,
+    outcome: &Outcome,
+    ttl: Duration,
+) -> Result<()> {
+    let tries = ttl.as_millis() / PAUSE.as_millis();
+    let mut tried = 0;
+    loop {
+        match store.finalize(claim, token, outcome).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_retryable() && tried < tries => {}
+            Err(error) if error.kind() == ErrorKind::Fenced => return Err(superseded(error)),
+            Err(error) => return Err(error),
+        }
+        tried += 1;
+        sleep(PAUSE).await;
+    }
+}
+
+/// Somebody else holds the key by now, or has recorded an outcome. The next attempt is told it, so
+/// this one is retried and not refused.
+fn superseded(source: Error) -> Error {
+    Error::new(ErrorKind::Ambiguous, OPERATION, source.store())
+        .with_message("the lease was lost; the next attempt learns how the effect ended")
+        .with_source(source)
+}
+
+fn error<S: LeaseStore>(store: &S, kind: ErrorKind) -> Error {
+    Error::new(kind, OPERATION, store.backend())
+}
+
+fn replay<S: LeaseStore, T: DeserializeOwned>(store: &S, outcome: Outcome) -> Result<T> {
+    match outcome {
+        Outcome::Applied(receipt) => receipt.decode(),
+        Outcome::Rejected(rejection) => Err(Error::rejected(rejection, OPERATION, store.backend())),
+    }
+}

@@ -1,0 +1,117 @@
+//! One transaction over several databases, as a step of a handler.
+
+use futures_util::future::BoxFuture;
+use restate_sdk::errors::TerminalError;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    context::Journal,
+    identity,
+    refusal::{Journaled, Refusal},
+    step::Step,
+};
+use crate::{
+    coordinator::{Outcome, TwoPhaseCommit},
+    error::{Error, ErrorKind, Result},
+    fingerprint::Fingerprint,
+    names::TransactionId,
+    prepared::Participation,
+    register::DecisionRegister,
+    time::{MAX_DURATION, Timestamp, check_duration},
+};
+
+const OPERATION: &str = "two_phase";
+
+/// Deadlines by the register's clock, fixed once.
+#[derive(Serialize, Deserialize)]
+struct Deadlines {
+    not_after: Timestamp,
+    forget_after: Timestamp,
+}
+
+/// Journals the name and the deadlines, and only then begins; journals how it ended.
+///
+/// The name is derived from the invocation and journaled like every key. The deadlines are a step
+/// too: computed anew on a retry they would be later ones, and a participant that has prepared
+/// would refuse them as a mismatch.
+pub(super) fn run<'a, 'ctx: 'a, C, R, Q, P>(
+    context: &'a C,
+    register: &R,
+    step: Step,
+    request: &Q,
+    participants: P,
+) -> BoxFuture<'a, Result<(), TerminalError>>
+where
+    C: Journal<'ctx>,
+    R: DecisionRegister,
+    Q: Serialize + ?Sized,
+    P: FnOnce(TwoPhaseCommit<'ctx, R>) -> TwoPhaseCommit<'ctx, R> + Send + 'ctx,
+{
+    let register = register.clone();
+    let fingerprint = check(&step).and_then(|()| Fingerprint::of(step.name(), request));
+    Box::pin(async move {
+        let fingerprint = fingerprint.map_err(|error| Refusal::from_error(&error))?;
+        let key = identity::key(context, &step).await?;
+        let clock = (register.clone(), step.clone());
+        let Deadlines {
+            not_after,
+            forget_after,
+        } = context
+            .step(format!("{}/deadlines", step.name()), move || async move {
+                Journaled::from_answer(deadlines(&clock.0, &clock.1).await)
+            })
+            .await?
+            .into_answer()?;
+        let participation = TransactionId::new(key.as_str())
+            .map_err(Error::from)
+            .and_then(|name| Participation::new(&name, fingerprint, not_after, forget_after))
+            .map_err(|error| Refusal::from_error(&error))?;
+        context
+            .step(step.name().to_owned(), move || async move {
+                let transaction = participants(TwoPhaseCommit::new(&register, participation));
+                Journaled::from_answer(transaction.run().await.and_then(settle))
+            })
+            .await?
+            .into_answer()
+    })
+}
+
+fn check(step: &Step) -> Result<()> {
+    check_duration("deadline", step.deadline())?;
+    if step.given_key().is_none() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, OPERATION, "restate").with_message(
+        "a two-phase commit can't have a key of the caller's own: its deadlines belong to one \
+         invocation, so another one with the same key would be a mismatch",
+    ))
+}
+
+async fn deadlines<R: DecisionRegister>(register: &R, step: &Step) -> Result<Deadlines> {
+    let too_late = || {
+        Error::new(ErrorKind::Invalid, OPERATION, register.backend())
+            .with_message("the deadline is out of range")
+    };
+    let now = register.now().await?;
+    let not_after = now.checked_add(step.deadline()).ok_or_else(too_late)?;
+    let kept = step.retention().duration().unwrap_or(MAX_DURATION);
+    let forget_after = not_after.checked_add(kept).ok_or_else(too_late)?;
+    Ok(Deadlines {
+        not_after,
+        forget_after,
+    })
+}
+
+/// A refusal of a participant is the answer; a rollback that nobody asked for is one too.
+fn settle(outcome: Outcome) -> Result<()> {
+    match outcome {
+        Outcome::Committed => Ok(()),
+        Outcome::RolledBack {
+            refused: Some((_, error)),
+        } => Err(error),
+        Outcome::RolledBack { refused: None } => {
+            Err(Error::new(ErrorKind::RolledBack, OPERATION, "restate")
+                .with_message("rolled back everywhere, past the deadline or by an earlier attempt"))
+        }
+    }
+}
