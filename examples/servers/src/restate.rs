@@ -40,6 +40,8 @@ impl RestateOptions {
         let address = |port: &Port| format!("127.0.0.1:{}", port.number());
         let mut launch = Launch::new(tools::restate_server()?, folder.path())
             .variable("RESTATE_BASE_DIR", folder.path().join("data"))
+            // It leaves `invoker-…` folders in the temporary folder.
+            .variable("TMPDIR", folder.path())
             .variable("RESTATE_NODE_NAME", "throwaway")
             .variable("RESTATE_CLUSTER_NAME", "throwaway")
             // Unix sockets break below a long folder.
