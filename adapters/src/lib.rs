@@ -24,3 +24,8 @@ pub mod postgres;
 pub mod redis;
 #[cfg(feature = "rusqlite")]
 pub mod sqlite;
+
+/// The README's own examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
