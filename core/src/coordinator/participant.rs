@@ -1,5 +1,7 @@
 //! A participant: a store and the work that is to be done in it, of any backend.
 
+use std::sync::{Mutex, PoisonError};
+
 use futures_util::{FutureExt, future::BoxFuture};
 
 use crate::{
@@ -18,7 +20,7 @@ pub(super) enum Begun<'a> {
 }
 
 /// A participant, whatever its store and its work.
-pub(super) trait Participant<'a>: Send {
+pub(super) trait Participant: Send + Sync {
     fn name(&self) -> &str;
     /// The store takes part in two-phase commits at all.
     fn check(&self) -> Result<()>;
@@ -30,14 +32,25 @@ pub(super) trait Participant<'a>: Send {
     fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>>;
 }
 
-pub(super) struct StoreAndWork<'a, S, W> {
-    pub(super) name: String,
-    pub(super) store: &'a S,
-    /// Taken when it runs: the work runs at most once per attempt.
-    pub(super) work: Option<W>,
+pub(super) struct StoreAndWork<S, W> {
+    name: String,
+    store: S,
+    /// Taken when it runs: the work runs at most once per attempt. Never locked: the mutex only
+    /// makes a participant shareable whose work is not, so that an attempt may change threads.
+    work: Mutex<Option<W>>,
 }
 
-impl<'a, S, W> Participant<'a> for StoreAndWork<'a, S, W>
+impl<S, W> StoreAndWork<S, W> {
+    pub(super) fn new(name: String, store: S, work: W) -> Self {
+        Self {
+            name,
+            store,
+            work: Mutex::new(Some(work)),
+        }
+    }
+}
+
+impl<S, W> Participant for StoreAndWork<S, W>
 where
     S: PreparedTransactions,
     W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>>,
@@ -47,7 +60,7 @@ where
     }
 
     fn check(&self) -> Result<()> {
-        check_two_phase(self.store, &self.name)
+        check_two_phase(&self.store, &self.name)
     }
 
     fn begin<'s>(
@@ -61,13 +74,14 @@ where
                     return Ok(Begun::Already);
                 }
             };
-            let Some(work) = self.work.take() else {
+            let work = self.work.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let Some(work) = work.take() else {
                 return Err(
                     Error::new(ErrorKind::WorkFailed, OPERATION, self.store.backend())
                         .with_message("the work of this attempt has run already"),
                 );
             };
-            let store = self.store;
+            let store = &self.store;
             Ok(Begun::Fresh(
                 async move {
                     match work(&mut tx).await {

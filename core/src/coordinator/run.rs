@@ -36,9 +36,9 @@ pub enum Outcome {
 /// same work, and run it until it answers with an [`Outcome`].
 #[must_use = "nothing happens until it is run"]
 pub struct TwoPhaseCommit<'a, R> {
-    register: &'a R,
+    register: R,
     participation: Participation,
-    participants: Vec<Box<dyn Participant<'a> + 'a>>,
+    participants: Vec<Box<dyn Participant + 'a>>,
 }
 
 impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
@@ -46,9 +46,9 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     ///
     /// To ensure correctness, every attempt at the transaction, and the sweeper, must use the same
     /// register; with two of them, one could say commit and the other roll back.
-    pub fn new(register: &'a R, participation: Participation) -> Self {
+    pub fn new(register: &R, participation: Participation) -> Self {
         Self {
-            register,
+            register: register.clone(),
             participation,
             participants: Vec::new(),
         }
@@ -56,16 +56,12 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
 
     /// With one more participant and its work. The work runs at most once per attempt, in a
     /// transaction of its store; a [`Rejection`](crate::Rejection) rolls all participants back.
-    pub fn participant<S, W>(mut self, name: impl Into<String>, store: &'a S, work: W) -> Self
+    pub fn participant<S, W>(mut self, name: impl Into<String>, store: &S, work: W) -> Self
     where
         S: PreparedTransactions,
         W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
     {
-        let participant = StoreAndWork {
-            name: name.into(),
-            store,
-            work: Some(work),
-        };
+        let participant = StoreAndWork::new(name.into(), store.clone(), work);
         self.participants.push(Box::new(participant));
         self
     }
@@ -137,26 +133,25 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
             .map(|p| p.name().to_owned())
             .collect();
         let begun = join_all(self.participants.iter_mut().map(|p| p.begin(participation))).await;
-        let mut refused = None;
+        let mut votes = Votes::default();
         let mut works = Vec::new();
         for (index, begun) in begun.into_iter().enumerate() {
             match begun {
                 Ok(Begun::Already) => attempt.voted(index, Vote::Yes),
                 Ok(Begun::Fresh(work)) => works.push((index, work)),
-                Err(error) => refuse(attempt, &names, index, error, &mut refused)?,
+                Err(error) => votes.failed(attempt, &names, index, error),
             }
         }
-        if refused.is_some() {
-            return Ok(refused);
-        }
-        let (indexes, works): (Vec<_>, Vec<_>) = works.into_iter().unzip();
-        for (index, voted) in indexes.into_iter().zip(join_all(works).await) {
-            match voted {
-                Ok(()) => attempt.voted(index, Vote::Yes),
-                Err(error) => refuse(attempt, &names, index, error, &mut refused)?,
+        if votes.all_yes() {
+            let (indexes, works): (Vec<_>, Vec<_>) = works.into_iter().unzip();
+            for (index, voted) in indexes.into_iter().zip(join_all(works).await) {
+                match voted {
+                    Ok(()) => attempt.voted(index, Vote::Yes),
+                    Err(error) => votes.failed(attempt, &names, index, error),
+                }
             }
         }
-        Ok(refused)
+        votes.into_refusal()
     }
 
     async fn decide(&self, attempt: &mut Attempt, proposal: Decision) -> Result<()> {
@@ -265,28 +260,51 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     }
 }
 
-/// A refusal for good is a *no*; anything that may go away is for the next attempt, and so is what
-/// must stop the caller without deciding anything.
-fn refuse(
-    attempt: &mut Attempt,
-    names: &[String],
-    index: usize,
-    error: Error,
-    refused: &mut Option<(String, Error)>,
-) -> Result<()> {
-    let undecided = matches!(
-        error.kind(),
-        ErrorKind::Mismatch | ErrorKind::Forgotten | ErrorKind::Unsupported
-    );
-    match error.kind().advice() {
-        Advice::Stop { .. } if !undecided => {
-            attempt.voted(index, Vote::No);
-            let name = names.get(index).cloned().unwrap_or_default();
-            let earlier = refused.take();
-            *refused = Some(earlier.unwrap_or((name, error)));
-            Ok(())
+/// What came of the participants that did not vote yes.
+#[derive(Default)]
+struct Votes {
+    /// Must stop the caller without deciding anything: the transaction is somebody else's, say.
+    undecided: Option<Error>,
+    no: bool,
+    /// The first refusal with a reason of its own.
+    refused: Option<(String, Error)>,
+    /// May go away: for the next attempt.
+    retry: Option<Error>,
+}
+
+impl Votes {
+    /// A refusal for good is a *no*.
+    fn failed(&mut self, attempt: &mut Attempt, names: &[String], index: usize, error: Error) {
+        let undecided = matches!(
+            error.kind(),
+            ErrorKind::Mismatch | ErrorKind::Forgotten | ErrorKind::Unsupported
+        );
+        match error.kind().advice() {
+            Advice::Stop { .. } if !undecided => {
+                attempt.voted(index, Vote::No);
+                self.no = true;
+                // "Rolled back" is what the deadline, a sweeper or an earlier attempt has decided,
+                // and no reason.
+                if error.kind() != ErrorKind::RolledBack && self.refused.is_none() {
+                    let name = names.get(index).cloned().unwrap_or_default();
+                    self.refused = Some((name, error));
+                }
+            }
+            Advice::Stop { .. } => self.undecided = self.undecided.take().or(Some(error)),
+            _ => self.retry = self.retry.take().or(Some(error)),
         }
-        _ => Err(error),
+    }
+
+    fn all_yes(&self) -> bool {
+        !self.no && self.undecided.is_none() && self.retry.is_none()
+    }
+
+    /// One *no* is enough, also where another participant can't say: it will be rolled back too.
+    fn into_refusal(self) -> Result<Option<(String, Error)>> {
+        match (self.undecided, self.no, self.retry) {
+            (Some(error), ..) | (None, false, Some(error)) => Err(error),
+            (None, ..) => Ok(self.refused),
+        }
     }
 }
 

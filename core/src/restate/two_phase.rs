@@ -81,10 +81,12 @@ fn check(step: &Step) -> Result<()> {
     if step.given_key().is_none() {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Invalid, OPERATION, "restate").with_message(
-        "a two-phase commit can't have a key of the caller's own: its deadlines belong to one \
+    Err(
+        Error::new(ErrorKind::Invalid, OPERATION, "restate").with_message(
+            "a two-phase commit can't have a key of the caller's own: its deadlines belong to one \
          invocation, so another one with the same key would be a mismatch",
-    ))
+        ),
+    )
 }
 
 async fn deadlines<R: DecisionRegister>(register: &R, step: &Step) -> Result<Deadlines> {
