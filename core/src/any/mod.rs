@@ -5,9 +5,9 @@
 //! conformance suite included, runs on it unchanged.
 //!
 //! # Layout
-//! - [`erased`]: the private `dyn` twins of the traits.
-//! - [`plain`]: the traits without transactions, forwarded.
-//! - [`transactional`]: the traits whose transactions are boxed as [`AnyTx`].
+//! - `erased`: the private `dyn` twins of the traits.
+//! - `plain`: the traits without transactions, forwarded.
+//! - `transactional`: the traits whose transactions are boxed as [`AnyTx`].
 
 mod erased;
 mod plain;

@@ -30,7 +30,7 @@
 //! # Layout
 //! - [`machine`]: the protocol as a pure state machine, which the real code drives and a model
 //!   checker explores.
-//! - [`participant`]: a store and its work, of any backend.
+//! - `participant`: a store and its work, of any backend.
 //! - [`run`]: drives the machine against real stores.
 //! - [`sweep`]: ends what dead coordinators left.
 
