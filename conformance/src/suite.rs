@@ -45,18 +45,22 @@ pub struct Suite<H: Harness> {
 }
 
 macro_rules! topic {
-    ($(#[$doc:meta])* $name:ident: $bound:path, $register:path, $erase:ident $(, $jobs:path)?) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident: $bound:path $(, + $more:path)*; $register:path,
+        $($erase:ident)+ $(, $jobs:path)?
+    ) => {
         $(#[$doc])*
         pub fn $name(mut self) -> Self
         where
-            H::Store: $bound,
+            H::Store: $bound $(+ $more)*,
         {
             let mut typed = Registry::new(self.harness.clone(), Variant::Typed);
             $register(&mut typed);
             self.trials.extend(typed.into_trials());
             let twin = ErasedHarness {
                 inner: self.harness.clone(),
-                erase: |store| AnyStore::builder(store).$erase().build(),
+                erase: |store| AnyStore::builder(store)$(.$erase())+.build(),
             };
             let mut erased = Registry::new(Arc::new(twin), Variant::Erased);
             $register(&mut erased);
@@ -75,28 +79,43 @@ impl<H: Harness> Suite<H> {
 
     topic!(
         /// Topic I: transactional idempotency.
-        idempotency: IdempotencyStore, cases::idempotency::register, idempotency,
+        idempotency: IdempotencyStore; cases::idempotency::register, idempotency,
         process::idempotency_jobs
     );
     topic!(
         /// Topic I, leased form.
-        leases: LeaseStore, cases::lease::register, leases
+        leases: LeaseStore; cases::lease::register, leases
     );
     topic!(
         /// Topic B: versioned balances.
-        balances: BalanceStore, cases::balance::register, balances
+        balances: BalanceStore; cases::balance::register, balances
     );
     topic!(
         /// Topic B, inside a user's transaction.
-        balance_transactions: BalanceTransaction, cases::balance_tx::register, balance_transactions
+        balance_transactions: BalanceTransaction; cases::balance_tx::register, balance_transactions
     );
     topic!(
         /// Topic T: prepared transactions.
-        prepared: PreparedTransactions, cases::prepared::register, prepared
+        prepared: PreparedTransactions; cases::prepared::register, prepared
     );
     topic!(
         /// The decision register.
-        register: DecisionRegister, cases::register::register, register
+        register: DecisionRegister; cases::register::register_all, register
+    );
+    topic!(
+        /// Topic T, with balances changed in the prepared transactions.
+        prepared_balances: BalanceTransaction, + PreparedTransactions;
+        cases::prepared::balances::register, balance_transactions prepared
+    );
+    topic!(
+        /// Topic T, participants and register together.
+        two_phase: PreparedTransactions, + DecisionRegister;
+        cases::two_phase::register, prepared register
+    );
+    topic!(
+        /// Topic V, keys and leases under random faults.
+        key_invariants: IdempotencyStore, + LeaseStore;
+        cases::invariants::keys::register, idempotency leases
     );
 
     /// Topic I, one-shot form.
@@ -133,6 +152,9 @@ impl<H: Harness> Suite<H> {
             .balance_transactions()
             .prepared()
             .register()
+            .prepared_balances()
+            .two_phase()
+            .key_invariants()
     }
 
     /// The trials, for a runner of your own.

@@ -1,5 +1,6 @@
 //! Cases of [`PreparedTransactions`](exactly_once_core::PreparedTransactions): topic T.
 
+pub(crate) mod balances;
 mod basic;
 mod crash;
 mod in_doubt;

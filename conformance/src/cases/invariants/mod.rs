@@ -1,0 +1,3 @@
+//! Topic V: what always holds, under random load and faults.
+
+pub(crate) mod keys;
