@@ -14,6 +14,9 @@
 //!
 //! No feature is on by default, and none pulls in the dependencies of another.
 
+mod connect;
+
+pub use connect::ConnectByUrl;
 pub use exactly_once_core::*;
 
 #[cfg(feature = "memory")]
