@@ -27,6 +27,7 @@ pub struct SqliteBuilder {
     path: PathBuf,
     namespace: Option<Namespace>,
     busy_timeout: Duration,
+    max_pages: Option<u32>,
     statement_hook: Option<StatementHook>,
     settings: Settings,
 }
@@ -47,6 +48,7 @@ impl SqliteBuilder {
             path: path.to_owned(),
             namespace: None,
             busy_timeout: BUSY_TIMEOUT,
+            max_pages: None,
             statement_hook: None,
             settings: Settings::default(),
         }
@@ -93,6 +95,14 @@ impl SqliteBuilder {
     /// How many calls at most wait for the writer (16,384); one more is [busy](ErrorKind::Busy).
     pub fn queue_limit(mut self, calls: usize) -> Self {
         self.settings.queue_limit = calls.max(1);
+        self
+    }
+
+    /// How many pages (of 4 KiB, unless the file was made otherwise) the file may have; no limit of
+    /// its own by default. What would go past is refused as [unavailable](ErrorKind::Unavailable),
+    /// just as on a full disk, and nothing of it is stored.
+    pub fn max_pages(mut self, pages: u32) -> Self {
+        self.max_pages = Some(pages);
         self
     }
 
@@ -151,6 +161,7 @@ impl SqliteBuilder {
         let connector = Connector {
             path: self.path,
             busy_timeout: self.busy_timeout,
+            max_pages: self.max_pages,
             statement_hook: self.statement_hook,
         };
         let settings = Arc::new(self.settings);

@@ -33,6 +33,7 @@ pub(super) type StatementHook = Arc<dyn Fn(&str) + Send + Sync>;
 pub(super) struct Connector {
     pub(super) path: PathBuf,
     pub(super) busy_timeout: Duration,
+    pub(super) max_pages: Option<u32>,
     pub(super) statement_hook: Option<StatementHook>,
 }
 
@@ -94,6 +95,9 @@ impl Connector {
             self.switch_to_wal(connection)?;
         }
         connection.pragma_update(None, "synchronous", "FULL")?;
+        if let Some(pages) = self.max_pages {
+            connection.pragma_update(None, "max_page_count", pages)?;
+        }
         match purpose {
             Purpose::Stage => connection.pragma_update(None, "recursive_triggers", true),
             Purpose::Apply => {
