@@ -36,6 +36,7 @@ pub(crate) struct LostReplies {
     to_lose: Arc<AtomicU32>,
     attempts: Arc<AtomicU32>,
     outside: Arc<AtomicU32>,
+    calls: Arc<AtomicU32>,
 }
 
 impl LostReplies {
@@ -45,6 +46,11 @@ impl LostReplies {
 
     pub(crate) fn left(&self) -> u32 {
         self.to_lose.load(Ordering::SeqCst)
+    }
+
+    /// How often the store was asked for an effect.
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls.load(Ordering::SeqCst)
     }
 
     /// A handler says that it has begun, and learns which attempt this is.
@@ -81,7 +87,11 @@ impl Faults for LostReplies {
         Ok(())
     }
 
-    fn count(&self, _counter: Counter) {}
+    fn count(&self, counter: Counter) {
+        if counter == Counter::Attempts {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
 pub(crate) struct Bench {
@@ -168,6 +178,20 @@ impl Bench {
     pub(crate) async fn attach(&self, invocation: &str) -> Result<(u16, String)> {
         let url = format!("{}/restate/attach/{invocation}", self.restate.ingress_url());
         answer(self.http.get(url)).await
+    }
+
+    /// Where in the journal the step of that name is.
+    pub(crate) async fn entry(&self, invocation: &str, step: &str) -> Result<u32> {
+        let sql = format!(
+            "SELECT \"index\", name FROM sys_journal WHERE id = '{invocation}' ORDER BY \"index\""
+        );
+        let rows = self.restate.query(&sql).await?;
+        let index = rows
+            .iter()
+            .find(|row| row["name"] == step)
+            .and_then(|row| row["index"].as_u64())
+            .with_context(|| format!("no step {step} in {rows:?}"))?;
+        Ok(u32::try_from(index)?)
     }
 
     pub(crate) async fn cancel(&self, invocation: &str) -> Result<()> {

@@ -156,10 +156,17 @@ async fn restarted_as_new_it_keeps_the_journaled_key() -> Result<()> {
     let bench = Bench::start().await?;
     let id = bench.send("TestService/once", "again").await?;
     assert_eq!(bench.attach(&id).await?, (200, "1".to_owned()));
-    // Entry 0 is the input, 1 the key's step, 2 the effect's.
-    let new = bench.restate.restart_as_new(&id, 2).await?;
+    let calls = bench.faults.calls();
+    // The entry that is named is the last one that is kept.
+    let effect = bench.entry(&id, "insert").await?;
+    let new = bench.restate.restart_as_new(&id, effect - 1).await?;
     assert_eq!(bench.attach(&new).await?, (200, "1".to_owned()));
     assert_eq!(bench.rows("again").await?, 1);
+    assert_eq!(
+        bench.faults.calls(),
+        calls * 2,
+        "the effect was not asked for again"
+    );
     let anew = bench.restate.restart_as_new(&id, 0).await?;
     assert_eq!(bench.attach(&anew).await?, (200, "2".to_owned()));
     Ok(())
