@@ -19,10 +19,14 @@ use tokio::{runtime::Handle, sync::OnceCell};
 /// Longer than a server needs to answer, shorter than a case may take.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The one place of a server that a case has to itself.
+const OWN: &str = "shop";
+
 struct OnRedis {
     clustered: bool,
     cluster: OnceCell<RedisCluster>,
     places: AtomicU64,
+    rows: AtomicU64,
 }
 
 /// A server of its own, or a namespace of its own on the cluster.
@@ -36,9 +40,9 @@ fn failed(error: impl std::fmt::Display) -> CaseFailure {
     CaseFailure::unexpected(format!("{error:#}"))
 }
 
-/// The tag is the namespace, so on the cluster the effects lie in its slot.
-fn effect_key(namespace: &str, id: &str) -> String {
-    format!("{{{namespace}}}effect:{id}")
+/// A row of its own for each effect; on the cluster, a tag comes before it.
+fn row(place: &str, id: &str, number: u64) -> String {
+    format!("effect:{place}:{id}:{number}")
 }
 
 /// Starts a server without an `.await`: that future is not `Send` to the compiler's eyes.
@@ -114,7 +118,7 @@ impl Harness for OnRedis {
         Ok(Place {
             server: Some(server),
             urls,
-            namespace: "shop".to_owned(),
+            namespace: OWN.to_owned(),
         })
     }
 
@@ -123,20 +127,36 @@ impl Harness for OnRedis {
     }
 
     async fn write_effect(&self, tx: &mut RedisTx, id: &str) -> Result<(), WorkError> {
-        let key = effect_key(tx.namespace().as_str(), id);
+        let number = self.rows.fetch_add(1, Ordering::Relaxed);
+        let key = tx.key(row(tx.key_prefix(), id, number));
         tx.incr_by(key, 1)?;
         Ok(())
     }
 
     async fn count_effects(&self, place: &Place, id: &str) -> CaseResult<u64> {
-        let key = effect_key(&place.namespace, id);
-        let count: Option<u64> = place.ask(redis::cmd("GET").arg(key)).await?;
-        Ok(count.unwrap_or(0))
+        let pattern = format!("*effect:{}:*", place.namespace);
+        let keys: Vec<Vec<u8>> = place.ask(redis::cmd("KEYS").arg(pattern)).await?;
+        let wanted = row(&place.namespace, id, 0);
+        let wanted = wanted.trim_end_matches('0').as_bytes();
+        let mut count = 0;
+        for key in keys {
+            let start = key
+                .windows(7)
+                .position(|part| part == b"effect:")
+                .unwrap_or(0);
+            let is_row = key[start..]
+                .strip_prefix(wanted)
+                .is_some_and(|number| number.iter().all(u8::is_ascii_digit));
+            if is_row {
+                count += place.ask::<u64>(redis::cmd("GET").arg(key)).await?;
+            }
+        }
+        Ok(count)
     }
 
     fn effect_statement(&self, id: &str) -> Option<Statement> {
         // On the cluster its key must lie in the slot of a namespace that is not known here.
-        (!self.clustered).then(|| Statement::new("INCR").bind(effect_key("shop", id)))
+        (!self.clustered).then(|| Statement::new("INCR").bind(row(OWN, id, 0)))
     }
 
     fn refused_statement(&self) -> Option<Statement> {
@@ -144,7 +164,7 @@ impl Harness for OnRedis {
     }
 
     async fn spoil(&self, tx: &mut RedisTx) -> bool {
-        let key = effect_key(tx.namespace().as_str(), "spoilt");
+        let key = tx.key("spoilt");
         tx.set(&key, "no hash").is_ok() && tx.hset(&key, "field", "value").is_err()
     }
 
@@ -175,8 +195,20 @@ impl Harness for OnRedis {
         if place.is_cluster() {
             return Ok(None);
         }
-        let held: Vec<String> = place.ask(redis::cmd("KEYS").arg("*:reserved")).await?;
-        Ok(Some(held.len() as u64))
+        // A reservation is left over if its transaction is not prepared. It names the record, which
+        // lies beside it.
+        let mut left = 0;
+        let tables: Vec<String> = place.ask(redis::cmd("KEYS").arg("*:reserved")).await?;
+        for table in tables {
+            let holders: Vec<String> = place.ask(redis::cmd("HVALS").arg(&table)).await?;
+            for holder in holders {
+                let record = format!("{}{holder}", table.trim_end_matches("reserved"));
+                let state: Option<String> =
+                    place.ask(redis::cmd("HGET").arg(record).arg("s")).await?;
+                left += u64::from(state.as_deref() != Some("P"));
+            }
+        }
+        Ok(Some(left))
     }
 
     fn locate(&self, place: &Place) -> Option<String> {
@@ -200,5 +232,6 @@ fn main() -> ExitCode {
         clustered,
         cluster: OnceCell::new(),
         places: AtomicU64::new(0),
+        rows: AtomicU64::new(1),
     })
 }

@@ -73,6 +73,12 @@ impl RedisTx {
         &self.store.namespace
     }
 
+    /// What this crate's own keys start with, in the store that began it.
+    #[must_use]
+    pub fn key_prefix(&self) -> &str {
+        &self.store.layout().prefix
+    }
+
     /// A key that lies in this transaction's slot, for names that have no tag of their own. On a
     /// single node, and before a transaction's slot is known, it is the name itself.
     #[must_use]
