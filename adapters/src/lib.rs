@@ -10,6 +10,7 @@
 //! | `rusqlite` | SQLite, bundled |
 //! | `redis` | Redis and Valkey, one node or a cluster |
 //! | `memory` | the reference store, for doctests and unit tests |
+//! | `metrics` | counters and histograms of [`observe`], by the `metrics` facade |
 //! | `restate` | the glue to `restate-sdk` |
 //!
 //! No feature is on by default, and none pulls in the dependencies of another.
@@ -21,6 +22,7 @@ pub use exactly_once_core::*;
 
 #[cfg(feature = "memory")]
 pub mod memory;
+pub mod observe;
 #[cfg(feature = "postgres-shared")]
 pub mod postgres;
 #[cfg(feature = "redis")]

@@ -1,0 +1,112 @@
+//! Every trait of the wrapped store, one observed call each.
+
+use std::time::Duration;
+
+use exactly_once_core::{
+    AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, BegunPrepared,
+    BoxError, Capabilities, Claim, Claimed, CloseAccount, CompareAndSet, Decision,
+    DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
+    InDoubtPage, KeyRecord, Lease, LeaseStore, Leased, Namespace, OneShot, OneShotDone,
+    OneShotStore, OpenAccount, Outcome, Participation, PreparedStatus, PreparedTransactions,
+    Receipt, RegisterEntry, RegisterPage, Rejection, Result, Settled, Store, Timestamp,
+    TransactionDigest, Transactional, Transfer, Transferred, Version,
+};
+
+use super::{Observed, call::call, outcome::Begun};
+
+macro_rules! forward {
+    ($trait:ident {
+        $(fn $method:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*
+    } $($more:tt)*) => {
+        impl<S: $trait> $trait for Observed<S> {
+            $($more)*
+            $(async fn $method(&self, $($arg: $type),*) -> Result<$answer> {
+                call(self, stringify!($method), self.0.$method($($arg),*)).await
+            })*
+        }
+    };
+}
+
+forward! { Store {
+    fn now() -> Timestamp;
+    fn close() -> ();
+}
+    fn backend(&self) -> &'static str {
+        self.0.backend()
+    }
+    fn namespace(&self) -> &Namespace {
+        self.0.namespace()
+    }
+    fn with_namespace(&self, namespace: Namespace) -> Self {
+        Self(self.0.with_namespace(namespace))
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+}
+
+forward! { Transactional {
+    fn commit(tx: S::Tx) -> ();
+    fn rollback(tx: S::Tx) -> ();
+}
+    type Tx = S::Tx;
+    async fn begin(&self) -> Result<S::Tx> {
+        let begun = async { self.0.begin().await.map(Begun) };
+        call(self, "begin", begun).await.map(|begun| begun.0)
+    }
+    fn classify(&self, operation: &'static str, source: BoxError) -> Error {
+        self.0.classify(operation, source)
+    }
+}
+
+forward! { IdempotencyStore {
+    fn claim(claim: &Claim) -> Claimed<S::Tx>;
+    fn complete(tx: S::Tx, claim: &Claim, receipt: &Receipt) -> Settled;
+    fn reject(tx: S::Tx, claim: &Claim, rejection: &Rejection) -> Settled;
+    fn lookup(key: &IdempotencyKey) -> Option<KeyRecord>;
+    fn forget(key: &IdempotencyKey) -> bool;
+    fn expire(limit: u32) -> u64;
+}}
+
+forward! { OneShotStore {
+    fn execute_one_shot(effect: &OneShot) -> OneShotDone;
+}}
+
+forward! { LeaseStore {
+    fn lease(claim: &Claim, ttl: Duration) -> Leased;
+    fn renew(claim: &Claim, token: FencingToken, ttl: Duration) -> Lease;
+    fn finalize(claim: &Claim, token: FencingToken, outcome: &Outcome) -> ();
+    fn release(claim: &Claim, token: FencingToken) -> ();
+}}
+
+forward! { BalanceStore {
+    fn open_account(operation: &OpenAccount) -> Applied;
+    fn close_account(operation: &CloseAccount) -> Applied;
+    fn balance(account: &AccountId) -> Option<AccountState>;
+    fn adjust(operation: &Adjust) -> Applied;
+    fn compare_and_set(operation: &CompareAndSet) -> Applied;
+    fn transfer(operation: &Transfer) -> Transferred;
+    fn history(account: &AccountId, after: Option<Version>, limit: u32) -> HistoryPage;
+}}
+
+forward! { BalanceTransaction {
+    fn adjust_in(tx: &mut S::Tx, operation: &Adjust) -> Applied;
+}}
+
+forward! { PreparedTransactions {
+    fn begin_prepared(participation: &Participation) -> BegunPrepared<S::Tx>;
+    fn prepare(tx: S::Tx, participation: &Participation) -> ();
+    fn commit_prepared(participation: &Participation) -> ();
+    fn rollback_prepared(participation: &Participation) -> ();
+    fn prepared_status(participation: &Participation) -> PreparedStatus;
+    fn in_doubt(after: Option<&TransactionDigest>, limit: u32) -> InDoubtPage;
+    fn forget_prepared(limit: u32) -> u64;
+}}
+
+forward! { DecisionRegister {
+    fn decide(participation: &Participation, proposal: Decision) -> Decision;
+    fn decision(participation: &Participation) -> Option<RegisterEntry>;
+    fn finish(participation: &Participation) -> ();
+    fn unfinished(after: Option<&TransactionDigest>, limit: u32) -> RegisterPage;
+    fn forget_decisions(limit: u32) -> u64;
+}}

@@ -1,0 +1,56 @@
+//! What a store does, seen from outside: spans, counters and durations, over any store.
+//!
+//! [`Observed`] wraps a store and implements the same traits. Each call runs in a `tracing` span
+//! with the OpenTelemetry names for database clients (`db.system.name`, `db.operation.name`,
+//! `db.namespace`, and `error.type` where it failed). With the feature `metrics` it also counts,
+//! through the `metrics` facade:
+//!
+//! | metric | kind | labels | unit |
+//! |---|---|---|---|
+//! | `exactly_once_operations_total` | counter | `backend`, `operation`, `outcome` | calls |
+//! | `exactly_once_operation_duration_seconds` | histogram | `backend`, `operation` | seconds |
+//! | `exactly_once_in_doubt` | gauge | `backend` | transactions on the page last listed |
+//! | `exactly_once_in_doubt_oldest_seconds` | gauge | `backend` | seconds |
+//!
+//! `outcome` is `ok`, or what the answer was (`fresh`, `replayed`, `in_progress`, `mismatch`,
+//! `recorded`, `superseded`, `applied`, `granted`, …), or the [kind](crate::ErrorKind::as_str) of the
+//! error (`ambiguous`, `conflict`, …). No key, receipt or parameter is ever a label or a field.
+//!
+//! ```
+//! # #[cfg(feature = "memory")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> exactly_once::Result<()> {
+//! use exactly_once::{Store, memory::MemoryStore, observe::Observed};
+//!
+//! let store = Observed::new(MemoryStore::new());
+//! store.now().await?; // counted, and in a span
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "memory"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Layout
+//! - `call`: one observed call.
+//! - `outcome`: what an answer is called.
+//! - `forward`: the traits.
+
+mod call;
+mod forward;
+mod outcome;
+
+/// A store whose every call is observed. It adds nothing to the contract and takes nothing away.
+#[derive(Clone, Debug)]
+pub struct Observed<S>(S);
+
+impl<S> Observed<S> {
+    /// Observes this store.
+    pub const fn new(store: S) -> Self {
+        Self(store)
+    }
+
+    /// The store itself.
+    pub const fn inner(&self) -> &S {
+        &self.0
+    }
+}
