@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, future::Future};
 
-use exactly_once_core::{BoxError, Statement};
+use exactly_once_core::BoxError;
 
 /// The answer to one statement of a batch, as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,13 +76,6 @@ pub trait Connection: Send + 'static {
     /// Sends the statements in one message of the simple protocol; the first failure ends it.
     fn batch(&mut self, sql: &str)
     -> impl Future<Output = Result<Vec<Reply>, DriverError>> + Send;
-
-    /// Executes the user's own statements in order, types of parameters inferred by the server.
-    /// Gives the rows that each changed.
-    fn execute(
-        &mut self,
-        statements: &[Statement],
-    ) -> impl Future<Output = Result<Vec<u64>, DriverError>> + Send;
 
     /// Gives it back to the pool. Only with no transaction open and no reply outstanding.
     fn release(self);

@@ -173,10 +173,21 @@ impl<D: Driver> PostgresStore<D> {
         }
     }
 
-    /// Records an outcome on the claimed row and commits, in one round trip.
+    /// Records an outcome on the claimed row.
     ///
     /// The division is guard and probe in one: it fails where the transaction is aborted, is not
     /// the one that claimed the key, or does not hold the key any more.
+    pub(super) fn settle_sql(&self, claim: &Claim, outcome: &Outcome, here: &str) -> String {
+        format!(
+            "WITH done AS (UPDATE {keys} SET {set}, token = 0, lease_until = 0 \
+             WHERE {key_is} AND outcome IS NULL AND {here} RETURNING 1) \
+             SELECT 1 / pg_catalog.count(*) FROM done",
+            keys = self.tables().keys,
+            set = set_outcome(outcome, claim.retention()),
+            key_is = self.key_is(claim.key()),
+        )
+    }
+
     async fn settle(
         &self,
         tx: PostgresTx<D::Connection>,
@@ -185,14 +196,10 @@ impl<D: Driver> PostgresStore<D> {
         before: &str,
         operation: &'static str,
     ) -> Result<Settled> {
+        let here = statements::same(tx.identity());
         let sql = format!(
-            "{before}WITH done AS (UPDATE {keys} SET {set}, token = 0, lease_until = 0 \
-             WHERE {key_is} AND outcome IS NULL AND {same} RETURNING 1) \
-             SELECT 1 / pg_catalog.count(*) FROM done; {COMMIT}",
-            keys = self.tables().keys,
-            set = set_outcome(outcome, claim.retention()),
-            key_is = self.key_is(claim.key()),
-            same = statements::same(tx.identity()),
+            "{before}{}; {COMMIT}",
+            self.settle_sql(claim, outcome, &here)
         );
         match tx.end(&sql).await {
             Ok(()) => Ok(Settled::Recorded),

@@ -146,17 +146,16 @@ pub(super) fn set_outcome(outcome: &Outcome, retention: Retention) -> String {
         ),
     };
     // At most 100 years: the number fits.
-    let expires = retention.duration().map_or_else(
-        || "NULL".to_owned(),
-        |kept| {
-            let micros = i64::try_from(kept.as_micros()).unwrap_or(i64::MAX / 4);
-            format!("{NOW} + {}", literal::int(micros))
-        },
-    );
+    let kept = retention
+        .duration()
+        .map(|kept| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX / 4));
+    // The clock is read once for both: the one is exactly so much after the other.
     format!(
-        "outcome = {number}, body = {}, status = {}, completed_at = {NOW}, expires_at = {expires}",
+        "outcome = {number}, body = {}, status = {}, \
+         (completed_at, expires_at) = (SELECT now, now + {} FROM (SELECT {NOW} AS now) clock)",
         literal::bytes(body),
         literal::optional_int(status),
+        literal::optional_int(kept),
     )
 }
 

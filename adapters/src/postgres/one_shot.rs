@@ -1,19 +1,28 @@
-//! Effects that are known up front: claim, statements, receipt and commit.
+//! Effects that are known up front. A look at the key, so that a replay writes nothing; then claim,
+//! statements, receipt and commit in one message.
+
+use std::fmt::Write as _;
 
 use exactly_once_core::{
     Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Result,
-    Settled, Value,
+    Settled, Statement, Value,
 };
 
 use super::{
-    STORE,
-    driver::Driver,
-    error::{convert, error, mismatch},
+    PostgresTx, STORE,
+    driver::{Driver, DriverError},
+    error::{convert, error, garbled, mismatch},
+    key_row::{KeyRow, Standing},
+    literal,
     sqlstate::Stage,
+    statements,
     store::PostgresStore,
 };
 
 const ONE_SHOT: &str = "execute_one_shot";
+
+/// The name of the user's prepared statement, within one message.
+const NAME: &str = "exactly_once_one_shot";
 
 /// Before any I/O: the server would refuse a NUL in text.
 fn check(effect: &OneShot) -> Result<()> {
@@ -30,20 +39,89 @@ fn check(effect: &OneShot) -> Result<()> {
     Ok(())
 }
 
-impl<D: Driver> OneShotStore for PostgresStore<D> {
-    async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
-        check(effect)?;
-        effect
-            .receipt
-            .check_size(self.max_receipt_bytes(), ONE_SHOT, STORE)?;
+/// A user's statement as SQL, ended with a semicolon. The server infers the types of the parameters,
+/// as it does in a prepared statement of a driver. A line break ends a comment at the text's end.
+fn append(sql: &mut String, statement: &Statement) {
+    let text = statement.text();
+    if statement.parameters().is_empty() {
+        let _ = write!(sql, "{text}\n; ");
+        return;
+    }
+    let values: Vec<String> = statement.parameters().iter().map(literal::untyped).collect();
+    let _ = write!(
+        sql,
+        "PREPARE {NAME} AS {text}\n; EXECUTE {NAME}({}); DEALLOCATE {NAME}; ",
+        values.join(", ")
+    );
+}
+
+/// A prepared statement outlives its transaction.
+fn forget_name() -> String {
+    format!("DEALLOCATE {NAME}")
+}
+
+fn done(outcome: Outcome, replayed: bool) -> OneShotDone {
+    OneShotDone { outcome, replayed }
+}
+
+impl<D: Driver> PostgresStore<D> {
+    /// What is known of the key already, without writing anything; `None` if it is free.
+    async fn one_shot_known(&self, effect: &OneShot) -> Result<Option<OneShotDone>> {
+        let select = self.select_key(effect.claim.key());
+        let replies = self.read(ONE_SHOT, &select).await?;
+        let Some(row) = KeyRow::read(replies.first(), ONE_SHOT)? else {
+            return Ok(None);
+        };
+        match row.standing(&effect.claim) {
+            Standing::Completed(outcome) => Ok(Some(done(outcome, true))),
+            Standing::Mismatch => Err(mismatch(ONE_SHOT)),
+            Standing::Leased { retry_after } => Err(error(
+                ErrorKind::InProgress { retry_after },
+                ONE_SHOT,
+                "a lease holds the key",
+            )),
+            Standing::Free => Ok(None),
+        }
+    }
+
+    /// The user's statements one by one, in a transaction that holds the key.
+    async fn one_shot_in(
+        &self,
+        tx: &mut PostgresTx<D::Connection>,
+        statements: &[Statement],
+    ) -> Result<()> {
+        for (at, statement) in statements.iter().enumerate() {
+            let mut sql = String::new();
+            append(&mut sql, statement);
+            let replies = tx
+                .session()
+                .batch(&sql)
+                .await
+                .map_err(|failed| convert(failed, ONE_SHOT, Stage::Before))?;
+            // PREPARE, EXECUTE, DEALLOCATE; or the statement alone.
+            let of_interest = usize::from(!statement.parameters().is_empty());
+            let reply = replies.get(of_interest).ok_or_else(|| garbled(ONE_SHOT))?;
+            if let Some(expected) = statement.expected_rows()
+                && reply.affected != expected
+            {
+                return Err(error(
+                    ErrorKind::Refused,
+                    ONE_SHOT,
+                    format!(
+                        "statement {at} changed {} rows; it must change {expected}",
+                        reply.affected
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// In three messages or more, each answer looked at.
+    async fn one_shot_slowly(&self, effect: &OneShot) -> Result<OneShotDone> {
         let mut tx = match self.claim(&effect.claim).await? {
             Claimed::Fresh(tx) => tx,
-            Claimed::Completed(outcome) => {
-                return Ok(OneShotDone {
-                    outcome,
-                    replayed: true,
-                });
-            }
+            Claimed::Completed(outcome) => return Ok(done(outcome, true)),
             Claimed::InProgress { retry_after } => {
                 return Err(error(
                     ErrorKind::InProgress { retry_after },
@@ -53,34 +131,83 @@ impl<D: Driver> OneShotStore for PostgresStore<D> {
             }
             Claimed::Mismatch => return Err(mismatch(ONE_SHOT)),
         };
-        let changed = match tx.session().execute(&effect.statements).await {
-            Ok(changed) => changed,
-            Err(failed) => {
-                tx.abandon().await;
-                return Err(convert(failed, ONE_SHOT, Stage::Before));
-            }
-        };
-        for (at, (statement, rows)) in effect.statements.iter().zip(&changed).enumerate() {
-            if let Some(expected) = statement.expected_rows()
-                && expected != *rows
-            {
-                tx.abandon().await;
-                return Err(error(
-                    ErrorKind::Refused,
-                    ONE_SHOT,
-                    format!("statement {at} changed {rows} rows; it must change {expected}"),
-                ));
-            }
+        if let Err(refused) = self.one_shot_in(&mut tx, &effect.statements).await {
+            tx.into_session().roll_back_and(&forget_name()).await;
+            return Err(refused);
         }
         match self.complete(tx, &effect.claim, &effect.receipt).await? {
-            Settled::Recorded => Ok(OneShotDone {
-                outcome: Outcome::Applied(effect.receipt.clone()),
-                replayed: false,
-            }),
-            Settled::Superseded(outcome) => Ok(OneShotDone {
-                outcome,
-                replayed: true,
-            }),
+            Settled::Recorded => Ok(done(Outcome::Applied(effect.receipt.clone()), false)),
+            Settled::Superseded(outcome) => Ok(done(outcome, true)),
         }
     }
+
+    /// In one message, for statements whose rows nobody counts. The first failure ends it, before
+    /// the commit: also where the key is taken, which divides by zero.
+    async fn one_shot_at_once(&self, effect: &OneShot) -> Result<OneShotDone, DriverError> {
+        let outcome = Outcome::Applied(effect.receipt.clone());
+        let sql = statements::transact(self.preamble(), &self.one_shot_sql(effect, &outcome));
+        let mut session = self.session().await?;
+        match session.batch(&sql).await {
+            Ok(_) => {
+                session.release();
+                Ok(done(outcome, false))
+            }
+            Err(failed) => {
+                if failed.code().is_some() {
+                    session.roll_back_and(&forget_name()).await;
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    fn one_shot_sql(&self, effect: &OneShot, outcome: &Outcome) -> String {
+        let claim = &effect.claim;
+        let mut sql = format!(
+            "SELECT pg_catalog.pg_advisory_xact_lock_shared({lock}); \
+             WITH mine AS (INSERT INTO {keys} (namespace, key, fingerprint) \
+             VALUES ({namespace}, {key}, {print}) ON CONFLICT DO NOTHING RETURNING 1) \
+             SELECT 1 / pg_catalog.count(*) FROM mine; ",
+            lock = literal::int(self.claim_lock(claim)),
+            keys = self.tables().keys,
+            namespace = self.namespace_sql(),
+            key = literal::bytes(claim.key().as_str().as_bytes()),
+            print = literal::bytes(claim.fingerprint().as_bytes()),
+        );
+        for statement in &effect.statements {
+            append(&mut sql, statement);
+        }
+        sql.push_str(&self.settle_sql(claim, outcome, "true"));
+        sql
+    }
+}
+
+impl<D: Driver> OneShotStore for PostgresStore<D> {
+    async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
+        check(effect)?;
+        effect
+            .receipt
+            .check_size(self.max_receipt_bytes(), ONE_SHOT, STORE)?;
+        if let Some(known) = self.one_shot_known(effect).await? {
+            return Ok(known);
+        }
+        let counted = |statement: &Statement| statement.expected_rows().is_some();
+        if effect.statements.iter().any(counted) {
+            return self.one_shot_slowly(effect).await;
+        }
+        match self.one_shot_at_once(effect).await {
+            Ok(done) => Ok(done),
+            // Nothing is stored, and no connection is left with the name. Whose fault it was, one by one will tell.
+            Err(failed) if failed.code().is_some_and(|code| sure(code)) => {
+                self.one_shot_slowly(effect).await
+            }
+            Err(failed) => Err(convert(failed, ONE_SHOT, Stage::Durable)),
+        }
+    }
+}
+
+/// Whether the answer says that nothing was committed, whatever was in flight.
+fn sure(code: &str) -> bool {
+    super::sqlstate::kind(&super::driver::Cause::Server(code.to_owned()), Stage::Durable)
+        != ErrorKind::Ambiguous
 }

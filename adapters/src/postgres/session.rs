@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use exactly_once_core::Statement;
 use tokio::time::timeout;
 
 use super::{
@@ -29,11 +28,14 @@ impl<C: Connection> Session<C> {
         }
     }
 
+    #[cfg(feature = "sqlx-postgres")]
     /// The user's driver handle; `None` once the connection was given up for a lost reply.
     pub(super) fn connection(&mut self) -> Option<&mut C> {
         self.connection.as_mut()
     }
 
+    /// The same, shared.
+    #[cfg(feature = "tokio-postgres")]
     pub(super) fn peek(&self) -> Option<&C> {
         self.connection.as_ref()
     }
@@ -44,21 +46,6 @@ impl<C: Connection> Session<C> {
             return Err(DriverError::bare(Cause::Unreachable));
         };
         let answer = match timeout(self.reply, connection.batch(sql)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(DriverError::bare(Cause::NoReply)),
-        };
-        self.keep(answer)
-    }
-
-    /// Executes the user's statements of a one-shot effect.
-    pub(super) async fn execute(
-        &mut self,
-        statements: &[Statement],
-    ) -> Result<Vec<u64>, DriverError> {
-        let Some(connection) = &mut self.connection else {
-            return Err(DriverError::bare(Cause::Unreachable));
-        };
-        let answer = match timeout(self.reply, connection.execute(statements)).await {
             Ok(answer) => answer,
             Err(_) => Err(DriverError::bare(Cause::NoReply)),
         };
@@ -84,6 +71,16 @@ impl<C: Connection> Session<C> {
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Rolls back and cleans up in one message, so that behind a pooler both meet the same server
+    /// connection. The clean-up may fail: what it removes may not be there.
+    pub(super) async fn roll_back_and(mut self, clean: &str) {
+        match self.batch(&format!("ROLLBACK; {clean}")).await {
+            Ok(_) => self.release(),
+            Err(error) if error.code().is_some() => self.release(),
+            Err(_) => {}
         }
     }
 

@@ -54,6 +54,10 @@ impl<C: Connection> PostgresTx<C> {
         let _ = self.session.roll_back().await;
     }
 
+    pub(super) fn into_session(self) -> Session<C> {
+        self.session
+    }
+
     /// Sends the statements that end the transaction, the probe among them. Nothing is open after
     /// an error.
     pub(super) async fn end(mut self, sql: &str) -> Result<(), DriverError> {

@@ -1,8 +1,7 @@
 //! The driver glue of sqlx.
 
-use std::{error::Error as StdError, fmt::Write as _};
+use std::error::Error as StdError;
 
-use exactly_once_core::{Statement, Value};
 use futures_util::TryStreamExt;
 use sqlx::{
     AssertSqlSafe, Either, Error as SqlxError, PgConnection, PgPool, Postgres, Row, ValueRef,
@@ -10,10 +9,7 @@ use sqlx::{
     postgres::{PgDatabaseError, PgRow},
 };
 
-use crate::postgres::{
-    driver::{Cause, Connection, Driver, DriverError, Reply},
-    literal,
-};
+use crate::postgres::driver::{Cause, Connection, Driver, DriverError, Reply};
 
 /// A pool of sqlx.
 #[derive(Clone)]
@@ -126,14 +122,6 @@ impl Connection for SqlxConnection {
         Ok(replies)
     }
 
-    async fn execute(&mut self, statements: &[Statement]) -> Result<Vec<u64>, DriverError> {
-        let mut changed = Vec::with_capacity(statements.len());
-        for statement in statements {
-            changed.push(self.execute_one(statement).await?);
-        }
-        Ok(changed)
-    }
-
     fn release(mut self) {
         // Dropping a pool's connection gives it back.
         drop(self.0.take());
@@ -144,93 +132,11 @@ impl Connection for SqlxConnection {
     }
 }
 
-impl SqlxConnection {
-    /// sqlx sends parameters in the binary format of a type that it was told. So that the server
-    /// infers the types, as it does for tokio-postgres, the statement is prepared by SQL, and the
-    /// values are given as literals of no type.
-    async fn execute_one(&mut self, statement: &Statement) -> Result<u64, DriverError> {
-        if statement.parameters().is_empty() {
-            let replies = self.batch(statement.text()).await?;
-            return Ok(replies.last().map_or(0, |reply| reply.affected));
-        }
-        let values: Vec<String> = statement.parameters().iter().map(untyped).collect();
-        // A line break ends a comment at the end of the user's text.
-        let sql = format!(
-            "PREPARE exactly_once_one_shot AS {}\n; EXECUTE exactly_once_one_shot({}); \
-             DEALLOCATE exactly_once_one_shot",
-            statement.text(),
-            values.join(", ")
-        );
-        match self.batch(&sql).await {
-            Ok(replies) if replies.len() == 3 => {
-                Ok(replies.get(1).map_or(0, |reply| reply.affected))
-            }
-            Ok(_) => Err(DriverError::new(
-                Cause::Driver,
-                "a statement must be one statement: its text holds several",
-            )),
-            Err(error) => {
-                // A name outlives its transaction. In one message, so that behind a pooler it is
-                // the same server connection; the transaction was lost anyway.
-                let clean = "ROLLBACK; DEALLOCATE exactly_once_one_shot";
-                if error.code().is_some() {
-                    let _ = self.batch(clean).await;
-                }
-                Err(error)
-            }
-        }
-    }
-}
-
-/// A literal whose type the server infers. Every character but ASCII letters and digits is written
-/// as an escape, so that no setting of the server can change where the literal ends.
-fn untyped(value: &Value) -> String {
-    let Some(text) = literal::value(value) else {
-        return "NULL".to_owned();
-    };
-    let mut quoted = String::with_capacity(text.len() + 3);
-    quoted.push_str("E'");
-    for letter in text.chars() {
-        if letter.is_ascii_alphanumeric() {
-            quoted.push(letter);
-        } else {
-            // Writing to a String can't fail.
-            let _ = write!(quoted, "\\U{:08X}", u32::from(letter));
-        }
-    }
-    quoted.push('\'');
-    quoted
-}
-
 impl Drop for SqlxConnection {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
             // Out of the pool; closed as it is dropped, without waiting and without a runtime.
             drop(connection.detach());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_literal_ends_only_where_it_ends() {
-        for nasty in ["'", "\\", "\\'; DROP TABLE x; --", "é\n\t$$", "E''"] {
-            let literal = untyped(&Value::Text(nasty.to_owned()));
-            let inner = literal
-                .strip_prefix("E'")
-                .and_then(|rest| rest.strip_suffix('\''))
-                .unwrap();
-            assert!(
-                inner
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'\\'),
-                "{literal}"
-            );
-        }
-        assert_eq!(untyped(&Value::Null), "NULL");
-        assert_eq!(untyped(&Value::Integer(-5)), "E'\\U0000002D5'");
     }
 }

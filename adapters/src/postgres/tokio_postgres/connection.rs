@@ -1,15 +1,9 @@
 //! The driver glue of tokio-postgres.
 
-use std::{error::Error as StdError, fmt::Write as _};
+use std::error::Error as StdError;
 
-use bytes::BytesMut;
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
-use exactly_once_core::{Statement, Value};
-use futures_util::future::try_join_all;
-use tokio_postgres::{
-    Client, Error as PgError, SimpleQueryMessage,
-    types::{Format, IsNull, ToSql, Type},
-};
+use tokio_postgres::{Client, Error as PgError, SimpleQueryMessage};
 
 use crate::postgres::driver::{Cause, Connection, Driver, DriverError, Reply};
 
@@ -140,32 +134,6 @@ impl Connection for TokioConnection {
         Ok(replies)
     }
 
-    async fn execute(&mut self, statements: &[Statement]) -> Result<Vec<u64>, DriverError> {
-        let client = self.wanted()?;
-        let parameters: Vec<Vec<Text>> = statements
-            .iter()
-            .map(|statement| statement.parameters().iter().map(Text::of).collect())
-            .collect();
-        let typed: Vec<Vec<(&(dyn ToSql + Sync), Type)>> = parameters
-            .iter()
-            .map(|parameters| {
-                parameters
-                    .iter()
-                    .map(|text| (text as &(dyn ToSql + Sync), Type::UNKNOWN))
-                    .collect()
-            })
-            .collect();
-        // Polled together, they are sent together, in order: the first poll of each sends it.
-        try_join_all(
-            statements
-                .iter()
-                .zip(&typed)
-                .map(|(statement, typed)| client.execute_typed(statement.text(), typed)),
-        )
-        .await
-        .map_err(failed)
-    }
-
     fn release(mut self) {
         // Dropping an object gives it back.
         drop(self.0.take());
@@ -182,47 +150,5 @@ impl Drop for TokioConnection {
             // Out of the pool; closed as it is dropped.
             drop(Object::take(object));
         }
-    }
-}
-
-/// A parameter in its text form, whose type the server infers, as it does for a literal.
-#[derive(Debug)]
-struct Text(Option<String>);
-
-impl Text {
-    fn of(value: &Value) -> Self {
-        Self(crate::postgres::literal::value(value))
-    }
-}
-
-impl ToSql for Text {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        match &self.0 {
-            None => Ok(IsNull::Yes),
-            Some(text) => {
-                out.write_str(text)?;
-                Ok(IsNull::No)
-            }
-        }
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    fn to_sql_checked(
-        &self,
-        ty: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        self.to_sql(ty, out)
     }
 }

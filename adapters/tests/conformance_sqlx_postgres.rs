@@ -1,0 +1,41 @@
+//! The conformance suite, on Postgres by sqlx:
+//! `cargo test --features sqlx-postgres --test conformance_sqlx_postgres`.
+
+#[path = "support/postgres.rs"]
+mod postgres;
+
+use std::process::ExitCode;
+
+use exactly_once::postgres::{SqlxPostgresStore, SqlxPostgresTx, Timeouts};
+use exactly_once::{Result, WorkError};
+use postgres::{Adapter, PostgresHarness};
+
+struct Sqlx;
+
+impl Adapter for Sqlx {
+    type Store = SqlxPostgresStore;
+    const NAME: &'static str = "sqlx-postgres";
+
+    async fn connect(url: String, pool: u32, timeouts: Timeouts) -> Result<SqlxPostgresStore> {
+        SqlxPostgresStore::builder(url)
+            .pool_size(pool)
+            .timeouts(timeouts)
+            .connect()
+            .await
+    }
+
+    async fn execute(
+        tx: &mut SqlxPostgresTx,
+        sql: &'static str,
+        id: &str,
+    ) -> Result<(), WorkError> {
+        // Not kept as a prepared statement, so that it works behind a transaction pooler.
+        let query = sqlx::query(sql).bind(id.to_owned()).persistent(false);
+        query.execute(tx.connection()).await?;
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    PostgresHarness::<Sqlx>::run()
+}

@@ -1,0 +1,43 @@
+//! The conformance suite, on Postgres by tokio-postgres:
+//! `cargo test --features tokio-postgres --test conformance_tokio_postgres`.
+
+#[path = "support/postgres.rs"]
+mod postgres;
+
+use std::process::ExitCode;
+
+use exactly_once::postgres::{Timeouts, TokioPostgresStore, TokioPostgresTx};
+use exactly_once::{Result, WorkError};
+use postgres::{Adapter, PostgresHarness};
+
+struct TokioPostgres;
+
+impl Adapter for TokioPostgres {
+    type Store = TokioPostgresStore;
+    const NAME: &'static str = "tokio-postgres";
+
+    async fn connect(url: String, pool: u32, timeouts: Timeouts) -> Result<TokioPostgresStore> {
+        TokioPostgresStore::builder(url)
+            .pool_size(pool as usize)
+            .timeouts(timeouts)
+            .connect()
+            .await
+    }
+
+    async fn execute(
+        tx: &mut TokioPostgresTx,
+        sql: &'static str,
+        id: &str,
+    ) -> Result<(), WorkError> {
+        let id = (
+            &id as &(dyn tokio_postgres::types::ToSql + Sync),
+            tokio_postgres::types::Type::TEXT,
+        );
+        tx.client().execute_typed(sql, &[id]).await?;
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    PostgresHarness::<TokioPostgres>::run()
+}
