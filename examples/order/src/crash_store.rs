@@ -1,0 +1,135 @@
+//! A store that can be made to crash, around any other store.
+//!
+//! It forwards every call and passes the crash points on the way: right before and right after
+//! each step of the protocol, where a power cut would hurt.
+
+use exactly_once::{
+    BegunPrepared, Capabilities, Decision, DecisionRegister, Error, InDoubtPage, Namespace,
+    Participation, PreparedStatus, PreparedTransactions, RegisterEntry, RegisterPage, Result,
+    Store, Timestamp, TransactionDigest, Transactional, error::BoxError,
+};
+
+use crate::control::{Control, CrashPoint, Database, Faults};
+
+/// A store with crash points.
+#[derive(Clone, Debug)]
+pub struct CrashStore<S, F = Control> {
+    store: S,
+    database: Database,
+    faults: F,
+}
+
+impl<S, F: Faults> CrashStore<S, F> {
+    /// Around this store, with these faults.
+    pub fn new(store: S, database: Database, faults: F) -> Self {
+        Self {
+            store,
+            database,
+            faults,
+        }
+    }
+
+    /// Passes a crash point in the midst of the work.
+    pub async fn in_work(&self) {
+        self.faults.pass(CrashPoint::InWork(self.database)).await;
+    }
+}
+
+impl<S: Store, F: Faults> Store for CrashStore<S, F> {
+    fn backend(&self) -> &'static str {
+        self.store.backend()
+    }
+    fn namespace(&self) -> &Namespace {
+        self.store.namespace()
+    }
+    fn with_namespace(&self, namespace: Namespace) -> Self {
+        let store = self.store.with_namespace(namespace);
+        Self::new(store, self.database, self.faults.clone())
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+    async fn now(&self) -> Result<Timestamp> {
+        self.store.now().await
+    }
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+}
+
+impl<S: Transactional, F: Faults> Transactional for CrashStore<S, F> {
+    type Tx = S::Tx;
+    async fn begin(&self) -> Result<S::Tx> {
+        self.store.begin().await
+    }
+    async fn commit(&self, tx: S::Tx) -> Result<()> {
+        self.store.commit(tx).await
+    }
+    async fn rollback(&self, tx: S::Tx) -> Result<()> {
+        self.store.rollback(tx).await
+    }
+    fn classify(&self, operation: &'static str, source: BoxError) -> Error {
+        self.store.classify(operation, source)
+    }
+}
+
+impl<S: PreparedTransactions, F: Faults> PreparedTransactions for CrashStore<S, F> {
+    async fn begin_prepared(&self, participation: &Participation) -> Result<BegunPrepared<S::Tx>> {
+        self.store.begin_prepared(participation).await
+    }
+    async fn prepare(&self, tx: S::Tx, participation: &Participation) -> Result<()> {
+        let point = CrashPoint::BeforePrepare(self.database);
+        self.faults.pass(point).await;
+        self.store.prepare(tx, participation).await?;
+        let point = CrashPoint::AfterPrepare(self.database);
+        self.faults.pass(point).await;
+        Ok(())
+    }
+    async fn commit_prepared(&self, participation: &Participation) -> Result<()> {
+        let point = CrashPoint::BeforeCommit(self.database);
+        self.faults.pass(point).await;
+        self.store.commit_prepared(participation).await?;
+        let point = CrashPoint::AfterCommit(self.database);
+        self.faults.pass(point).await;
+        Ok(())
+    }
+    async fn rollback_prepared(&self, participation: &Participation) -> Result<()> {
+        self.store.rollback_prepared(participation).await
+    }
+    async fn prepared_status(&self, participation: &Participation) -> Result<PreparedStatus> {
+        self.store.prepared_status(participation).await
+    }
+    async fn in_doubt(&self, after: Option<&TransactionDigest>, limit: u32) -> Result<InDoubtPage> {
+        self.store.in_doubt(after, limit).await
+    }
+    async fn forget_prepared(&self, limit: u32) -> Result<u64> {
+        self.store.forget_prepared(limit).await
+    }
+}
+
+impl<S: DecisionRegister, F: Faults> DecisionRegister for CrashStore<S, F> {
+    async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
+        self.faults.pass(CrashPoint::BeforeDecision).await;
+        let decision = self.store.decide(participation, proposal).await?;
+        self.faults.pass(CrashPoint::AfterDecision).await;
+        Ok(decision)
+    }
+    async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
+        self.store.decision(participation).await
+    }
+    async fn finish(&self, participation: &Participation) -> Result<()> {
+        self.store.finish(participation).await?;
+        self.faults.pass(CrashPoint::AfterFinish).await;
+        Ok(())
+    }
+    async fn unfinished(
+        &self,
+        after: Option<&TransactionDigest>,
+        limit: u32,
+    ) -> Result<RegisterPage> {
+        self.store.unfinished(after, limit).await
+    }
+    async fn forget_decisions(&self, limit: u32) -> Result<u64> {
+        self.store.forget_decisions(limit).await
+    }
+}
