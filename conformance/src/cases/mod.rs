@@ -57,13 +57,13 @@ impl<H: Harness> Registry<H> {
 /// Each line is `ID function: "goal"; "likely mistake";`.
 macro_rules! cases {
     (
-        $topic:literal for $bound:path, $contract:literal;
+        $topic:literal for $bound:path $(where $more:path)?, $contract:literal;
         $($id:ident $case:ident: $goal:literal, $mistake:literal;)*
     ) => {
         pub(crate) fn register<H>(registry: &mut $crate::cases::Registry<H>)
         where
             H: $crate::harness::Harness,
-            H::Store: $bound,
+            H::Store: $bound $(+ $more)?,
         {
             $(registry.add(
                 $crate::runner::CaseInfo::new(
