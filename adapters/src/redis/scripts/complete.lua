@@ -23,8 +23,8 @@ end
 -- Read before anything is written, so that a key of the wrong type ends the script here.
 redis.call('ZSCORE', KEYS[2], ARGV[5])
 
-apply(writes)
 store_outcome(KEYS[1], KEYS[2], ARGV[5], now, {
   fingerprint = ARGV[1], state = ARGV[2], outcome = ARGV[3], token = '', retention = ARGV[4],
 })
+apply(writes)
 return { 'recorded' }

@@ -1,6 +1,6 @@
 -- The record of an idempotency key: a hash of
 --   f fingerprint · s state (L leased, A applied, J rejected) · o outcome · t fencing token
---   d deadline of the lease · c completed at · e expires at (absent: never), in microseconds.
+--   d deadline of the lease · c completed at · e expires at (empty: never), in microseconds.
 
 -- The record, or nil if there is none or its retention has passed.
 local function load_record(key, now)
@@ -25,16 +25,16 @@ local function is_held(record, now)
   return record and not record.done and now < (record.deadline or 0)
 end
 
--- Replaces whatever is there by the outcome. `member` stands in the index of what expires.
+-- Replaces whatever is there by the outcome. `member` stands in the index of what expires. HSET
+-- comes first: the server refuses it when its memory is full, and then nothing was written.
 local function store_outcome(key, index, member, now, fields)
-  redis.call('DEL', key)
+  local expires_at = ''
+  if fields.retention ~= '' then expires_at = whole(now + tonumber(fields.retention)) end
   redis.call('HSET', key, 'f', fields.fingerprint, 's', fields.state, 'o', fields.outcome,
-    't', fields.token, 'c', whole(now))
-  if fields.retention == '' then
+    't', fields.token, 'd', '', 'c', whole(now), 'e', expires_at)
+  if expires_at == '' then
     redis.call('ZREM', index, member)
   else
-    local expires_at = whole(now + tonumber(fields.retention))
-    redis.call('HSET', key, 'e', expires_at)
     redis.call('ZADD', index, expires_at, member)
   end
 end
