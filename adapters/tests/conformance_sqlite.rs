@@ -11,7 +11,7 @@ use tempfile::TempDir;
 struct Sqlite;
 
 /// A database file; its folder goes with the guard that made it.
-struct Place(PathBuf, Option<TempDir>);
+struct Place(PathBuf, #[allow(dead_code)] Option<TempDir>);
 
 const INSERT: &str = "INSERT INTO effects (id) VALUES (?1)";
 const SPOIL: &str = "INSERT OR ROLLBACK INTO effects (id) VALUES (NULL)";

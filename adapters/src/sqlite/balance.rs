@@ -355,6 +355,7 @@ fn read_page(
 
 impl BalanceTransaction for SqliteStore {
     async fn adjust_in(&self, tx: &mut SqliteTx, operation: &Adjust) -> Result<Applied> {
+        self.check_home(tx, "adjust_in")?;
         let fingerprint = operation.fingerprint()?;
         let (namespace, operation) = (self.namespace.clone(), operation.clone());
         tx.step("adjust_in", move |bench| {

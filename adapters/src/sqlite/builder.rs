@@ -166,7 +166,7 @@ impl SqliteBuilder {
         };
         let settings = Arc::new(self.settings);
         let writer = Writer::start(connector.clone(), settings.clone()).await?;
-        let readers = Readers::start(&connector, settings.readers)?;
+        let readers = Readers::start(&connector, settings.readers).await?;
         Ok(SqliteStore {
             namespace,
             writer,

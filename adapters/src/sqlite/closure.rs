@@ -39,6 +39,12 @@ impl SqliteStore {
         T: Serialize + DeserializeOwned + Send + 'static,
         F: FnOnce(&Connection) -> Result<T, WorkError> + Send + 'static,
     {
+        // A replay need not wait for an interactive transaction.
+        if self.writer.is_held()
+            && let Standing::Done(outcome) = self.standing(OPERATION, claim).await?
+        {
+            return executed(Ended::Replayed(outcome));
+        }
         let (store, asked) = (self.clone(), claim.clone());
         let key = Some(self.key_in_use(claim));
         let ended = self
@@ -46,19 +52,7 @@ impl SqliteStore {
                 store.attempt(bench, &asked, work)
             })
             .await?;
-        match ended {
-            Ended::Fresh(value) => Ok(Executed {
-                value,
-                replayed: false,
-            }),
-            Ended::Rejected(rejection) | Ended::Replayed(Outcome::Rejected(rejection)) => {
-                Err(Error::rejected(rejection, OPERATION, STORE))
-            }
-            Ended::Replayed(Outcome::Applied(receipt)) => Ok(Executed {
-                value: receipt.decode()?,
-                replayed: true,
-            }),
-        }
+        executed(ended)
     }
 
     fn attempt<T: Serialize>(
@@ -131,6 +125,22 @@ fn undo<T>(bench: &Bench<'_>, failure: Error) -> Result<T> {
         end_work(bench, OPERATION, false)?;
     }
     Err(failure)
+}
+
+fn executed<T: DeserializeOwned>(ended: Ended<T>) -> Result<Executed<T>> {
+    match ended {
+        Ended::Fresh(value) => Ok(Executed {
+            value,
+            replayed: false,
+        }),
+        Ended::Rejected(rejection) | Ended::Replayed(Outcome::Rejected(rejection)) => {
+            Err(Error::rejected(rejection, OPERATION, STORE))
+        }
+        Ended::Replayed(Outcome::Applied(receipt)) => Ok(Executed {
+            value: receipt.decode()?,
+            replayed: true,
+        }),
+    }
 }
 
 /// Why an attempt can't have the key.

@@ -134,6 +134,10 @@ fn meaning(phase: Phase, source: &rusqlite::Error) -> (ErrorKind, Option<String>
         rusqlite::Error::SqlInputError { error, msg, .. } => {
             (error.extended_code, Some(msg.as_str()))
         }
+        rusqlite::Error::MultipleStatement
+        | rusqlite::Error::InvalidParameterCount(..)
+        | rusqlite::Error::InvalidParameterName(_)
+        | rusqlite::Error::NulError(_) => return (ErrorKind::Invalid, None),
         _ => return (ErrorKind::WorkFailed, None),
     };
     if reserved_table(source).is_some() {

@@ -65,6 +65,7 @@ impl SqliteStore {
         claim: &Claim,
         outcome: Outcome,
     ) -> Result<Settled> {
+        self.check_home(&tx, operation)?;
         let Intent::Key(begun_for) = &tx.intent else {
             return Err(foreign(operation));
         };

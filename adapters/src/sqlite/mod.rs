@@ -79,7 +79,9 @@ mod writer;
 
 use std::{fmt, path::Path, sync::Arc, time::Instant};
 
-use exactly_once_core::{Capabilities, Durability, Namespace, Result, Store, Timestamp, TwoPhase};
+use exactly_once_core::{
+    Capabilities, Durability, ErrorKind, Namespace, Result, Store, Timestamp, TwoPhase,
+};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -87,7 +89,7 @@ pub use builder::SqliteBuilder;
 pub use transaction::SqliteTx;
 
 use connection::Purpose;
-use error::STORE;
+use error::{STORE, error};
 use queue::{Bench, KeyInUse, Message, Task, Ticket, Undo};
 use reader::Readers;
 use settings::Settings;
@@ -139,11 +141,20 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.readers
-            .read("read", move |connection| {
-                work(connection).map_err(error::statement("read"))
-            })
-            .await
+        self.readers.read_user("read", work).await
+    }
+
+    /// Whether the transaction was begun in this namespace. Which handle on the file it was makes
+    /// no difference: they act as one store.
+    fn check_home(&self, tx: &SqliteTx, operation: &'static str) -> Result<()> {
+        if tx.is_of(&self.namespace) {
+            return Ok(());
+        }
+        Err(error(
+            ErrorKind::Invalid,
+            operation,
+            "the transaction was begun in another namespace",
+        ))
     }
 
     fn ticket(&self, operation: &'static str, purpose: Purpose, undo: Undo) -> Ticket {

@@ -24,6 +24,14 @@ impl OneShotStore for SqliteStore {
         effect
             .receipt
             .check_size(self.settings.max_receipt_bytes, OPERATION, STORE)?;
+        if self.writer.is_held()
+            && let Standing::Done(outcome) = self.standing(OPERATION, &effect.claim).await?
+        {
+            return Ok(OneShotDone {
+                outcome,
+                replayed: true,
+            });
+        }
         let key = Some(self.key_in_use(&effect.claim));
         let (store, effect) = (self.clone(), effect.clone());
         self.write(OPERATION, Undo::Savepoint, key, move |bench| {

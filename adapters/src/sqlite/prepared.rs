@@ -187,6 +187,7 @@ impl PreparedTransactions for SqliteStore {
     }
 
     async fn prepare(&self, tx: SqliteTx, participation: &Participation) -> Result<()> {
+        self.check_home(&tx, "prepare")?;
         if !matches!(&tx.intent, Intent::Prepare(own) if own == participation) {
             return Err(foreign());
         }

@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 use super::{
     connection::{Connector, Purpose},
     error::{error, statement},
+    guard::Guard,
     queue::closed,
 };
 
-type Read = Box<dyn FnOnce(&Connection) + Send>;
+type Read = Box<dyn FnOnce(&Connection, &Guard) + Send>;
 
 /// The way to the readers' threads; they end with the last of it, or when it is closed.
 #[derive(Clone, Debug)]
@@ -25,23 +26,50 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Opens the connections, each on a thread of its own. The file must exist by now.
-    pub(super) fn start(connector: &Connector, count: usize) -> Result<Self> {
+    pub(super) async fn start(connector: &Connector, count: usize) -> Result<Self> {
         let (sender, receiver) = channel::<Read>();
         let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..count.max(1) {
-            let connection = connector.connect(Purpose::Read)?;
-            let receiver = receiver.clone();
+        let mut ready = Vec::new();
+        for _ in 0..count {
+            let (opened, open) = oneshot::channel();
+            let (connector, receiver) = (connector.clone(), receiver.clone());
             std::thread::Builder::new()
                 .name("exactly-once-sqlite-reader".to_owned())
-                .spawn(move || serve(&connection, &receiver))
+                .spawn(move || match connect(&connector) {
+                    Ok((connection, guard)) => {
+                        if opened.send(Ok(())).is_ok() {
+                            serve(&connection, &guard, &receiver);
+                        }
+                    }
+                    Err(failure) => drop(opened.send(Err(failure))),
+                })
                 .map_err(|source| {
                     error(ErrorKind::Unavailable, "open", "no thread could be started")
                         .with_source(source)
                 })?;
+            ready.push(open);
+        }
+        for open in ready {
+            let gone = |_| error(ErrorKind::Unavailable, "open", "a reading thread ended");
+            open.await.map_err(gone)??;
         }
         Ok(Self {
             sender: Arc::new(Mutex::new(Some(sender))),
         })
+    }
+
+    /// Runs the user's reads on one snapshot, behind the fences.
+    pub(super) async fn read_user<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.send(operation, move |connection, guard| {
+            guard
+                .work(false, || work(connection))
+                .map_err(statement(operation))
+        })
+        .await
     }
 
     /// Runs the reads on one snapshot.
@@ -50,11 +78,21 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
+        self.send(operation, move |connection, _| work(connection))
+            .await
+    }
+
+    async fn send<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &Guard) -> Result<T> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let read: Read = Box::new(move |connection| {
+        let read: Read = Box::new(move |connection, guard| {
             if !reply.is_closed() {
+                let answer = on_snapshot(operation, connection, || work(connection, guard));
                 // Nobody listens if the caller's future was dropped.
-                let _ = reply.send(on_snapshot(operation, connection, work));
+                let _ = reply.send(answer);
             }
         });
         let sender = self
@@ -83,7 +121,14 @@ impl Readers {
     }
 }
 
-fn serve(connection: &Connection, receiver: &Mutex<Receiver<Read>>) {
+fn connect(connector: &Connector) -> Result<(Connection, Guard)> {
+    let connection = connector.connect(Purpose::Read)?;
+    let guard = Guard::default();
+    guard.install(&connection).map_err(statement("open"))?;
+    Ok((connection, guard))
+}
+
+fn serve(connection: &Connection, guard: &Guard, receiver: &Mutex<Receiver<Read>>) {
     loop {
         let next = receiver
             .lock()
@@ -91,7 +136,8 @@ fn serve(connection: &Connection, receiver: &Mutex<Receiver<Read>>) {
             .recv();
         let Ok(read) = next else { return };
         // A panic in the caller's closure drops its reply, and must not end the thread.
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(connection)));
+        let caught =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(connection, guard)));
         if caught.is_err() && !connection.is_autocommit() {
             // If this failed, the next read's BEGIN would say so.
             let _ = connection.execute_batch("ROLLBACK");
@@ -102,12 +148,12 @@ fn serve(connection: &Connection, receiver: &Mutex<Receiver<Read>>) {
 fn on_snapshot<T>(
     operation: &'static str,
     connection: &Connection,
-    work: impl FnOnce(&Connection) -> Result<T>,
+    work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     connection
         .execute_batch("BEGIN")
         .map_err(statement(operation))?;
-    let answer = work(connection);
+    let answer = work();
     connection
         .execute_batch("ROLLBACK")
         .map_err(statement(operation))?;

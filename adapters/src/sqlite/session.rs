@@ -72,11 +72,13 @@ impl WriterThread {
     }
 
     fn serve_session(&mut self, session: &Session) {
+        // Those that waited before it began; later ones are looked at when they come.
+        self.settle_pending(|ticket| rival(session, ticket));
         let mut rest_until = Instant::now() + self.settings.idle_timeout;
         loop {
-            self.settle_rivals(session);
+            self.settle_overdue(|ticket| overdue(session, ticket));
             let until = self
-                .next_deadline()
+                .first_deadline()
                 .map_or(rest_until, |first| first.min(rest_until));
             match self.receive(until) {
                 Ok(Message::Session(id, call)) if id == session.id => {
@@ -90,7 +92,7 @@ impl WriterThread {
                     self.postpone(close);
                     return self.end(session.purpose);
                 }
-                Ok(waiting) => self.postpone(waiting),
+                Ok(waiting) => self.postpone_unless(waiting, |ticket| rival(session, ticket)),
                 Err(RecvTimeoutError::Timeout) if Instant::now() < rest_until => {}
                 Err(RecvTimeoutError::Timeout) => {
                     tracing::warn!("an idle transaction was rolled back");
@@ -141,23 +143,27 @@ impl WriterThread {
             tracing::error!(error = ?failure, "the transaction could not be rolled back");
         }
     }
+}
 
-    /// Answers those who wait for the same key with another request, and those who have waited for
-    /// too long.
-    fn settle_rivals(&mut self, session: &Session) {
-        let now = Instant::now();
-        self.settle_pending(|ticket| {
-            let held = session.key.as_ref();
-            let rival = ticket.key.as_ref().zip(held).filter(|(a, b)| a.same_key(b));
-            match rival {
-                Some((asked, held)) if asked.fingerprint != held.fingerprint => {
-                    Some(mismatch(ticket.operation))
-                }
-                Some(_) if now >= ticket.deadline => Some(in_progress(ticket.operation)),
-                _ if now >= ticket.deadline => Some(busy(ticket.operation)),
-                _ => None,
-            }
-        });
+fn same_key<'a>(session: &'a Session, ticket: &'a Ticket) -> Option<(&'a KeyInUse, &'a KeyInUse)> {
+    session
+        .key
+        .as_ref()
+        .zip(ticket.key.as_ref())
+        .filter(|(held, asked)| held.same_key(asked))
+}
+
+/// The answer for one who wants the session's key for another request.
+fn rival(session: &Session, ticket: &Ticket) -> Option<Error> {
+    let (held, asked) = same_key(session, ticket)?;
+    (held.fingerprint != asked.fingerprint).then(|| mismatch(ticket.operation))
+}
+
+/// The answer for one who has waited for too long.
+fn overdue(session: &Session, ticket: &Ticket) -> Error {
+    match same_key(session, ticket) {
+        Some(_) => in_progress(ticket.operation),
+        None => busy(ticket.operation),
     }
 }
 

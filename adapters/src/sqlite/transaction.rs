@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use exactly_once_core::{BoxError, Claim, Error, ErrorKind, Participation, Result, Transactional};
+use exactly_once_core::{
+    BoxError, Claim, Error, ErrorKind, Namespace, Participation, Result, Transactional,
+};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -34,6 +36,7 @@ pub(super) enum Intent {
 pub struct SqliteTx {
     session: u64,
     writer: Writer,
+    namespace: Namespace,
     pub(super) intent: Intent,
     purpose: Purpose,
     over: bool,
@@ -83,6 +86,10 @@ impl SqliteTx {
             user_work(bench, staged, work).map_err(|source| explain(bench, "work", source))
         })
         .await
+    }
+
+    pub(super) fn is_of(&self, namespace: &Namespace) -> bool {
+        self.namespace == *namespace
     }
 
     /// Runs statements of the store's own.
@@ -155,6 +162,7 @@ impl SqliteStore {
             Opening::Fresh => Ok(SqliteTx {
                 session,
                 writer: self.writer.clone(),
+                namespace: self.namespace.clone(),
                 intent,
                 purpose,
                 over: false,
@@ -263,6 +271,7 @@ impl Transactional for SqliteStore {
     }
 
     async fn commit(&self, tx: SqliteTx) -> Result<()> {
+        self.check_home(&tx, "commit")?;
         if tx.purpose == Purpose::Stage {
             return Err(error(
                 ErrorKind::Invalid,

@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::Instant,
@@ -32,6 +32,8 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     sender: Sender<Message>,
+    /// Whether an interactive transaction has the thread.
+    in_session: Arc<AtomicBool>,
     waiting: Arc<AtomicUsize>,
     limit: usize,
 }
@@ -43,13 +45,15 @@ impl Writer {
         let (ready, opened) = oneshot::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let limit = settings.queue_limit;
-        let counter = waiting.clone();
+        let in_session = Arc::new(AtomicBool::new(false));
+        let (counter, session_flag) = (waiting.clone(), in_session.clone());
         std::thread::Builder::new()
             .name("exactly-once-sqlite-writer".to_owned())
             .spawn(move || {
                 let mut thread = WriterThread {
                     receiver,
                     waiting: counter,
+                    in_session: session_flag,
                     pending: VecDeque::new(),
                     lanes: HashMap::new(),
                     connector,
@@ -70,9 +74,15 @@ impl Writer {
         opened.await.map_err(gone)??;
         Ok(Self {
             sender,
+            in_session,
             waiting,
             limit,
         })
+    }
+
+    /// Whether an interactive transaction has the writer just now; only a hint.
+    pub(super) fn is_held(&self) -> bool {
+        self.in_session.load(Ordering::Relaxed)
     }
 
     /// Puts a call that has to wait for its turn into the queue.
@@ -108,6 +118,7 @@ pub(super) fn lost(operation: &'static str) -> Error {
 pub(super) struct WriterThread {
     receiver: Receiver<Message>,
     waiting: Arc<AtomicUsize>,
+    in_session: Arc<AtomicBool>,
     /// Taken from the queue, but not begun.
     pending: VecDeque<Message>,
     lanes: HashMap<Purpose, Lane>,
@@ -150,7 +161,11 @@ impl WriterThread {
                     let group = self.gather(job);
                     self.run_group(group);
                 }
-                Message::Open(open) => self.run_session(open),
+                Message::Open(open) => {
+                    self.in_session.store(true, Ordering::Relaxed);
+                    self.run_session(open);
+                    self.in_session.store(false, Ordering::Relaxed);
+                }
                 Message::Session(_, call) => refuse_stale(call),
                 Message::Close(reply) => {
                     self.close();
@@ -191,27 +206,50 @@ impl WriterThread {
         self.pending.push_back(message);
     }
 
-    /// When the first of those that wait has waited too long.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.pending
-            .iter()
-            .filter_map(ticket)
-            .map(|ticket| ticket.deadline)
-            .min()
+    /// Keeps a message, unless it is answered at once.
+    pub(super) fn postpone_unless(
+        &mut self,
+        message: Message,
+        answer: impl Fn(&Ticket) -> Option<Error>,
+    ) {
+        match ticket(&message).and_then(answer) {
+            Some(failure) => self.turn_away(message, failure),
+            None => self.postpone(message),
+        }
     }
 
-    /// Takes those out that `answer` says have an answer, and answers them.
-    pub(super) fn settle_pending(&mut self, answer: impl Fn(&Ticket) -> Option<Error>) {
-        let messages = std::mem::take(&mut self.pending);
-        for message in messages {
-            match ticket(&message).and_then(&answer) {
-                Some(failure) => {
-                    self.waiting.fetch_sub(1, Ordering::Relaxed);
-                    refuse(message, failure);
-                }
-                None => self.pending.push_back(message),
+    /// When the first of those that wait has waited too long; they wait in the order of their
+    /// deadlines.
+    pub(super) fn first_deadline(&self) -> Option<Instant> {
+        self.pending
+            .iter()
+            .find_map(ticket)
+            .map(|ticket| ticket.deadline)
+    }
+
+    /// Answers those whose deadline has passed.
+    pub(super) fn settle_overdue(&mut self, answer: impl Fn(&Ticket) -> Error) {
+        let now = Instant::now();
+        while let Some(first) = self.pending.front().and_then(ticket)
+            && first.deadline <= now
+        {
+            let failure = answer(first);
+            if let Some(message) = self.pending.pop_front() {
+                self.turn_away(message, failure);
             }
         }
+    }
+
+    /// Answers those of the waiting that `answer` has an answer for.
+    pub(super) fn settle_pending(&mut self, answer: impl Fn(&Ticket) -> Option<Error>) {
+        for message in std::mem::take(&mut self.pending) {
+            self.postpone_unless(message, &answer);
+        }
+    }
+
+    fn turn_away(&self, message: Message, failure: Error) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        refuse(message, failure);
     }
 
     /// The jobs that are there, up to the limit and as far as they use the same connection.
