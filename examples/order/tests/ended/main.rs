@@ -1,0 +1,139 @@
+//! Goal: an invocation that is cancelled or killed, at any step, leaves nothing in doubt and
+//! nothing locked beyond its deadline and one sweep.
+//!
+//! Method: the service in this process, with a fault that holds one attempt at a named point. There
+//! the invocation is ended by Restate's admin interface. A killed attempt is dropped where it
+//! stands; a cancelled one goes on, or dies, and then the next one learns of the cancellation.
+
+mod bench;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Result, ensure};
+use exactly_once::PreparedTransactions;
+use exactly_once_order::{
+    audit::{self, Answer},
+    control::CrashPoint,
+    model::{Order, Placed},
+};
+use exactly_once_servers::restate::Action;
+
+use crate::bench::{Bench, DEADLINE};
+
+/// How an invocation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Killed,
+    CancelledAndGoesOn,
+    CancelledAndDies,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invocation_that_is_killed_leaves_nothing_beyond_one_sweep() -> Result<()> {
+    ended_at_every_point(End::Killed).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invocation_that_is_cancelled_leaves_nothing_beyond_one_sweep() -> Result<()> {
+    ended_at_every_point(End::CancelledAndGoesOn).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_invocation_whose_attempt_dies_leaves_nothing_beyond_one_sweep() -> Result<()> {
+    ended_at_every_point(End::CancelledAndDies).await
+}
+
+async fn ended_at_every_point(end: End) -> Result<()> {
+    let bench = Bench::start().await?;
+    let mut orders = Vec::new();
+    for (number, point) in CrashPoint::all().into_iter().enumerate() {
+        // Each with rows of its own, so that none meets what another has left.
+        let order = bench.order(number);
+        let stopped = bench.pause.arm(point);
+        let invocation = bench.send(&order).await?;
+        stopped.reached().await?;
+        let action = match end {
+            End::Killed => Action::Kill,
+            End::CancelledAndGoesOn | End::CancelledAndDies => Action::Cancel,
+        };
+        bench.restate.act(action, &invocation).await?;
+        match end {
+            End::Killed => stopped.dropped().await?,
+            End::CancelledAndGoesOn => bench.pause.release(false),
+            End::CancelledAndDies => bench.pause.release(true),
+        }
+        bench.ended(&invocation).await?;
+        orders.push(order);
+    }
+    let doubts = in_doubt(&bench).await?;
+    if end != End::CancelledAndGoesOn {
+        ensure!(
+            doubts > 0,
+            "no attempt has died in doubt: this shows nothing"
+        );
+    }
+
+    tokio::time::sleep(DEADLINE).await;
+    let report = bench.stores.sweeper()?.sweep().await?;
+    ensure!(report.alarms.is_empty(), "{report:?}");
+    ensure!(report.failed.is_empty(), "{report:?}");
+    ensure!(report.unfinished.is_empty(), "{report:?}");
+    ensure!(in_doubt(&bench).await? == 0, "{report:?}");
+    let evidence = audit::evidence::read(&bench.addresses).await?;
+
+    // Nobody was told whether it was placed; but it is everywhere or nowhere.
+    let placed: BTreeSet<&str> = evidence
+        .orders
+        .iter()
+        .map(|row| row.name.as_str())
+        .collect();
+    ensure!(!placed.is_empty(), "no order was placed");
+    if end != End::CancelledAndGoesOn {
+        ensure!(placed.len() < orders.len(), "no order was rolled back");
+    }
+    let answers: Vec<_> = orders
+        .iter()
+        .map(|order| {
+            (
+                order.clone(),
+                answer(order, placed.contains(order.name.as_str())),
+            )
+        })
+        .collect();
+    let anomalies = audit::anomalies(&answers, &evidence, &bench.seeds);
+    ensure!(anomalies.is_empty(), "{anomalies:?}");
+
+    // Every row can be had again, by the service itself.
+    tokio::time::timeout(Duration::from_secs(60), place_all(&bench, orders.len())).await?
+}
+
+fn answer(order: &Order, placed: bool) -> Answer {
+    if placed {
+        return Answer::Placed(Placed {
+            name: order.name.clone(),
+            units: order.units,
+        });
+    }
+    Answer::Refused {
+        status: 409,
+        message: "ended".to_owned(),
+    }
+}
+
+async fn in_doubt(bench: &Bench) -> Result<usize> {
+    let stores = &bench.stores;
+    Ok(stores.orders.in_doubt(None, 100).await?.entries.len()
+        + stores.stock.in_doubt(None, 100).await?.entries.len()
+        + stores.quota.in_doubt(None, 100).await?.entries.len())
+}
+
+/// Orders the same items for the same customers once more.
+async fn place_all(bench: &Bench, orders: usize) -> Result<()> {
+    for number in 0..orders {
+        let mut order = bench.order(number);
+        order.name = format!("again-{number}");
+        let (status, body) = bench.call(&order).await?;
+        ensure!(status == 200, "{status} {body}");
+    }
+    Ok(())
+}
