@@ -110,7 +110,7 @@ impl<H: Harness> Suite<H> {
     topic!(
         /// Topic T, participants and register together.
         two_phase: PreparedTransactions, + DecisionRegister;
-        cases::two_phase::register, prepared register
+        cases::two_phase::register_all, prepared register
     );
     topic!(
         /// Topic V, keys and leases under random faults.

@@ -154,7 +154,7 @@ async fn r03_mismatch<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> Ca
 async fn r04_commit_after_the_deadline<H: Harness<Store: DecisionRegister>>(
     cx: Context<H>,
 ) -> CaseResult {
-    let in_time = participation_until(cx.store(), "r04/in time", cx.tick() * 10, HOUR).await?;
+    let in_time = participation_until(cx.store(), "r04/in time", cx.tick() * 20, HOUR).await?;
     let decided = cx.store().decide(&in_time, Decision::Commit).await?;
     let late = participation_until(cx.store(), "r04/late", cx.tick() * 2, HOUR).await?;
     let undone = named(&late, "r04/undone")?;

@@ -7,7 +7,7 @@ use exactly_once_core::{
 };
 
 use super::{
-    cases,
+    Registry, cases,
     prepared::support::{
         all_in_doubt, commit, ensure_effects, ensure_nothing_open, fresh, named, participation,
         refused_rolled_back, rollback, short_and_kept, until,
@@ -94,7 +94,7 @@ async fn t37_sweeper_crashes_half_way<
 ) -> CaseResult {
     for told in [0, 1] {
         let effect = format!("t37/{told}");
-        let work = short_and_kept(&cx, &effect, 10).await?;
+        let work = short_and_kept(&cx, &effect, 25).await?;
         let both = prepare_both(&cx, &work, &effect).await?;
         until(cx.store(), work.not_after()).await?;
         let store = cx.store();
@@ -123,7 +123,7 @@ async fn t38_coordinator_after_the_sweeper<
 >(
     cx: Context<H>,
 ) -> CaseResult {
-    let work = short_and_kept(&cx, "t38", 10).await?;
+    let work = short_and_kept(&cx, "t38", 25).await?;
     let both = prepare_both(&cx, &work, "t38").await?;
     until(cx.store(), work.not_after()).await?;
     sweeper(cx.store())?.sweep().await?;
@@ -148,7 +148,7 @@ async fn t38_coordinator_after_the_sweeper<
 async fn t39_sweepers_at_once<H: Harness<Store: PreparedTransactions + DecisionRegister>>(
     cx: Context<H>,
 ) -> CaseResult {
-    let pattern = short_and_kept(&cx, "t39", 20).await?;
+    let pattern = short_and_kept(&cx, "t39", 40).await?;
     let committed = named(&pattern, "t39/committed")?;
     let undone = named(&pattern, "t39/undone")?;
     let undecided = named(&pattern, "t39/undecided")?;
@@ -197,7 +197,7 @@ async fn t54_sweeps_only_past_the_deadline<
 >(
     cx: Context<H>,
 ) -> CaseResult {
-    let late = short_and_kept(&cx, "t54/late", 10).await?;
+    let late = short_and_kept(&cx, "t54/late", 25).await?;
     let early = participation(&cx, "t54/early").await?;
     prepare_both(&cx, &late, "t54/late").await?;
     let both = prepare_both(&cx, &early, "t54/early").await?;
@@ -236,7 +236,7 @@ async fn t55_sweeps_to_commit<H: Harness<Store: PreparedTransactions + DecisionR
 ) -> CaseResult {
     for told in [0, 1] {
         let effect = format!("t55/{told}");
-        let work = short_and_kept(&cx, &effect, 12).await?;
+        let work = short_and_kept(&cx, &effect, 25).await?;
         let both = prepare_both(&cx, &work, &effect).await?;
         let ruling = cx.store().decide(&work, Decision::Commit).await?;
         ensure_eq!(
@@ -265,7 +265,7 @@ async fn t55_sweeps_to_commit<H: Harness<Store: PreparedTransactions + DecisionR
 async fn t56_nothing_left_after_it<H: Harness<Store: PreparedTransactions + DecisionRegister>>(
     cx: Context<H>,
 ) -> CaseResult {
-    let work = short_and_kept(&cx, "t56", 8).await?;
+    let work = short_and_kept(&cx, "t56", 25).await?;
     let both = Both::of(cx.store())?;
     let mut tx = fresh(&both.orders, &work).await?;
     cx.write(&mut tx, "t56/orders").await?;
@@ -298,7 +298,7 @@ async fn t57_foreign_transactions_untouched<
 >(
     cx: Context<H>,
 ) -> CaseResult {
-    let work = short_and_kept(&cx, "t57", 8).await?;
+    let work = short_and_kept(&cx, "t57", 25).await?;
     let foreign = cx
         .store()
         .with_namespace(format!("{}/x", cx.store().namespace()).parse()?);
@@ -324,7 +324,7 @@ async fn t59_unfinished_commit_is_kept<
 >(
     cx: Context<H>,
 ) -> CaseResult {
-    let work = super::prepared::support::short(&cx, "t59", 10).await?;
+    let work = super::prepared::support::short(&cx, "t59", 25).await?;
     let both = prepare_both(&cx, &work, "t59").await?;
     let ruling = cx.store().decide(&work, Decision::Commit).await?;
     ensure_eq!(
@@ -367,6 +367,16 @@ async fn t59_unfinished_commit_is_kept<
         ErrorKind::Forgotten,
         "a proposal after it was forgotten",
     )
+}
+
+/// All cases of participants and register together.
+pub(crate) fn register_all<H>(registry: &mut Registry<H>)
+where
+    H: Harness,
+    H::Store: PreparedTransactions + DecisionRegister,
+{
+    register(registry);
+    super::invariants::two_phase::register(registry);
 }
 
 cases! { "two_phase" for PreparedTransactions where DecisionRegister, "core::coordinator, Who does what";

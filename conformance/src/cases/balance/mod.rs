@@ -31,4 +31,5 @@ where
     concurrency::register(registry);
     crash::register(registry);
     history::register(registry);
+    super::invariants::balances::register(registry);
 }

@@ -98,7 +98,12 @@ async fn meets<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     let name = meeting.name;
     opened(cx, name, meeting.start).await?;
     let work = participation(cx, name).await?;
-    prepared_change(cx, &work, &adjust("staged", name, meeting.staged)?).await?;
+    prepared_change(
+        cx,
+        &work,
+        &adjust(&format!("{name}/staged"), name, meeting.staged)?,
+    )
+    .await?;
     let rival = rival(cx.store(), &meeting.op);
     sleep(cx.tick() * 2).await;
     if rival.is_finished() {
@@ -128,9 +133,10 @@ async fn meets<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     let (_, history) = ensure_sound(cx.store(), name).await?;
     let changes = 1 + usize::from(commits) + usize::from(expected.is_none());
     ensure_eq!(history.len(), changes, "changes in the history");
+    let key = format!("{name}/staged");
     let staged = history
         .iter()
-        .filter(|change| change.key.as_str() == "staged")
+        .filter(|change| change.key.as_str() == key)
         .count();
     ensure_eq!(
         staged,
@@ -158,7 +164,7 @@ async fn t66_at_the_floor<H: Harness<Store: BalanceTransaction + PreparedTransac
     cx: Context<H>,
 ) -> CaseResult {
     let meeting = |name: &'static str| {
-        let op = Op::Adjust(adjust("rival", name, -1)?);
+        let op = Op::Adjust(adjust(&format!("{name}/rival"), name, -1)?);
         let after_commit = Some(ErrorKind::InsufficientFunds);
         Ok(Meeting {
             name,
@@ -178,7 +184,7 @@ async fn t66_at_the_largest_amount<H: Harness<Store: BalanceTransaction + Prepar
     cx: Context<H>,
 ) -> CaseResult {
     let meeting = |name: &'static str| {
-        let op = Op::Adjust(adjust("rival", name, 1)?);
+        let op = Op::Adjust(adjust(&format!("{name}/rival"), name, 1)?);
         let after_commit = Some(ErrorKind::Overflow);
         Ok(Meeting {
             name,
@@ -197,7 +203,7 @@ async fn t66_set_meets_it<H: Harness<Store: BalanceTransaction + PreparedTransac
     cx: Context<H>,
 ) -> CaseResult {
     let meeting = |name: &'static str| {
-        let op = Op::Set(set("rival", name, Expected::Any, 3)?);
+        let op = Op::Set(set(&format!("{name}/rival"), name, Expected::Any, 3)?);
         let (after_commit, after_rollback) = (None, None);
         Ok(Meeting {
             name,
@@ -217,7 +223,7 @@ async fn t66_close_meets_it<H: Harness<Store: BalanceTransaction + PreparedTrans
     cx: Context<H>,
 ) -> CaseResult {
     let meeting = |name: &'static str| {
-        let op = Op::Close(close("rival", name)?);
+        let op = Op::Close(close(&format!("{name}/rival"), name)?);
         let current = Some(2_i64.try_into()?);
         let after_commit = Some(ErrorKind::Conflict { current });
         Ok(Meeting {

@@ -197,7 +197,7 @@ async fn t59_forget_keeps_what_is_needed<H: Harness<Store: PreparedTransactions>
     prepared(&cx, &kept, "t59/kept").await?;
     cx.store().commit_prepared(&kept).await?;
     let tick = cx.tick();
-    let brief = participation_until(cx.store(), "t59", tick * 12, tick * 14).await?;
+    let brief = participation_until(cx.store(), "t59", tick * 40, tick * 42).await?;
     let doubt = named(&brief, "t59/doubt")?;
     prepared(&cx, &doubt, "t59/doubt").await?;
     for number in 0..3 {

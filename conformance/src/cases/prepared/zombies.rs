@@ -121,7 +121,7 @@ async fn t33_begins_after_the_deadline<H: Harness<Store: PreparedTransactions>>(
 async fn t33_prepares_after_the_deadline<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
-    let work = short_and_kept(&cx, "t33/late", 4).await?;
+    let work = short_and_kept(&cx, "t33/late", 15).await?;
     let mut zombie = fresh(cx.store(), &work).await?;
     cx.write(&mut zombie, "t33/late").await?;
     until(cx.store(), work.not_after()).await?;
@@ -141,7 +141,7 @@ async fn t33_prepares_after_the_deadline<H: Harness<Store: PreparedTransactions>
 async fn t34_wakes_after_it_was_forgotten<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
-    let work = short(&cx, "t34", 6).await?;
+    let work = short(&cx, "t34", 20).await?;
     prepared(&cx, &work, "t34").await?;
     cx.store().commit_prepared(&work).await?;
     let never = short(&cx, "t34/never", 1).await?;
@@ -174,8 +174,8 @@ async fn t34_wakes_after_it_was_forgotten<H: Harness<Store: PreparedTransactions
 /// Goal: a commit that was decided in time may be told late. Method: prepare, let the deadline
 /// pass, commit; and a late commit after a rollback is refused.
 async fn t35_late_commit<H: Harness<Store: PreparedTransactions>>(cx: Context<H>) -> CaseResult {
-    let late = short_and_kept(&cx, "t35", 8).await?;
-    let undone = short_and_kept(&cx, "t35/undone", 8).await?;
+    let late = short_and_kept(&cx, "t35", 25).await?;
+    let undone = short_and_kept(&cx, "t35/undone", 25).await?;
     prepared(&cx, &late, "t35").await?;
     prepared(&cx, &undone, "t35/undone").await?;
     until(cx.store(), late.not_after()).await?;

@@ -123,7 +123,7 @@ async fn r09_forget<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> Case
     cx.store().decide(&kept, Decision::Commit).await?;
     cx.store().finish(&kept).await?;
     let tick = cx.tick();
-    let brief = participation_until(cx.store(), "r09", tick * 8, tick * 10).await?;
+    let brief = participation_until(cx.store(), "r09", tick * 25, tick * 27).await?;
     let works = ["told", "untold", "undone", "undone and told"]
         .map(|name| named(&brief, &format!("r09/{name}")));
     let [told, untold, undone, undone_told] = works;
