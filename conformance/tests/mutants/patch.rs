@@ -1,6 +1,6 @@
 //! A store that is right but for what its patch does otherwise.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use exactly_once::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, BegunPrepared,
@@ -12,6 +12,7 @@ use exactly_once::{
     TransactionDigest, Transactional, Transfer, Transferred, Version,
     memory::{MemoryStore, MemoryTx},
 };
+use exactly_once_conformance::CaseResult;
 
 /// The reference store behind a patch.
 #[derive(Clone)]
@@ -28,9 +29,35 @@ macro_rules! patchable {
     })*) => {
         /// What a mutant does otherwise. Each method does right unless it is overridden.
         pub(crate) trait Patch: Default + Clone + Send + Sync + 'static {
-            /// The patch of one more handle on the same data; for mistakes that are per handle.
-            fn another_handle(&self) -> Self {
+            /// The patch of one more handle on the same data; for mistakes in opening.
+            fn open(&self) -> impl Future<Output = CaseResult<Self>> + Send {
+                async { Ok(self.clone()) }
+            }
+
+            /// The patch of a handle whose client's clock is off.
+            fn skewed(&self, seconds: i64) -> Self {
+                let _ = seconds;
                 self.clone()
+            }
+
+            /// Starts what the store talks to over the network, if it does.
+            fn serve(
+                &self,
+                right: &MemoryStore,
+            ) -> impl Future<Output = CaseResult<Option<SocketAddr>>> + Send {
+                let _ = right;
+                async { Ok(None) }
+            }
+
+            /// The patch of a handle that talks to this address.
+            fn through(&self, address: SocketAddr) -> Self {
+                let _ = address;
+                self.clone()
+            }
+
+            /// What a handle on another namespace is bound to.
+            fn namespace(&self, asked: Namespace) -> Namespace {
+                asked
             }
 
             $($(fn $method(
@@ -66,7 +93,7 @@ macro_rules! patchable {
         }
         fn with_namespace(&self, namespace: Namespace) -> Self {
             Self {
-                right: self.right.with_namespace(namespace),
+                right: self.right.with_namespace(self.patch.namespace(namespace)),
                 patch: self.patch.clone(),
             }
         }

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How long a call may take to find out that its connection is silent.
-const SILENCE_MAX: Duration = Duration::from_secs(40);
+const SILENCE_MAX: Duration = Duration::from_secs(25);
 
 /// Nothing is left open at the server, once it had time to notice.
 async fn ensure_nothing_left<H: Harness>(cx: &Context<H>) -> CaseResult {

@@ -14,7 +14,7 @@ use crate::{
     CaseResult,
     cases::{
         cases,
-        support::{claim, receipt, refused, retry},
+        support::{claim, race, receipt, refused, retry},
     },
     check::Expecting,
     context::Context,
@@ -181,18 +181,28 @@ async fn i84_ten_processes_migrate<H: Harness<Store: IdempotencyStore>>(
     Ok(())
 }
 
-/// Goal: opening again changes nothing. Method: open several handles, one after and beside the
-/// other, around a completed key.
+/// Goal: opening again changes nothing, and an empty place may be opened by several at once. Method:
+/// six handles at once, beside a completed key, and on a place that was never opened.
 async fn i85_opening_again<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> CaseResult {
     completed(&cx, cx.store(), &claim("i85")?, "i85", &receipt("85")).await?;
     let cx = Arc::new(cx);
-    let opened = crate::cases::support::race((0..6).map(|_| {
+    let opened = race((0..6).map(|_| {
         let cx = Arc::clone(&cx);
         async move { cx.open().await }
     }))
     .await?;
     for handle in opened {
         ensure_kept(&handle?, "i85", "85").await?;
+    }
+    // And a place that nobody has opened yet, by several at once.
+    let guard = Arc::new(cx.harness().fresh().await?);
+    let opened = race((0..6).map(|_| {
+        let (cx, guard) = (Arc::clone(&cx), Arc::clone(&guard));
+        async move { cx.harness().open(&guard).await }
+    }))
+    .await?;
+    for handle in opened {
+        ensure_eq!(handle?.lookup(claim("i85")?.key()).await?, None, "the key in an empty place");
     }
     ensure_eq!(cx.effects("i85").await?, 1, "effects");
     Ok(())
@@ -292,8 +302,8 @@ cases! { "idempotency::life" for IdempotencyStore, "core::Store, Contract";
         "a state lives in memory, or opening resets something";
     I84 i84_ten_processes_migrate: "ten processes may open an empty place at once",
         "the migration is not locked: CREATE IF NOT EXISTS races";
-    I85 i85_opening_again: "opening again changes nothing",
-        "the migration runs anew at each opening";
+    I85 i85_opening_again: "opening again changes nothing, and several may open at once",
+        "the migration runs anew at each opening, or without a lock";
     I87 i87_nested_with_one_connection: "a nested effect on one connection is an error in time",
         "the pool has no acquire timeout, or a nested call shares the transaction";
     I88 i88_exhausted_pool: "an exhausted pool refuses in time and executes nothing",

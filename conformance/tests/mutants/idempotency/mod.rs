@@ -1,0 +1,10 @@
+//! Mutants of stores of keys, by what they do wrong.
+
+mod atomicity;
+mod fingerprint;
+mod lease;
+mod limits;
+mod network;
+mod one_shot;
+mod replay;
+mod time;
