@@ -26,6 +26,7 @@
 //!
 //! # Layout
 //!
+//! * [`guide`]: write your own adapter, step by step.
 //! * [`runner`]: runs trials: filters, parallelism, time limits, panics, exit codes.
 //! * [`options`]: what the environment asks for (report folder, quick run, seed, time limit).
 //! * [`check`]: [`CaseFailure`] and the macros [`ensure!`], [`ensure_eq!`], [`ensure_matches!`].
@@ -41,6 +42,8 @@ pub mod check;
 pub mod context;
 mod erased;
 pub mod faults;
+#[doc = include_str!("../WRITE-AN-ADAPTER.md")]
+pub mod guide {}
 pub mod harness;
 pub mod history;
 pub mod options;

@@ -1,6 +1,8 @@
 //! The report page in a real headless Chromium: it shows the matrix, filters it, and tells on a
 //! click why a case failed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "page/browser.rs"]
 mod browser;
 
