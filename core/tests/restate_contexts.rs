@@ -20,7 +20,7 @@ where
     C: ExactlyOnce<'ctx>,
     S: OneShotStore + LeaseStore + BalanceTransaction,
 {
-    let alice = AccountId::new("alice").map_err(|error| TerminalError::new(error.to_string()))?;
+    let alice = AccountId::new("alice")?;
     let delta = Amount::new(amount);
     ctx.open_account(store, "open", &alice, delta).await?;
     ctx.adjust(store, "adjust", &alice, delta).await?;
@@ -49,7 +49,7 @@ where
         Ok(permit.token.get())
     })
     .await?;
-    let key = IdempotencyKey::new("mine").map_err(|error| TerminalError::new(error.to_string()))?;
+    let key = IdempotencyKey::new("mine")?;
     let step = Step::named("charge").with_key(key.clone());
     let inner = store.clone();
     ctx.execute_once(store, step, &amount, async move |tx| {

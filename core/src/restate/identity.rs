@@ -18,7 +18,7 @@
 use restate_sdk::errors::TerminalError;
 use sha2::{Digest, Sha256};
 
-use super::{context::Journal, refusal::Refusal, step::Step};
+use super::{context::Journal, step::Step};
 use crate::names::{IdempotencyKey, MAX_NAME_BYTES};
 
 /// The step's own key if it has one, otherwise the journaled one.
@@ -33,7 +33,7 @@ pub(super) async fn key<'ctx, C: Journal<'ctx>>(
     let journaled = context
         .step(format!("{}/key", step.name()), || async { Ok(key) })
         .await?;
-    IdempotencyKey::new(journaled).map_err(|error| Refusal::from_error(&error.into()).into())
+    Ok(IdempotencyKey::new(journaled)?)
 }
 
 /// A digest stands for a name that does not fit, or that no key may hold.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     amount::Version,
     error::{Advice, Error, ErrorKind, Result},
+    names::InvalidName,
 };
 
 /// What every message of a refusal begins with.
@@ -132,6 +133,16 @@ impl fmt::Display for Refusal {
 impl From<Refusal> for TerminalError {
     fn from(refusal: Refusal) -> Self {
         Self::new_with_code(refusal.http_status(), refusal.to_string())
+    }
+}
+
+/// So that `AccountId::new(name)?` in a handler that returns a [`TerminalError`] answers 400.
+///
+/// In a handler that returns a [`HandlerError`], `?` would make it retryable, and the handler would
+/// run for ever: write `.map_err(TerminalError::from)?` there.
+impl From<InvalidName> for TerminalError {
+    fn from(error: InvalidName) -> Self {
+        Refusal::from_error(&error.into()).into()
     }
 }
 
@@ -270,6 +281,14 @@ mod tests {
             assert!(error.to_string().starts_with("Retryable"), "{error}");
             assert!(error.to_string().contains(kind.as_str()), "{error}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_refused() {
+        let error = crate::AccountId::new("a\0").map_err(TerminalError::from);
+        let refusal = Refusal::of(&error.unwrap_err()).expect("it is one");
+        assert_eq!(refusal.kind(), ErrorKind::Invalid);
+        assert!(refusal.message().contains("NUL"), "{refusal}");
     }
 
     #[test]

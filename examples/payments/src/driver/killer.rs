@@ -17,7 +17,7 @@ use super::{DemoOptions, service_process::Service};
 use crate::control::{Control, CrashPoint, Handler};
 
 /// How long an armed crash point waits for somebody to pass; then it is a kill at random.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Every so many kills, one is at random.
 const RANDOM_EVERY: usize = 3;
 

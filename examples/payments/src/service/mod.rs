@@ -10,8 +10,8 @@ pub mod crash_store;
 pub mod table;
 
 use exactly_once::{
-    AccountId, Adjust, Amount, BalanceTransaction, Change, IdempotencyKey, IdempotencyStore,
-    InvalidName, Leg, Rejection, WorkError,
+    AccountId, Adjust, Amount, BalanceTransaction, Change, IdempotencyKey, IdempotencyStore, Leg,
+    Rejection, WorkError,
     restate::{ExactlyOnce, Step},
     sqlite::SqliteTx,
 };
@@ -56,8 +56,8 @@ where
     ) -> Result<Json<Receipt>, TerminalError> {
         let (store, request) = (self.store.clone(), charge.clone());
         let work = async move |tx: &mut SqliteTx| {
-            if request.amount > LIMIT {
-                return Err(Rejection::new(422, "above the limit of one payment").into());
+            if !(1..=LIMIT).contains(&request.amount) {
+                return Err(Rejection::new(422, "a payment must be 1 to the limit").into());
             }
             let debit = Adjust::new(
                 IdempotencyKey::new(format!("debit/{}", request.payment))?,
@@ -73,7 +73,7 @@ where
             .await?;
 
         self.between_steps(Handler::Charge);
-        let (merchant, amount) = (account(MERCHANT)?, Amount::new(charge.amount));
+        let (merchant, amount) = (AccountId::new(MERCHANT)?, Amount::new(charge.amount));
         ctx.adjust(&self.store, "credit the merchant", &merchant, amount)
             .await?;
         Ok(Json(answer))
@@ -112,17 +112,23 @@ where
         ctx: Context<'_>,
         Json(order): Json<TransferOrder>,
     ) -> Result<Json<Receipt>, TerminalError> {
+        if order.amount < 1 {
+            return Err(TerminalError::new_with_code(
+                422,
+                "a transfer must be above zero",
+            ));
+        }
         let legs = vec![
             Leg {
-                account: account(&order.from)?,
+                account: AccountId::new(order.from)?,
                 delta: -Amount::new(order.amount),
             },
             Leg {
-                account: account(&order.to)?,
+                account: AccountId::new(order.to)?,
                 delta: Amount::new(order.amount),
             },
         ];
-        let key = IdempotencyKey::new(format!("transfer/{}", order.order)).map_err(bad_name)?;
+        let key = IdempotencyKey::new(format!("transfer/{}", order.order))?;
         let step = Step::named("transfer").with_key(key);
         let moved = ctx.transfer(&self.store, step, legs).await?;
         self.between_steps(Handler::Transfer);
@@ -139,15 +145,20 @@ where
         ctx: Context<'_>,
         Json((name, first)): Json<(String, i64)>,
     ) -> Result<(), TerminalError> {
-        ctx.open_account(&self.store, "open", &account(&name)?, Amount::new(first))
-            .await?;
+        ctx.open_account(
+            &self.store,
+            "open",
+            &AccountId::new(name)?,
+            Amount::new(first),
+        )
+        .await?;
         Ok(())
     }
 
     /// What an account holds; a retry of this call answers with what was read first.
     #[handler]
     async fn balance(&self, ctx: Context<'_>, name: String) -> Result<i64, TerminalError> {
-        let (store, account) = (self.store.clone(), account(&name)?);
+        let (store, account) = (self.store.clone(), AccountId::new(name)?);
         let state = ctx
             .durable_read("balance", async move || Ok(store.balance(&account).await?))
             .await?;
@@ -164,7 +175,7 @@ where
         ctx: Context<'_>,
         name: String,
     ) -> Result<Json<Vec<Line>>, TerminalError> {
-        let (store, account) = (self.store.clone(), account(&name)?);
+        let (store, account) = (self.store.clone(), AccountId::new(name)?);
         let page = ctx
             .durable_read("statement", async move || {
                 Ok(store.history(&account, None, 100).await?)
@@ -172,14 +183,6 @@ where
             .await?;
         Ok(Json(page.changes.iter().map(line).collect()))
     }
-}
-
-fn account(name: &str) -> Result<AccountId, TerminalError> {
-    AccountId::new(name).map_err(bad_name)
-}
-
-fn bad_name(error: InvalidName) -> TerminalError {
-    TerminalError::new_with_code(400, error.to_string())
 }
 
 fn step_of(key: &str, account: &str, delta: i64) -> Result<Adjust, WorkError> {

@@ -12,10 +12,6 @@ use restate_sdk::prelude::*;
 
 use crate::bench::{LostReplies, Store, amount};
 
-fn account(name: &str) -> Result<AccountId, TerminalError> {
-    AccountId::new(name).map_err(|error| TerminalError::new_with_code(400, error.to_string()))
-}
-
 /// Writes one row, and gives how many of the name there are.
 async fn insert(tx: &mut SqliteTx, name: String) -> Result<i64, WorkError> {
     let rows = tx
@@ -36,7 +32,7 @@ async fn once<'ctx, C>(ctx: &C, store: &Store, name: String) -> Result<i64, Term
 where
     C: ExactlyOnce<'ctx>,
 {
-    let (request, counter) = (name.clone(), account("counter")?);
+    let (request, counter) = (name.clone(), AccountId::new("counter")?);
     let work = async move |tx: &mut SqliteTx| insert(tx, request).await;
     let rows = ctx.execute_once(store, "insert", &name, work).await?;
     ctx.adjust(store, "count", &counter, amount(1)).await?;
@@ -146,7 +142,7 @@ impl TestService {
 
     #[handler]
     async fn refused(&self, ctx: Context<'_>, Json(name): Json<String>) -> HandlerResult<i64> {
-        let poor = account(&name)?;
+        let poor = AccountId::new(name)?;
         let debit = ctx.adjust(&self.0, "debit", &poor, amount(-10)).await;
         self.deposit_and_fail_once(poor).await?;
         Ok(debit?.change.after.get())
@@ -154,7 +150,7 @@ impl TestService {
 
     #[handler]
     async fn read(&self, ctx: Context<'_>, Json(name): Json<String>) -> HandlerResult<i64> {
-        let (poor, store) = (account(&name)?, self.0.clone());
+        let (poor, store) = (AccountId::new(name)?, self.0.clone());
         let reader = poor.clone();
         let state = ctx
             .durable_read("read", async move || Ok(store.balance(&reader).await?))
@@ -202,7 +198,7 @@ impl TestService {
         ctx: Context<'_>,
         Json(name): Json<String>,
     ) -> Result<i64, TerminalError> {
-        let account = account(&name)?;
+        let account = AccountId::new(name)?;
         ctx.adjust(&self.0, "credit", &account, amount(5)).await?;
         let stale = Expected::Version(Version::FIRST);
         let set = |key| CompareAndSet::new(key, account, stale, amount(7));
@@ -238,7 +234,7 @@ impl TestService {
 }
 
 fn keyed(key: &str) -> Result<Step, TerminalError> {
-    let key = IdempotencyKey::new(key).map_err(|error| TerminalError::new(error.to_string()))?;
+    let key = IdempotencyKey::new(key)?;
     Ok(Step::named("keyed").with_key(key))
 }
 
