@@ -10,11 +10,14 @@
 //! | `rusqlite` | SQLite, bundled |
 //! | `redis` | Redis and Valkey, one node or a cluster |
 //! | `memory` | the reference store, for doctests and unit tests |
+//! | `cli` | the command `exactly-once`, for people on call |
 //! | `metrics` | counters and histograms of [`observe`], by the `metrics` facade |
 //! | `restate` | the glue to `restate-sdk` |
 //!
 //! No feature is on by default, and none pulls in the dependencies of another.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 mod connect;
 
 pub use connect::ConnectByUrl;

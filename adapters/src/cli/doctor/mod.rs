@@ -1,0 +1,73 @@
+//! What is wrong with a server or file, each finding with the remedy that mends it.
+//!
+//! It asks the backend itself, not our store: a store refuses to open over some of these findings.
+
+#[cfg(feature = "tokio-postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "rusqlite")]
+mod sqlite;
+
+use super::output::Answer;
+use crate::{Error, ErrorKind, Result};
+
+/// One thing that was looked at.
+pub(super) struct Finding {
+    what: &'static str,
+    seen: String,
+    /// What to do about it; `None` where it is fine.
+    remedy: Option<String>,
+}
+
+impl Finding {
+    /// Looked at: fine, or to be mended like this.
+    fn new(what: &'static str, seen: impl Into<String>, fine: bool, remedy: &str) -> Self {
+        let remedy = (!fine).then(|| remedy.to_owned());
+        Self {
+            what,
+            seen: seen.into(),
+            remedy,
+        }
+    }
+}
+
+pub(super) async fn examine(url: &str) -> Result<Answer> {
+    let scheme = url.split(':').next().unwrap_or_default();
+    let findings = match scheme {
+        #[cfg(feature = "tokio-postgres")]
+        "postgres" | "postgresql" => postgres::examine(url).await?,
+        #[cfg(feature = "rusqlite")]
+        "sqlite" => sqlite::examine(url).await?,
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" => redis::examine(url).await?,
+        _ => {
+            return Err(Error::new(ErrorKind::Configuration, "doctor", "cli").with_message(
+                "no doctor for this URL: it needs postgres:, sqlite: or redis:, and the feature \
+                 `tokio-postgres`, `rusqlite` or `redis`",
+            ));
+        }
+    };
+    let fine = findings.iter().all(|finding| finding.remedy.is_none());
+    let rows = findings.into_iter().map(|Finding { what, seen, remedy }| {
+        let verdict = if remedy.is_some() { "MEND" } else { "ok" };
+        vec![
+            verdict.to_owned(),
+            what.to_owned(),
+            seen,
+            remedy.unwrap_or_default(),
+        ]
+    });
+    Ok(Answer::table(
+        &["verdict", "what", "seen", "remedy"],
+        rows.collect(),
+        fine,
+    ))
+}
+
+/// The backend could not be asked. The driver's text may quote the URL, so only its kind is told.
+fn unreachable(store: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, "doctor", store).with_message(
+        "can't be asked: check that it runs, and the host, port, user and password of the URL",
+    )
+}

@@ -1,0 +1,81 @@
+//! SQLite.
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Finding, unreachable};
+use crate::{Error, ErrorKind, Result};
+
+const STORE: &str = "sqlite";
+
+pub(super) async fn examine(url: &str) -> Result<Vec<Finding>> {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+    let findings = tokio::task::spawn_blocking(move || ask(&path)).await;
+    let findings = findings.map_err(|error| unreachable(STORE).with_source(error))?;
+    findings.map_err(|error| {
+        Error::new(ErrorKind::Configuration, "doctor", STORE)
+            .with_message("the file can't be read as a SQLite database")
+            .with_source(error)
+    })
+}
+
+fn ask(path: &str) -> rusqlite::Result<Vec<Finding>> {
+    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, read_only)?;
+    let text = |sql: &str| db.query_row(sql, [], |row| row.get::<_, String>(0));
+    let journal = text("PRAGMA journal_mode")?;
+    let check = text("PRAGMA quick_check(1)")?;
+    let writable = std::fs::metadata(path).is_ok_and(|file| !file.permissions().readonly());
+    let lax: i64 = db.query_row(
+        "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' \
+         AND strict = 0 AND name NOT LIKE 'sqlite@_%' ESCAPE '@'",
+        [],
+        |row| row.get(0),
+    )?;
+    let tables: i64 = db.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' \
+         AND name LIKE 'exactly@_once@_%' ESCAPE '@'",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(vec![
+        Finding::new(
+            "library",
+            rusqlite::version(),
+            rusqlite::version_number() >= 3_051_003,
+            "SQLite 3.7.0 to 3.51.2 can corrupt a WAL: use a newer rusqlite, bundled",
+        ),
+        Finding::new(
+            "journal_mode",
+            &*journal,
+            journal.eq_ignore_ascii_case("wal"),
+            "readers and writers block each other: PRAGMA journal_mode = WAL; (opening it with \
+             exactly-once does so)",
+        ),
+        Finding::new(
+            "quick_check",
+            &*check,
+            check == "ok",
+            "the file is corrupt: restore it from a backup, or .recover it",
+        ),
+        Finding::new(
+            "writable",
+            if writable { "yes" } else { "no" },
+            writable,
+            "the file is read-only: chmod u+w, and the same for its folder",
+        ),
+        Finding::new(
+            "tables that are not STRICT",
+            lax.to_string(),
+            lax == 0,
+            "an overflow turns their INTEGER columns into REAL without a word: create them anew \
+             with STRICT",
+        ),
+        Finding::new(
+            "tables of exactly-once",
+            tables.to_string(),
+            tables > 0,
+            "run: exactly-once migrate",
+        ),
+    ])
+}
