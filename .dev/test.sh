@@ -62,9 +62,8 @@ conformance_tests() {
 
 # An adapter written outside this workspace, against the published crates only.
 stranger() {
-  [ -e examples/custom-adapter/Cargo.toml ] || return 0
   CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} stage "tests: examples/custom-adapter" \
-    cargo test --manifest-path examples/custom-adapter/Cargo.toml
+    cargo test --manifest-path examples/custom-adapter/Cargo.toml --no-fail-fast
 }
 
 # `test result: ok. 7 passed; 0 failed; 1 ignored; …` of cargo, and

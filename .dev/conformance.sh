@@ -1,0 +1,73 @@
+# The conformance suite of some adapters, and its report. Sourced by ./dev, not run.
+
+REPORTS=reports
+
+# Words before `--` choose adapters, words after it go to the suite. Every adapter runs, also after
+# one has failed; then the page shows them all.
+conformance() {
+  local chosen=() name log failed=0
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    case $1 in
+      --quick) export EXACTLY_ONCE_QUICK=1 ;;
+      -*) fail "conformance knows --quick; what is for the suite comes after --" ;;
+      *) chosen+=("$1") ;;
+    esac
+    shift
+  done
+  [ "${1-}" != -- ] || shift
+  [ ${#chosen[@]} -gt 0 ] || mapfile -t chosen < <(suites)
+  for name in "${chosen[@]}"; do
+    suites | grep -qx -- "$name" || fail "there is no adapter '$name'; there are: $(suites | xargs)"
+  done
+  for name in "${chosen[@]}"; do
+    servers_for "$name"
+  done
+  private_temp
+  rm -rf "$REPORTS"
+  mkdir -p "$REPORTS"
+  export EXACTLY_ONCE_REPORT_DIR=$PWD/$REPORTS
+  for name in "${chosen[@]}"; do
+    heading "conformance: $name"
+    suite "$name" "$@" || failed=1
+  done
+  if compgen -G "$REPORTS/*.json" >/dev/null; then
+    heading "report"
+    cargo run --quiet -p exactly-once-conformance --bin conformance-report -- "$REPORTS"
+    echo "file://$PWD/$REPORTS/conformance.html"
+  fi
+  return "$failed"
+}
+
+# The names to choose from: the library's own targets are the list; then Redis once more, as a
+# cluster, and the adapter from outside.
+suites() {
+  targets tests conformance_ | sed 's/^conformance_//; s/_/-/g'
+  echo redis-cluster
+  echo custom-adapter
+}
+
+servers_for() {
+  need_rust
+  build_tools
+  case $1 in
+    *postgres*) setup_postgres ;;
+    *redis*) setup_redis ;;
+  esac
+}
+
+suite() { # name arguments for the suite…
+  local name=$1
+  shift
+  case $name in
+    custom-adapter)
+      CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} run cargo test \
+        --manifest-path examples/custom-adapter/Cargo.toml --test conformance -- "$@"
+      ;;
+    redis-cluster) EXACTLY_ONCE_REDIS=cluster library_suite conformance_redis "$@" ;;
+    *) library_suite "conformance_${name//-/_}" "$@" ;;
+  esac
+}
+
+library_suite() { # target arguments for the suite…
+  run cargo test -p exactly-once --all-features --test "$1" -- "${@:2}"
+}

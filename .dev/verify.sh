@@ -1,0 +1,127 @@
+# What every change has to pass, apart from the tests. Reads only. Sourced by ./dev, not run.
+
+# The stages of `verify`, in the order in which they fail soonest.
+STAGES=(fmt deps package clippy docs doctests)
+
+# Drivers that only the feature of their backend may pull in.
+DRIVERS='rusqlite|libsqlite3-sys|tokio-postgres|deadpool-postgres|sqlx(-core|-postgres|-sqlite|-mysql)?|redis|restate-sdk'
+
+verify() {
+  need_rust
+  build_tools
+  local stages=("$@") stage
+  [ $# -gt 0 ] || stages=("${STAGES[@]}")
+  for stage in "${stages[@]}"; do
+    declare -F "verify_$stage" >/dev/null || fail "verify knows ${STAGES[*]}; not '$stage'"
+    "verify_$stage"
+  done
+  heading "verified: ${stages[*]}"
+}
+
+# An adapter written outside this workspace; its dependencies are built beside everybody else's.
+custom_adapter() { # cargo's command and arguments
+  CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} \
+    cargo "$1" --manifest-path examples/custom-adapter/Cargo.toml "${@:2}"
+}
+
+verify_fmt() {
+  heading "formatting"
+  cargo fmt --all --check
+  custom_adapter fmt --check
+}
+
+# The features of the library, from its own manifest, so that none is forgotten here. Those that
+# only name what others share are not for direct use.
+features() {
+  sed -n '/^\[features\]/,/^\[dep/s/^\([a-z][a-z0-9-]*\) = .*/\1/p' adapters/Cargo.toml |
+    grep -vxE 'default|.*-shared'
+}
+
+# What a package brings into somebody's program, of all drivers.
+drivers() { # cargo-tree arguments…
+  local tree
+  tree=$(cargo tree --quiet -e normal --prefix none --format '{p}' "$@")
+  sed 's/ .*//' <<<"$tree" | { grep -xE "$DRIVERS" || true; } | sort -u | tr '\n' ' '
+}
+
+verify_deps() {
+  local feature wanted
+  heading "dependencies: every feature pulls in its own driver, and no other"
+  only "exactly-once-core" "" -p exactly-once-core
+  only "exactly-once-conformance" "" -p exactly-once-conformance
+  only "exactly-once without features" "" -p exactly-once --no-default-features
+  for feature in $(features); do
+    case $feature in
+      rusqlite) wanted="libsqlite3-sys rusqlite" ;;
+      tokio-postgres) wanted="deadpool-postgres tokio-postgres" ;;
+      sqlx-postgres) wanted="sqlx sqlx-core sqlx-postgres" ;;
+      redis) wanted="redis" ;;
+      restate) wanted="restate-sdk" ;;
+      *) wanted="" ;;
+    esac
+    only "exactly-once, feature $feature" "$wanted" \
+      -p exactly-once --no-default-features --features "$feature"
+  done
+}
+
+only() { # what drivers cargo-tree arguments…
+  local found
+  found=$(drivers "${@:3}")
+  [ "${found% }" = "$2" ] || fail "$1 pulls in [${found% }], and should pull in [$2]"
+  echo "$1: [${found% }]"
+}
+
+# The crates as they would be published; building them from there is left to the release.
+verify_package() {
+  heading "packages"
+  local crate folder
+  folder=$(mktemp -d)
+  # Dirty files are in as well: this looks at what is here, not at what is committed.
+  cargo package --quiet --no-verify --allow-dirty --target-dir "$folder" \
+    -p exactly-once-core -p exactly-once -p exactly-once-conformance
+  for crate in exactly-once-core exactly-once exactly-once-conformance; do
+    inspect_package "$crate" "$folder"/package/"$crate"-[0-9]*.crate
+  done
+  rm -rf "$folder"
+}
+
+inspect_package() { # crate file
+  local list name
+  list=$(tar -tzf "$2")
+  for name in Cargo.toml src/lib.rs; do
+    grep -q "/$name\$" <<<"$list" || fail "$1 would be published without its $name"
+  done
+  ! grep -E '\.(db|log|profraw)$' <<<"$list" || fail "$1 would be published with the files above"
+  ! tar -xzOf "$2" --wildcards '*/Cargo.toml' | grep -n 'path = "\.\.' ||
+    fail "$1 would be published with a dependency by path"
+  echo "$1: $(wc -l <<<"$list") files, $(($(wc -c <"$2") / 1024)) KiB"
+}
+
+verify_clippy() {
+  local feature
+  heading "clippy: everything"
+  cargo clippy --quiet "${ALL[@]}" --all-targets -- -D warnings
+  # Each by itself: no feature may lean on what another one brings along.
+  for feature in "" $(features); do
+    heading "clippy: exactly-once, features [$feature]"
+    cargo clippy --quiet -p exactly-once --no-default-features --features "$feature" -- -D warnings
+  done
+  for feature in "" restate; do
+    heading "clippy: exactly-once-core, features [$feature]"
+    cargo clippy --quiet -p exactly-once-core --no-default-features --features "$feature" \
+      -- -D warnings
+  done
+  heading "clippy: examples/custom-adapter"
+  custom_adapter clippy --quiet --all-targets -- -D warnings
+}
+
+verify_docs() {
+  heading "documentation"
+  RUSTDOCFLAGS="-D warnings" cargo doc --quiet "${ALL[@]}" --no-deps
+  RUSTDOCFLAGS="-D warnings" custom_adapter doc --quiet --no-deps
+}
+
+verify_doctests() {
+  heading "doctests"
+  cargo test "${ALL[@]}" --doc
+}
