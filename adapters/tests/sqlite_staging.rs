@@ -391,3 +391,64 @@ async fn deadlines_are_kept_by_the_clock_after_the_marker() {
     let gone = store.commit_prepared(&kept).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::Forgotten);
 }
+
+#[tokio::test]
+async fn guards_follow_the_schema_and_can_be_removed_for_a_migration() {
+    let place = Place::new(STOCK).await;
+    let first = place
+        .prepare("t", "UPDATE stock SET n = 1 WHERE id = 1")
+        .await
+        .unwrap();
+    assert_eq!(
+        place.store.remove_guards().await.unwrap(),
+        0,
+        "while rows are reserved"
+    );
+    place.store.commit_prepared(&first).await.unwrap();
+    let db = place.foreign();
+    let migration = "DROP INDEX IF EXISTS none; ALTER TABLE stock RENAME COLUMN n TO amount";
+    assert!(place.store.remove_guards().await.unwrap() > 0);
+    db.execute_batch("DROP TRIGGER stock_audit").unwrap();
+    db.execute_batch(migration).unwrap();
+    db.execute_batch(
+        "ALTER TABLE stock ADD COLUMN code TEXT; CREATE UNIQUE INDEX u ON stock (code)",
+    )
+    .unwrap();
+    let sql = "UPDATE stock SET amount = 2, code = 'x' WHERE id = 1";
+    let second = place.prepare("u", sql).await.unwrap();
+    let met = db
+        .execute("INSERT INTO stock (id, code) VALUES (50, 'x')", [])
+        .unwrap_err();
+    assert!(met.to_string().contains("reserved by"), "{met}");
+    place.store.commit_prepared(&second).await.unwrap();
+    let row = "SELECT amount || code FROM stock WHERE id = 1";
+    let row: String = db.query_row(row, [], |row| row.get(0)).unwrap();
+    assert_eq!(row, "2x");
+}
+
+#[tokio::test]
+async fn replaced_and_upserted_rows_are_seen() {
+    let place = Place::new(STOCK).await;
+    let sql = "INSERT OR REPLACE INTO stock VALUES (7, 'PEN', 70);
+               INSERT INTO stock VALUES (2, 'x', 5) ON CONFLICT (id) DO UPDATE SET n = n + 5;
+               SAVEPOINT mine; DELETE FROM stock; ROLLBACK TO mine; RELEASE mine";
+    let part = place.prepare("t", sql).await.unwrap();
+    let db = place.foreign();
+    // The row that was replaced is reserved as well, though no statement named it.
+    let met = db
+        .execute("UPDATE stock SET n = 1 WHERE id = 1", [])
+        .unwrap_err();
+    assert!(met.to_string().contains("reserved by"), "{met}");
+    db.execute("UPDATE stock SET n = 1 WHERE id = 3", [])
+        .unwrap();
+    place.store.commit_prepared(&part).await.unwrap();
+    let rows: String = db
+        .query_row(
+            "SELECT group_concat(id || ifnull(name, '-') || n, ' ') FROM (SELECT * FROM stock \
+             ORDER BY id)",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(rows, "2ink25 3-1 4-0 7PEN70");
+}

@@ -40,7 +40,7 @@
 //! | Two-phase commit | staged: row-level redo with reservations; **commit can't fail after a yes** for reasons of the work |
 //! | Writers without this library | meet the reservations too, by triggers in the file, and get `exactly-once: reserved by a prepared transaction` |
 //! | Row ids of staged inserts | an `INTEGER PRIMARY KEY` is kept as the work saw it. With `AUTOINCREMENT` others get later ids meanwhile; without it SQLite would give the reserved id to the next insert of anybody, who is told *reserved* until the decision: **use `AUTOINCREMENT`** there. A table without an `INTEGER PRIMARY KEY` gets its hidden row ids at commit |
-//! | Changes of the schema while transactions are in doubt | **not** stopped: dropping or altering a table with reserved rows makes the commit *heuristic* |
+//! | Changes of the schema while transactions are in doubt | **not** stopped: dropping or altering a table with reserved rows makes the commit *heuristic*; see [`SqliteStore::remove_guards`] for migrations |
 //! | Connections with triggers switched off, or a file edited by hand | **not** stopped; the commit compares every row with what it was and says *heuristic* |
 //! | Tables with foreign keys, generated columns, expression or custom-collation unique indexes, virtual tables, chains of triggers, changes of the schema | can't be staged: *refused* with the reason, before anything is prepared |
 //! | Restoring an older copy of the file | **not** covered: outcomes and fencing tokens go back with it |

@@ -262,6 +262,22 @@ impl PreparedTransactions for SqliteStore {
 }
 
 impl SqliteStore {
+    /// Drops the triggers that guard reserved rows from tables in which nothing is reserved. Says
+    /// how many there were; the next prepare that needs them makes them again.
+    ///
+    /// Do it before a migration of your own that drops or renames a column of a table that has
+    /// been part of a two-phase commit: SQLite refuses that while a trigger names the column.
+    ///
+    /// # Errors
+    /// Retryable kinds.
+    pub async fn remove_guards(&self) -> Result<u64> {
+        const OPERATION: &str = "remove_guards";
+        self.write(OPERATION, Undo::Savepoint, None, |bench| {
+            reservation::remove_guards(bench.connection, OPERATION)
+        })
+        .await
+    }
+
     fn read_in_doubt(
         &self,
         connection: &Connection,

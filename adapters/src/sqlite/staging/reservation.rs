@@ -33,18 +33,20 @@ pub(in crate::sqlite) fn reserve(
         .collect();
     for name in names {
         let table = staged_table(connection, operation, name)?;
-        guard(connection, &table).map_err(statement(operation))?;
         if table.autoincrement {
             keep_sequence(connection, &table, captured).map_err(statement(operation))?;
         }
-        for row in captured.old_rows(name) {
-            if let Some(slot) = row_slot(&table, row) {
-                hold(connection, operation, holder, name, &slot)?;
-            }
+        let rows = captured.old_rows(name).into_iter();
+        let rows = rows.filter_map(|row| row_slot(&table, row));
+        let named = captured.slots.iter().filter(|(table, _)| table == name);
+        let slots: Vec<String> = rows.chain(named.map(|(_, slot)| slot.clone())).collect();
+        // New rows of a table without any key stand in nobody's way.
+        if !slots.is_empty() {
+            guard(connection, &table).map_err(statement(operation))?;
         }
-    }
-    for (table, slot) in &captured.slots {
-        hold(connection, operation, holder, table, slot)?;
+        for slot in &slots {
+            hold(connection, operation, holder, name, slot)?;
+        }
     }
     Ok(())
 }
@@ -118,6 +120,30 @@ fn guard(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
         connection.execute_batch(&sql)?;
     }
     Ok(())
+}
+
+/// Drops the triggers of tables in which nothing is reserved. Says how many.
+pub(in crate::sqlite) fn remove_guards(
+    connection: &Connection,
+    operation: &'static str,
+) -> Result<u64> {
+    let idle = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE \
+                'exactly\\_once\\_guard\\_%' ESCAPE '\\' AND NOT EXISTS (SELECT 1 FROM \
+                exactly_once_reservation WHERE table_name = tbl_name COLLATE NOCASE)";
+    let names: Vec<String> = connection
+        .prepare(idle)
+        .and_then(|mut query| {
+            query
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()
+        })
+        .map_err(statement(operation))?;
+    for name in &names {
+        connection
+            .execute_batch(&format!("DROP TRIGGER main.{}", ident(name)))
+            .map_err(statement(operation))?;
+    }
+    Ok(names.len() as u64)
 }
 
 /// A row id that SQLite picks is known after the insert only; a key that would be refused as not
