@@ -1,6 +1,7 @@
 //! A Restate server, the test services in this process, and a client.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -11,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use exactly_once::{
     AccountId, Amount, BalanceStore as _, Error, ErrorKind, IdempotencyKey, OpenAccount,
-    Transactional as _,
+    PreparedTransactions as _, Transactional as _,
     restate::{Listener, Refusal},
     sqlite::SqliteStore,
 };
@@ -25,7 +26,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 
-use crate::handlers::{TestForms, TestObject, TestService, TestWorkflow};
+use crate::handlers::{TestForms, TestObject, TestPair, TestService, TestWorkflow};
 
 /// The store of the tests.
 pub(crate) type Store = CrashStore<SqliteStore, LostReplies>;
@@ -98,6 +99,7 @@ pub(crate) struct Bench {
     pub(crate) restate: Restate,
     pub(crate) faults: LostReplies,
     store: SqliteStore,
+    second: SqliteStore,
     http: reqwest::Client,
     service: String,
     stop: Option<oneshot::Sender<()>>,
@@ -108,11 +110,8 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) async fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let store = SqliteStore::open(folder.path().join("test.sqlite")).await?;
-        let mut tx = store.begin().await?;
-        tx.run(|db| db.execute_batch("CREATE TABLE effects (name TEXT NOT NULL) STRICT"))
-            .await?;
-        store.commit(tx).await?;
+        let store = open(&folder.path().join("test.sqlite")).await?;
+        let second = open(&folder.path().join("second.sqlite")).await?;
         for account in ["counter", "poor", "account"] {
             let (key, account) = (IdempotencyKey::new(account)?, AccountId::new(account)?);
             store.open_account(&OpenAccount::new(key, account)).await?;
@@ -123,6 +122,7 @@ impl Bench {
         let endpoint = Endpoint::builder()
             .bind(TestService(wrapped.clone(), faults.clone()))
             .bind(TestForms(store.clone(), faults.clone()))
+            .bind(TestPair(store.clone(), second.clone()))
             .bind(TestObject(wrapped.clone()))
             .bind(TestWorkflow(wrapped))
             .build();
@@ -138,6 +138,7 @@ impl Bench {
             restate,
             faults,
             store,
+            second,
             http: reqwest::Client::builder()
                 .no_proxy()
                 .timeout(Duration::from_secs(60))
@@ -213,15 +214,19 @@ impl Bench {
 
     /// How many effects of that name are in the database.
     pub(crate) async fn rows(&self, name: &str) -> Result<i64> {
-        let name = name.to_owned();
-        let count = move |db: &rusqlite::Connection| {
-            db.query_row(
-                "SELECT count(*) FROM effects WHERE name = ?1",
-                [name],
-                |row| row.get(0),
-            )
-        };
-        Ok(self.store.read(count).await?)
+        rows(&self.store, name).await
+    }
+
+    /// The same in the second database.
+    pub(crate) async fn second_rows(&self, name: &str) -> Result<i64> {
+        rows(&self.second, name).await
+    }
+
+    /// How many transactions are prepared and undecided, in both.
+    pub(crate) async fn in_doubt(&self) -> Result<usize> {
+        let (one, two) = (&self.store, &self.second);
+        let (one, two) = (one.in_doubt(None, 10).await?, two.in_doubt(None, 10).await?);
+        Ok(one.entries.len() + two.entries.len())
     }
 
     pub(crate) async fn balance(&self, account: &str) -> Result<i64> {
@@ -240,6 +245,24 @@ impl Bench {
     pub(crate) async fn call_service_directly(&self) -> std::io::Result<TcpStream> {
         TcpStream::connect(&self.service).await
     }
+}
+
+async fn open(file: &Path) -> Result<SqliteStore> {
+    let store = SqliteStore::open(file).await?;
+    let mut tx = store.begin().await?;
+    tx.run(|db| db.execute_batch("CREATE TABLE effects (name TEXT NOT NULL) STRICT"))
+        .await?;
+    store.commit(tx).await?;
+    Ok(store)
+}
+
+async fn rows(store: &SqliteStore, name: &str) -> Result<i64> {
+    let name = name.to_owned();
+    let count = move |db: &rusqlite::Connection| {
+        let sql = "SELECT count(*) FROM effects WHERE name = ?1";
+        db.query_row(sql, [name], |row| row.get(0))
+    };
+    Ok(store.read(count).await?)
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Result<(u16, String)> {

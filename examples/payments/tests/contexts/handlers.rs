@@ -44,6 +44,33 @@ pub(crate) struct TestService(pub(crate) Store, pub(crate) LostReplies);
 /// The forms that the wrapped store does not have, on the store itself.
 pub(crate) struct TestForms(pub(crate) SqliteStore, pub(crate) LostReplies);
 
+/// One transaction over two files.
+pub(crate) struct TestPair(pub(crate) SqliteStore, pub(crate) SqliteStore);
+
+#[restate_sdk::service]
+impl TestPair {
+    #[handler]
+    async fn both(&self, ctx: Context<'_>, Json(name): Json<String>) -> Result<i64, TerminalError> {
+        let (one, two) = (self.0.clone(), self.1.clone());
+        let (first, second) = (name.clone(), name.clone());
+        ctx.two_phase(&self.0, "both", &name, move |transaction| {
+            transaction
+                .participant("one", &one, async move |tx: &mut SqliteTx| {
+                    insert(tx, first).await.map(drop)
+                })
+                .participant("two", &two, async move |tx: &mut SqliteTx| {
+                    insert(tx, second.clone()).await?;
+                    if second == "refused" {
+                        return Err(Rejection::new(418, "not in two").into());
+                    }
+                    Ok(())
+                })
+        })
+        .await?;
+        Ok(2)
+    }
+}
+
 const TTL: Duration = Duration::from_millis(900);
 
 #[restate_sdk::service]

@@ -280,3 +280,43 @@ async fn a_lease_of_a_killed_invocation_ends() -> Result<()> {
     assert_eq!(bench.faults.outside(), 1);
     Ok(())
 }
+
+/// Goal: a transaction over two databases is in both or in none, and a restart at its step finds the
+/// same transaction, by its journaled name and deadlines.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_databases_agree() -> Result<()> {
+    let bench = Bench::start().await?;
+    let (status, body) = bench.call("TestPair/both", "", "refused").await?;
+    let refusal = bench::refusal(status, &body).context("it is a refusal")?;
+    assert_eq!(refusal.kind(), ErrorKind::Rejected { status: 418 });
+    assert_eq!(
+        (
+            bench.rows("refused").await?,
+            bench.second_rows("refused").await?
+        ),
+        (0, 0)
+    );
+
+    let id = bench.send("TestPair/both", "taken").await?;
+    assert_eq!(bench.attach(&id).await?, (200, "2".to_owned()));
+    assert_eq!(
+        (
+            bench.rows("taken").await?,
+            bench.second_rows("taken").await?
+        ),
+        (1, 1)
+    );
+
+    let commit = bench.entry(&id, "both").await?;
+    let new = bench.restate.restart_as_new(&id, commit - 1).await?;
+    assert_eq!(bench.attach(&new).await?, (200, "2".to_owned()));
+    assert_eq!(
+        (
+            bench.rows("taken").await?,
+            bench.second_rows("taken").await?
+        ),
+        (1, 1)
+    );
+    assert_eq!(bench.in_doubt().await?, 0);
+    Ok(())
+}
