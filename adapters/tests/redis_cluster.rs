@@ -11,8 +11,9 @@ use exactly_once::redis::{RedisStore, RedisStoreBuilder, Replicas};
 use exactly_once::{
     AccountId, Adjust, Advice, Amount, BalanceStore, BalanceTransaction, BegunPrepared, Claim,
     Claimed, CompareAndSet, ErrorKind, Expected, Fingerprint, IdempotencyKey, IdempotencyStore,
-    LeaseStore, Leased, OpenAccount, Participation, PreparedStatus, PreparedTransactions, Receipt,
-    Retention, Store, TransactionId, Transactional, Transfer,
+    LeaseStore, Leased, OneShot, OneShotStore, OpenAccount, Participation, PreparedStatus,
+    PreparedTransactions, Receipt, Retention, Statement, Store, TransactionId, Transactional,
+    Transfer,
 };
 use exactly_once_servers::RedisCluster;
 use tokio::time::{Instant, sleep};
@@ -101,6 +102,7 @@ async fn operations_stay_in_their_slots_and_accounts_spread() -> Result<()> {
     accounts_spread_and_transfers_do_not_cross(&cluster, &store).await?;
     a_key_is_bound_to_one_request_wherever_it_is_used(&store).await?;
     work_across_slots_is_refused(&store).await?;
+    a_one_shot_effect_lies_beside_its_key(&store).await?;
     upkeep_finds_every_shard(&store).await?;
     two_participants_move_an_amount_across_slots(&store).await
 }
@@ -188,6 +190,31 @@ async fn work_across_slots_is_refused(store: &RedisStore) -> Result<()> {
     ensure!(tx.get("{order-17}:paid").await?.is_some());
     let mut tx = store.begin().await?;
     ensure!(tx.get(&beside).await?.is_some());
+    Ok(())
+}
+
+async fn a_one_shot_effect_lies_beside_its_key(store: &RedisStore) -> Result<()> {
+    let effect = |name: &str, user: Vec<u8>| -> Result<OneShot> {
+        Ok(OneShot {
+            claim: claim(name)?,
+            statements: vec![Statement::new("INCR").bind(user)],
+            receipt: Receipt::from_bytes(name.to_owned()),
+        })
+    };
+    for number in 0..10 {
+        let name = format!("shot-{number}");
+        let user = store.key_beside(&key(&name)?, "count");
+        let beside = effect(&name, user.clone())?;
+        ensure!(!store.execute_one_shot(&beside).await?.replayed);
+        ensure!(store.execute_one_shot(&beside).await?.replayed);
+        let mut tx = store.begin().await?;
+        let count = tx.get(&user).await?.context("the count")?;
+        let told = String::from_utf8(count)?.parse::<u32>()?;
+        ensure!((1..=10).contains(&told), "{told} in {user:?}");
+    }
+    let away = effect("shot-away", b"{elsewhere}count".to_vec())?;
+    refused(store.execute_one_shot(&away).await, ErrorKind::Refused);
+    ensure!(store.lookup(&key("shot-away")?).await?.is_none());
     Ok(())
 }
 

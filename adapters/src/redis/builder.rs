@@ -130,7 +130,7 @@ impl RedisStoreBuilder {
             Link::one(url, self.response_timeout, self.replicas)
         }
         .map_err(|source| from_driver(OPERATION, source, Effect::Read))?;
-        checks::check(&link, self.require).await?;
+        let identity = checks::check(&link, self.require).await?;
         let placement = match (self.cluster, self.by_namespace) {
             (false, _) => Placement::OneNode,
             (true, false) => Placement::Spread,
@@ -139,6 +139,7 @@ impl RedisStoreBuilder {
         Ok(RedisStore::new(
             Arc::new(Shared {
                 link,
+                identity,
                 layout: Layout {
                     prefix: self.prefix,
                     placement,

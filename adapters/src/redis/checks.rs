@@ -1,5 +1,10 @@
 //! What is checked at connect: settings under which acknowledged effects would be lost.
 
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
 use exactly_once_core::{Durability, Error, ErrorKind, Result};
 use redis::Value;
 
@@ -34,26 +39,37 @@ fn refuse<T>(message: String) -> Result<T, Error> {
     Err(error(ErrorKind::Configuration, OPERATION).with_message(message))
 }
 
-/// Asks every node for its settings.
-pub(super) async fn check(link: &Link, require: Require) -> Result<()> {
+/// Asks every node for its settings. Gives what tells this server or cluster from others.
+pub(super) async fn check(link: &Link, require: Require) -> Result<String> {
+    let mut identity = BTreeSet::new();
     let value = link
         .ask_all(OPERATION, redis::cmd("INFO").arg("everything"))
         .await?;
     for (node, info) in per_node(value) {
-        check_info(link, &node, &text_of(info), require)?;
+        let info = text_of(info);
+        check_info(link, &node, &info, require)?;
+        identity.extend(setting(&info, "run_id").map(str::to_owned));
     }
     if require == Require::PowerSafe {
         require_setting(link, "appendfsync", "always").await?;
         require_setting(link, "no-appendfsync-on-rewrite", "no").await?;
     }
-    Ok(())
+    if identity.is_empty() {
+        // A server that does not say who it is: then only clones of one handle are known as one.
+        static UNKNOWN: AtomicU64 = AtomicU64::new(0);
+        return Ok(UNKNOWN.fetch_add(1, Ordering::Relaxed).to_string());
+    }
+    Ok(Vec::from_iter(identity).join(" "))
+}
+
+/// One line of `INFO`.
+fn setting<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    info.lines()
+        .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'))
 }
 
 fn check_info(link: &Link, node: &str, info: &str, require: Require) -> Result<()> {
-    let setting = |name: &str| {
-        info.lines()
-            .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'))
-    };
+    let setting = |name| setting(info, name);
     match setting("maxmemory_policy") {
         Some("noeviction") => {}
         Some(policy) => {

@@ -31,6 +31,7 @@
 //! `schema` names keys and shards; `scripts` decide and write; `connection` sends them;
 //! `transaction` is what a user works in; the others are a trait each.
 
+mod attempt;
 mod balance;
 mod balance_in;
 mod builder;

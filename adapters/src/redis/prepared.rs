@@ -11,6 +11,7 @@ use exactly_once_core::{
 };
 
 use super::{
+    attempt::Attempt,
     commands::Work,
     digests::{digest_of, hex},
     error::{BACKEND, error},
@@ -34,7 +35,10 @@ struct Place {
 
 /// What is known of a transaction before an attempt at it.
 enum Known {
-    Nothing { late: bool },
+    Nothing {
+        late: bool,
+    },
+    /// With the staged work, where it was asked for.
     Prepared(Work),
     Committed,
     RolledBack,
@@ -115,9 +119,15 @@ impl RedisStore {
         operation: &'static str,
         place: &Place,
         participation: &Participation,
+        with_work: bool,
     ) -> Result<Known> {
         let keys = place.keys.iter().take(1).cloned().collect();
-        let arguments = identity(participation);
+        let mut arguments = identity(participation);
+        arguments.push(if with_work {
+            b"work".to_vec()
+        } else {
+            Vec::new()
+        });
         let reply = self
             .read(operation, &scripts::STATUS, place.shard, keys, arguments)
             .await?;
@@ -125,6 +135,7 @@ impl RedisStore {
             ("none", _) => Ok(Known::Nothing { late: false }),
             ("late", _) => Ok(Known::Nothing { late: true }),
             ("forgotten", _) => Ok(Known::Forgotten),
+            ("state", b"P") if !with_work => Ok(Known::Prepared(Work::default())),
             ("state", b"P") => Work::from_bytes(reply.bytes(2))
                 .map(Known::Prepared)
                 .ok_or_else(|| {
@@ -153,11 +164,19 @@ impl PreparedTransactions for RedisStore {
     ) -> Result<BegunPrepared<RedisTx>> {
         let operation = "begin_prepared";
         let place = self.place(participation);
-        match self.known(operation, &place, participation).await? {
-            Known::Nothing { late: false } => Ok(BegunPrepared::Fresh(RedisTx::new(
-                self.clone(),
-                Some(place.shard),
-            ))),
+        match self.known(operation, &place, participation, false).await? {
+            Known::Nothing { late: false } => {
+                let record = place.keys.first().map(Vec::as_slice).unwrap_or_default();
+                let Some(attempt) = Attempt::begin(&self.shared.identity, record) else {
+                    return Err(error(ErrorKind::Busy, operation).with_message(
+                        "another attempt at this transaction is in its work, or another \
+                         participant of it is this very store",
+                    ));
+                };
+                let mut tx = RedisTx::new(self.clone(), Some(place.shard));
+                tx.attempt = Some(attempt);
+                Ok(BegunPrepared::Fresh(tx))
+            }
             Known::Nothing { late: true } => Err(rolled_back(operation, true)),
             Known::Prepared(_) => Ok(BegunPrepared::AlreadyPrepared),
             Known::Committed => Ok(BegunPrepared::AlreadyCommitted),
@@ -166,8 +185,10 @@ impl PreparedTransactions for RedisStore {
         }
     }
 
-    async fn prepare(&self, tx: RedisTx, participation: &Participation) -> Result<()> {
+    async fn prepare(&self, mut tx: RedisTx, participation: &Participation) -> Result<()> {
         let operation = "prepare";
+        // Given back when the answer is there.
+        let _attempt = tx.attempt.take();
         let place = self.place(participation);
         if tx.shard != Some(place.shard) {
             return Err(error(ErrorKind::Invalid, operation)
@@ -193,7 +214,7 @@ impl PreparedTransactions for RedisStore {
     async fn commit_prepared(&self, participation: &Participation) -> Result<()> {
         let operation = "commit_prepared";
         let place = self.place(participation);
-        let work = match self.known(operation, &place, participation).await? {
+        let work = match self.known(operation, &place, participation, true).await? {
             Known::Prepared(work) => work,
             Known::Committed => {
                 return self.replicate(operation, place.shard).await;
@@ -229,7 +250,7 @@ impl PreparedTransactions for RedisStore {
         let operation = "rollback_prepared";
         let place = self.place(participation);
         for _ in 0..ATTEMPTS {
-            let (work, seen) = match self.known(operation, &place, participation).await? {
+            let (work, seen) = match self.known(operation, &place, participation, true).await? {
                 Known::Prepared(work) => (work.keys(), "seen"),
                 Known::Committed => return Err(committed(operation)),
                 Known::Forgotten => return Err(forgotten(operation)),
@@ -262,7 +283,10 @@ impl PreparedTransactions for RedisStore {
     async fn prepared_status(&self, participation: &Participation) -> Result<PreparedStatus> {
         let place = self.place(participation);
         Ok(
-            match self.known("prepared_status", &place, participation).await? {
+            match self
+                .known("prepared_status", &place, participation, false)
+                .await?
+            {
                 Known::Nothing { .. } => PreparedStatus::None,
                 Known::Prepared(_) => PreparedStatus::Prepared,
                 Known::Committed => PreparedStatus::Committed,

@@ -7,7 +7,8 @@ use std::{
 };
 
 use exactly_once_core::{
-    Capabilities, ClaimMode, Durability, Namespace, Result, Store, Timestamp, TwoPhase,
+    Capabilities, ClaimMode, Durability, IdempotencyKey, Namespace, Result, Store, Timestamp,
+    TwoPhase,
 };
 
 use super::{
@@ -23,6 +24,8 @@ use super::{
 /// What all handles on one connection share.
 pub(super) struct Shared {
     pub(super) link: Link,
+    /// Which server or cluster this is, the same for every handle on it.
+    pub(super) identity: String,
     pub(super) layout: Layout,
     pub(super) max_receipt_bytes: usize,
     pub(super) durability: Durability,
@@ -73,6 +76,20 @@ impl RedisStore {
         Self {
             bound,
             ..self.clone()
+        }
+    }
+
+    /// On a cluster: a key for the user's own data that lies beside the record of an idempotency
+    /// key, for the statements of a one-shot effect. On a single node, the name itself. See
+    /// [`RedisTx::key`](super::RedisTx::key).
+    #[must_use]
+    pub fn key_beside(&self, key: &IdempotencyKey, name: impl AsRef<[u8]>) -> Vec<u8> {
+        match self.layout().placement {
+            Placement::OneNode => name.as_ref().to_vec(),
+            Placement::Spread | Placement::ByNamespace => {
+                let shard = self.layout().shard_of_key(&self.namespace, key);
+                self.layout().user_key(shard, name.as_ref())
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use redis::RedisError;
 pub(super) use keys::check_user_key;
 
 use super::{
+    attempt::Attempt,
     commands::{Part, Work},
     error::{BACKEND, Effect, error, from_driver, refused},
     overlay::Overlay,
@@ -42,6 +43,8 @@ pub struct RedisTx {
     seen: HashMap<PartKey, Option<Item>>,
     overlays: HashMap<Vec<u8>, Overlay>,
     broken: Option<(ErrorKind, String)>,
+    /// Of a prepared transaction.
+    pub(in crate::redis) attempt: Option<Attempt>,
 }
 
 /// Without keys and values.
@@ -64,6 +67,7 @@ impl RedisTx {
             seen: HashMap::new(),
             overlays: HashMap::new(),
             broken: None,
+            attempt: None,
         }
     }
 
