@@ -257,6 +257,12 @@ async fn i45_swallowed_error<H: Harness<Store: IdempotencyStore>>(cx: Context<H>
     Ok(())
 }
 
+/// The panic of I46.
+#[allow(clippy::panic)]
+fn panics() {
+    std::panic::panic_any("the work panics, as the case means it to");
+}
+
 /// Goal: work that panics is rolled back, and the handle stays usable. Method: panic after a write;
 /// then the same effect again.
 async fn i46_panic_in_the_work<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> CaseResult {
@@ -265,7 +271,7 @@ async fn i46_panic_in_the_work<H: Harness<Store: IdempotencyStore>>(cx: Context<
         let panicking = cx.store().execute_once(&claim, async |tx| {
             context.write(tx, "i46").await?;
             if context.effects("i46").await.is_ok() {
-                std::panic::panic_any("the work panics, as the case means it to");
+                panics();
             }
             Ok(())
         });

@@ -202,7 +202,11 @@ async fn i85_opening_again<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) 
     }))
     .await?;
     for handle in opened {
-        ensure_eq!(handle?.lookup(claim("i85")?.key()).await?, None, "the key in an empty place");
+        ensure_eq!(
+            handle?.lookup(claim("i85")?.key()).await?,
+            None,
+            "the key in an empty place"
+        );
     }
     ensure_eq!(cx.effects("i85").await?, 1, "effects");
     Ok(())

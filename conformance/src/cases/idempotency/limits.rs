@@ -239,10 +239,10 @@ async fn i77_too_large_a_receipt<H: Harness<Store: IdempotencyStore>>(
     Ok(())
 }
 
-/// Goal: many keys that begin alike are many keys. Method: a thousand of them, written by several
+/// Goal: many keys that begin alike are many keys. Method: hundreds of them, written by several
 /// at a time, each read back. (Ten thousand are in the one-shot topic.)
 async fn i78_common_prefix<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> CaseResult {
-    let (keys, cx) = (cx.case().scaled(1_000, 100), std::sync::Arc::new(cx));
+    let (keys, cx) = (cx.case().scaled(400, 100), std::sync::Arc::new(cx));
     const WRITERS: usize = 16;
     let name = |number: usize| format!("{}/{number}", "prefix".repeat(30));
     let ended = race((0..WRITERS).map(|writer| {
