@@ -171,13 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_names_do_not_collide() {
+    fn long_names_do_not_collide() {
         let prefix = GidPrefix::new("db", "schema", "ns");
         let long = "x".repeat(240);
-        let gids: std::collections::HashSet<_> = (0..100_000)
+        let gids: std::collections::HashSet<_> = (0..20_000)
             .map(|number| prefix.gid(&participation(&format!("{long}{number}"), 1, 2)))
             .collect();
-        assert_eq!(gids.len(), 100_000);
+        assert_eq!(gids.len(), 20_000);
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub(super) const VERSION: i64 = 1;
 /// Full names, quoted.
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
+    /// The schema's name as it is.
+    name: String,
     pub(super) schema: String,
     pub(super) version: String,
     pub(super) keys: String,
@@ -20,8 +22,8 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(schema: &str) -> Self {
-        let schema = quote(schema);
+    pub(super) fn new(name: &str) -> Self {
+        let schema = quote(name);
         let table = |name: &str| format!("{schema}.{name}");
         Self {
             version: table("schema_version"),
@@ -33,6 +35,7 @@ impl Tables {
             outcomes: table("outcomes"),
             decisions: table("decisions"),
             schema,
+            name: name.to_owned(),
         }
     }
 
@@ -42,6 +45,7 @@ impl Tables {
     /// microseconds since 1970, as the whole range of a `Timestamp` does not fit `timestamptz`.
     pub(super) fn create(&self) -> String {
         let Self {
+            name: _,
             schema,
             version,
             keys,
@@ -128,10 +132,15 @@ CREATE INDEX decisions_unfinished ON {decisions} (namespace, transaction) WHERE 
         )
     }
 
-    /// The schema's version as one cell, NULL if there is none yet; needs no right beyond USAGE.
+    /// Whether the tables are there, as one cell; needs no right at all. It reads the catalogue by a
+    /// new snapshot: `to_regclass` would answer from a cache that is older than a lock just taken.
     pub(super) fn exists(&self) -> String {
-        let name = super::literal::text(&self.version);
-        format!("SELECT pg_catalog.to_regclass({name}) IS NOT NULL")
+        format!(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {} AND c.relname = 'schema_version')",
+            super::literal::text(&self.name)
+        )
     }
 
     /// The version number, where [`Self::exists`].

@@ -100,6 +100,11 @@ pub(super) fn hint(cause: &Cause) -> Option<&'static str> {
         "42P01" | "3F000" | "42703" => {
             Some("a table is missing: run `migrate()` as a role that may create the schema")
         }
+        PRIVILEGE => Some(
+            "the role lacks a right. For the store's own tables: GRANT USAGE ON SCHEMA, GRANT \
+             SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA and GRANT USAGE ON ALL \
+             SEQUENCES IN SCHEMA; to create them: GRANT CREATE ON DATABASE",
+        ),
         "25006" => Some("the server is read-only: a standby, or default_transaction_read_only"),
         _ => None,
     }

@@ -55,8 +55,9 @@ pub trait Adapter: Send + Sync + 'static {
 /// Short, so that a case which must wait for a lock is soon over.
 pub fn timeouts() -> Timeouts {
     Timeouts {
-        connect: Duration::from_secs(5),
-        acquire: Duration::from_secs(10),
+        // A busy machine may take long to let a connection in.
+        connect: Duration::from_secs(30),
+        acquire: Duration::from_secs(30),
         lock: Duration::from_millis(400),
         statement: Duration::from_secs(5),
         idle_in_transaction: Duration::from_secs(20),
@@ -234,8 +235,6 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
         let address = Harness::server(self, place).map(|address| address.to_string());
         let url = url.replace(&address.unwrap_or_default(), &proxy.to_string());
         let impatient = Timeouts {
-            connect: Duration::from_secs(2),
-            acquire: Duration::from_secs(2),
             statement: Duration::from_millis(1_500),
             reply: Duration::from_secs(2),
             ..timeouts()
