@@ -54,7 +54,8 @@ impl<H: Harness> Registry<H> {
 
 /// Lists the cases of a file: `cases! { "topic::path" for Bound, "contract"; ID name: "goal", …; }`.
 ///
-/// Each line is `ID function: "goal"; "likely mistake";`.
+/// Each line is `ID function: "goal", "likely mistake";`. Cases that need two traits of a store are
+/// listed `for Bound where Another`.
 macro_rules! cases {
     (
         $topic:literal for $bound:path $(where $more:path)?, $contract:literal;

@@ -92,19 +92,28 @@ async fn t37_sweeper_crashes_half_way<
 >(
     cx: Context<H>,
 ) -> CaseResult {
+    let pattern = short_and_kept(&cx, "t37", 25).await?;
+    let both = Both::of(cx.store())?;
     for told in [0, 1] {
         let effect = format!("t37/{told}");
-        let work = short_and_kept(&cx, &effect, 25).await?;
-        let both = prepare_both(&cx, &work, &effect).await?;
-        until(cx.store(), work.not_after()).await?;
+        prepare_both(&cx, &named(&pattern, &effect)?, &effect).await?;
+    }
+    until(cx.store(), pattern.not_after()).await?;
+    for told in [0, 1] {
+        let effect = format!("t37/{told}");
+        let work = named(&pattern, &effect)?;
         let store = cx.store();
         let ruling = retry(|| store.decide(&work, Decision::Rollback)).await?;
         ensure_eq!(ruling, Decision::Rollback, "the sweeper's decision");
         if told == 1 {
             rollback(&both.orders, &work).await?;
         }
-        let report = sweeper(cx.store())?.sweep().await?;
-        ensure!(report.alarms.is_empty() && report.failed.is_empty(), seen: report, "no trouble");
+    }
+    let report = sweeper(cx.store())?.sweep().await?;
+    ensure!(report.alarms.is_empty() && report.failed.is_empty(), seen: report, "no trouble");
+    for told in [0, 1] {
+        let effect = format!("t37/{told}");
+        let work = named(&pattern, &effect)?;
         ensure_both(&cx, &work, &effect, PreparedStatus::RolledBack).await?;
         let entry = cx.store().decision(&work).await?.expecting("the entry")?;
         ensure_eq!(
@@ -234,9 +243,10 @@ async fn t54_sweeps_only_past_the_deadline<
 async fn t55_sweeps_to_commit<H: Harness<Store: PreparedTransactions + DecisionRegister>>(
     cx: Context<H>,
 ) -> CaseResult {
+    let pattern = short_and_kept(&cx, "t55", 30).await?;
     for told in [0, 1] {
         let effect = format!("t55/{told}");
-        let work = short_and_kept(&cx, &effect, 25).await?;
+        let work = named(&pattern, &effect)?;
         let both = prepare_both(&cx, &work, &effect).await?;
         let ruling = cx.store().decide(&work, Decision::Commit).await?;
         ensure_eq!(
@@ -247,8 +257,12 @@ async fn t55_sweeps_to_commit<H: Harness<Store: PreparedTransactions + DecisionR
         if told == 1 {
             both.orders.commit_prepared(&work).await?;
         }
-        until(cx.store(), work.not_after()).await?;
-        sweeper(cx.store())?.sweep().await?;
+    }
+    until(cx.store(), pattern.not_after()).await?;
+    sweeper(cx.store())?.sweep().await?;
+    for told in [0, 1] {
+        let effect = format!("t55/{told}");
+        let work = named(&pattern, &effect)?;
         ensure_both(&cx, &work, &effect, PreparedStatus::Committed).await?;
         let entry = cx.store().decision(&work).await?.expecting("the entry")?;
         ensure_eq!(

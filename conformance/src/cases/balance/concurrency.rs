@@ -184,6 +184,36 @@ async fn client_of<S: BalanceStore>(
     Ok(())
 }
 
+/// Goal: of N debits of which only one fits, one goes through. Method: racers for the last unit;
+/// the others are told *insufficient funds*, and the floor holds.
+async fn b48_racers_for_the_last_unit<H: Harness<Store: BalanceStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    for round in 0..cx.case().scaled(6, 2) {
+        let holder = format!("b48/{round}");
+        opened(&cx, &holder, 1).await?;
+        let racers = (0..8)
+            .map(|racer| {
+                let store = cx.store().clone();
+                let operation = adjust(&format!("{round}/{racer}"), &holder, -1)?;
+                Ok(async move { retry(|| store.adjust(&operation)).await })
+            })
+            .collect::<CaseResult<Vec<_>>>()?;
+        let mut winners = 0;
+        for answer in race(racers).await? {
+            match answer {
+                Ok(_) => winners += 1,
+                Err(error) if error.kind() == ErrorKind::InsufficientFunds => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        ensure_eq!(winners, 1, "debits that went through");
+        ensure_held(&cx, &holder, 0, 2).await?;
+        ensure_sound(cx.store(), &holder).await?;
+    }
+    Ok(())
+}
+
 /// Goal: readers see whole changes. Method: poll balance and history while writers add; a balance
 /// at a version must be the history's sum up to it.
 async fn b49_readers_see_whole_changes<H: Harness<Store: BalanceStore>>(
@@ -242,6 +272,8 @@ async fn b49_readers_see_whole_changes<H: Harness<Store: BalanceStore>>(
 }
 
 cases! { "balance::concurrency" for BalanceStore, "core::BalanceStore, Contract";
+    B48 b48_racers_for_the_last_unit: "of N debits of which one fits, one goes through",
+        "the overdraft is checked in one statement, and the debit made in another";
     B49 b49_readers_see_whole_changes: "readers never see a balance without its history",
         "balance and history are written in two transactions";
     B50 b50_racers_with_one_key: "of N callers with one key, one applies it and all get its receipt",
