@@ -4,7 +4,7 @@
 //!
 //! ```
 //! use exactly_once_core::{
-//!     BalanceTransaction, AccountId, Adjust, Amount, IdempotencyKey, Rejection,
+//!     AccountId, Adjust, Amount, BalanceTransaction, IdempotencyKey, IdempotencyStore, Rejection,
 //!     restate::ExactlyOnce,
 //! };
 //! use restate_sdk::prelude::*;
@@ -12,21 +12,22 @@
 //! struct Till<S>(S);
 //!
 //! #[restate_sdk::service]
-//! impl<S: BalanceTransaction + exactly_once_core::IdempotencyStore> Till<S> {
+//! impl<S: BalanceTransaction + IdempotencyStore> Till<S> {
 //!     #[handler]
-//!     async fn charge(&self, ctx: Context<'_>, amount: i64) -> Result<i64, TerminalError> {
-//!         let store = self.0.clone();
+//!     async fn charge(
+//!         &self,
+//!         ctx: Context<'_>,
+//!         Json((payment, cents)): Json<(String, i64)>,
+//!     ) -> Result<i64, TerminalError> {
+//!         let (store, request) = (self.0.clone(), (payment.clone(), cents));
 //!         let left = ctx
-//!             .execute_once(&self.0, "charge", &amount, async move |tx| {
-//!                 if amount <= 0 {
+//!             .execute_once(&self.0, "charge", &request, async move |tx| {
+//!                 if cents <= 0 {
 //!                     return Err(Rejection::new(422, "a charge must be above zero").into());
 //!                 }
-//!                 // …the user's own statements in `tx`, and with them:
-//!                 let debit = Adjust::new(
-//!                     IdempotencyKey::new("a key of the request's own")?,
-//!                     AccountId::new("alice")?,
-//!                     -Amount::new(amount),
-//!                 );
+//!                 // …your own statements in `tx`, and in the same transaction:
+//!                 let key = IdempotencyKey::new(format!("debit/{payment}"))?;
+//!                 let debit = Adjust::new(key, AccountId::new("alice")?, -Amount::new(cents));
 //!                 Ok(store.adjust_in(tx, &debit).await?.change.after)
 //!             })
 //!             .await?;
