@@ -5,7 +5,8 @@ REPORTS=reports
 # Words before `--` choose adapters, words after it go to the suite. Every adapter runs, also after
 # one has failed; then the page shows them all.
 conformance() {
-  local chosen=() name log failed=0
+  local chosen=() all name failed=0
+  all=$(suites)
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
       --quick) export EXACTLY_ONCE_QUICK=1 ;;
@@ -15,9 +16,9 @@ conformance() {
     shift
   done
   [ "${1-}" != -- ] || shift
-  [ ${#chosen[@]} -gt 0 ] || mapfile -t chosen < <(suites)
+  [ ${#chosen[@]} -gt 0 ] || mapfile -t chosen <<<"$all"
   for name in "${chosen[@]}"; do
-    suites | grep -qx -- "$name" || fail "there is no adapter '$name'; there are: $(suites | xargs)"
+    grep -qx -- "$name" <<<"$all" || fail "there is no adapter '$name'; there are:" $all
   done
   for name in "${chosen[@]}"; do
     servers_for "$name"
