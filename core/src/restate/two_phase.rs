@@ -117,3 +117,36 @@ fn settle(outcome: Outcome) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{names::IdempotencyKey, rejection::Rejection};
+
+    #[test]
+    fn a_step_without_time_or_with_a_key_of_its_own_is_refused_before_anything_begins() {
+        assert!(check(&Step::named("order")).is_ok());
+        let key = IdempotencyKey::new("mine").unwrap();
+        for step in [
+            Step::named("order").with_deadline(Duration::ZERO),
+            Step::named("order").with_deadline(Duration::MAX),
+            Step::named("order").with_key(key),
+        ] {
+            let refused = check(&step).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Invalid);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_the_answer_and_a_rollback_without_one_is_told_apart() {
+        assert!(settle(Outcome::Committed).is_ok());
+        let rejection = Error::rejected(Rejection::new(422, "out of stock"), OPERATION, "sqlite");
+        let refused = Some(("stock".to_owned(), rejection));
+        let answer = settle(Outcome::RolledBack { refused }).unwrap_err();
+        assert_eq!(answer.kind(), ErrorKind::Rejected { status: 422 });
+        let answer = settle(Outcome::RolledBack { refused: None }).unwrap_err();
+        assert_eq!(answer.kind(), ErrorKind::RolledBack);
+    }
+}
