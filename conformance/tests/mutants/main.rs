@@ -3,6 +3,8 @@
 //!
 //! A mutant is a [`Patch`](patch::Patch): the reference store with one method done wrong.
 
+mod balance;
 mod harness;
 mod idempotency;
 mod patch;
+mod prepared;

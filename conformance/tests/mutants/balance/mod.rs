@@ -1,0 +1,5 @@
+//! Mutants of the balance store.
+
+mod concurrency;
+mod numbers;
+mod replay;
