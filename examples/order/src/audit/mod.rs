@@ -31,6 +31,8 @@ pub enum Answer {
     },
     /// Nothing, for as long as the client had patience.
     Silence,
+    /// Nobody waited for one: its invocation was killed.
+    Abandoned,
 }
 
 /// What is wrong.
@@ -216,7 +218,7 @@ fn one_order(
         Answer::Refused { status, message } if !there.is_empty() => {
             push(Kind::LostAnswer, format!("{name}: {status} {message}"));
         }
-        Answer::Refused { .. } => {}
+        Answer::Refused { .. } | Answer::Abandoned => {}
         Answer::Silence => push(Kind::Stuck, format!("{name}, in {there:?}")),
     }
 }

@@ -110,6 +110,6 @@ fn units_that_do_not_add_up_are_seen() {
 
 #[test]
 fn what_is_left_behind_is_seen() {
-    let found = kinds(|_, evidence| evidence.left("reservations in Redis", 1));
+    let found = kinds(|_, evidence| evidence.left_behind.push("1 reservation".to_owned()));
     assert_eq!(found, [Kind::LeftBehind].into());
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::load::Planned;
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    url: String,
+    ingress: String,
     sent: Arc<AtomicU64>,
 }
 
@@ -39,7 +39,7 @@ impl Client {
     pub fn new(ingress: &str) -> Result<Self> {
         Ok(Self {
             http: reqwest::Client::builder().no_proxy().build()?,
-            url: format!("{ingress}/restate/call/{SERVICE}/place"),
+            ingress: ingress.to_owned(),
             sent: Arc::default(),
         })
     }
@@ -57,7 +57,7 @@ impl Client {
         while Instant::now() < deadline {
             let within = timeout.min(deadline - Instant::now());
             timeout = TIMEOUT;
-            match self.post(&planned.order, within).await {
+            match self.post("call", &planned.order, within).await {
                 Ok((200, text)) => {
                     return match serde_json::from_str(&text) {
                         Ok(placed) => Answer::Placed(placed),
@@ -80,12 +80,23 @@ impl Client {
         Answer::Silence
     }
 
-    /// Sends an order once.
-    async fn post(&self, order: &Order, timeout: Duration) -> Result<(u16, String)> {
+    /// Starts an order and does not wait for its answer; gives the invocation's id.
+    ///
+    /// # Errors
+    /// Where it is not taken.
+    pub async fn send(&self, order: &Order) -> Result<String> {
+        let (status, body) = self.post("send", order, TIMEOUT).await?;
+        ensure!(status < 300, "{status} {body}");
+        let body: Value = serde_json::from_str(&body)?;
+        let id = body["invocationId"].as_str().context("no invocation id")?;
+        Ok(id.to_owned())
+    }
+
+    async fn post(&self, how: &str, order: &Order, timeout: Duration) -> Result<(u16, String)> {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let answer = self
             .http
-            .post(&self.url)
+            .post(format!("{}/restate/{how}/{SERVICE}/place", self.ingress))
             .header("idempotency-key", &order.name)
             .timeout(timeout)
             .json(order)

@@ -7,10 +7,10 @@ use crate::{audit::Seeds, model::Order};
 /// How many clients send at once.
 pub const CLIENTS: usize = 16;
 /// How many customers there are, and how many items.
-const NAMES: usize = 64;
+const NAMES: usize = 256;
 /// Some items are scarce and some quotas small, so that some orders are refused.
 const SCARCE_EVERY: usize = 8;
-const SCARCE: i64 = 12;
+const SCARCE: i64 = 5;
 const PLENTY: i64 = 1_000_000;
 const MOST: i64 = 5;
 
@@ -44,7 +44,7 @@ impl Load {
                 } else {
                     PLENTY
                 };
-                (format!("{what}-{number:02}"), units)
+                (format!("{what}-{number:03}"), units)
             })
         };
         let seeds = Seeds {
@@ -55,8 +55,8 @@ impl Load {
         for number in 0..orders {
             let order = Order {
                 name: format!("order-{seed}-{number}"),
-                customer: format!("customer-{:02}", random.random_range(0..NAMES)),
-                item: format!("item-{:02}", random.random_range(0..NAMES)),
+                customer: format!("customer-{:03}", random.random_range(0..NAMES)),
+                item: format!("item-{:03}", random.random_range(0..NAMES)),
                 units: random.random_range(1..=MOST),
             };
             let impatient = random.random_ratio(1, 20);
@@ -64,6 +64,19 @@ impl Load {
             share.push(Planned { order, impatient });
         }
         Self { seeds, shares }
+    }
+
+    /// Orders of rows that no two of them share.
+    #[must_use]
+    pub fn abandoned(seed: u64) -> Vec<Order> {
+        (1..SCARCE_EVERY)
+            .map(|number| Order {
+                name: format!("abandoned-{seed}-{number}"),
+                customer: format!("customer-{number:03}"),
+                item: format!("item-{number:03}"),
+                units: 1,
+            })
+            .collect()
     }
 
     /// How many orders there are.

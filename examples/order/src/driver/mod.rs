@@ -15,15 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use exactly_once::coordinator::SweepReport;
+use exactly_once_servers::restate::Action;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 
 use self::{client::Client, killer::Killer, load::Load, report::Report, servers::Servers};
 use crate::{
     audit::{self, Anomaly, Answer, Kind, evidence},
+    control::CrashPoint,
     model::Order,
     stores::Stores,
 };
@@ -66,14 +68,13 @@ pub async fn run(options: &DemoOptions) -> Result<Report> {
     let started = Instant::now();
     let done = Arc::new(AtomicU64::new(0));
     let killer = Killer::new(options, servers.clone(), done.clone());
-    let (answers, kills) = tokio::try_join!(send(load, &client, options, &done), killer.run())?;
+    let (mut answers, kills) = tokio::try_join!(send(load, &client, options, &done), killer.run())?;
     let unfinished = unfinished(&servers).await?;
     let took = started.elapsed();
 
-    // The service stops, and with it its own sweeper: what is in doubt now is the last sweep's.
-    servers.stop_service().await?;
+    answers.extend(abandon(&servers, &client, options.seed).await?);
     tokio::time::sleep(DEADLINE + Duration::from_millis(100)).await;
-    let before = evidence::read(&servers.addresses).await;
+    let before = evidence::read(&servers.addresses).await?;
     let sweep = sweep(&servers).await?;
     let evidence = evidence::read(&servers.addresses).await?;
     let mut anomalies = audit::anomalies(&answers, &evidence, &seeds);
@@ -84,17 +85,12 @@ pub async fn run(options: &DemoOptions) -> Result<Report> {
         options: options.clone(),
         took,
         orders: answers.len(),
-        refused: answers
-            .iter()
-            .filter(|(_, answer)| matches!(answer, Answer::Refused { .. }))
-            .count(),
+        refused: count(&answers, |answer| matches!(answer, Answer::Refused { .. })),
+        abandoned: count(&answers, |answer| *answer == Answer::Abandoned),
         sent: client.sent(),
         kills,
         rows: [&evidence.orders, &evidence.shipments, &evidence.uses].map(Vec::len),
-        before_sweep: before.map_or_else(
-            |error| vec![error.to_string()],
-            |evidence| evidence.left_behind,
-        ),
+        before_sweep: before.left_behind,
         swept: [sweep.committed, sweep.rolled_back],
         left_behind: evidence.left_behind,
         anomalies,
@@ -103,6 +99,10 @@ pub async fn run(options: &DemoOptions) -> Result<Report> {
 
 /// What each client asked, and what it was told.
 type Answers = Vec<(Order, Answer)>;
+
+fn count(answers: &Answers, which: impl Fn(&Answer) -> bool) -> usize {
+    answers.iter().filter(|(_, answer)| which(answer)).count()
+}
 
 /// All clients, each with its own share of the load, one order after the other.
 async fn send(
@@ -156,6 +156,26 @@ async fn unfinished(servers: &Servers) -> Result<Vec<String>> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The end of the world: some orders are begun, the service dies among them and stays dead, and
+/// their invocations are killed, so that nobody comes back for them but a sweeper.
+async fn abandon(servers: &Servers, client: &Client, seed: u64) -> Result<Answers> {
+    servers.control.arm(CrashPoint::AfterDecision)?;
+    let orders = Load::abandoned(seed);
+    let mut invocations = Vec::new();
+    for order in &orders {
+        invocations.push(client.send(order).await?);
+    }
+    if !servers.service_died(PATIENCE).await? {
+        bail!("the service has not died after a decision");
+    }
+    for invocation in invocations {
+        // One that has ended already can't be killed.
+        let _ = servers.restate.act(Action::Kill, &invocation).await;
+    }
+    let abandoned = |order| (order, Answer::Abandoned);
+    Ok(orders.into_iter().map(abandoned).collect())
 }
 
 /// One sweep, by somebody who has nothing to do with the service.

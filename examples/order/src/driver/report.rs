@@ -21,6 +21,8 @@ pub struct Report {
     pub orders: usize,
     /// How many of them were refused for good.
     pub refused: usize,
+    /// How many of them nobody waited for, and whose invocations were killed.
+    pub abandoned: usize,
     /// How many HTTP requests the clients sent for them.
     pub sent: u64,
     /// How often what was killed, and where.
@@ -54,14 +56,18 @@ impl Report {
         };
         let list = |left: &[String]| match left {
             [] => "nothing".to_owned(),
-            left => left.join(", "),
+            left => left.join("\n"),
         };
         let [postgres, sqlite, redis] = self.rows;
         let [committed, rolled_back] = self.swept;
         row("orders", self.orders.to_string());
         row("  refused for good", self.refused.to_string());
+        row("  abandoned at the end", self.abandoned.to_string());
         row("  HTTP requests sent for them", self.sent.to_string());
-        row("kills", self.kills.values().sum::<usize>().to_string());
+        row(
+            "kills during the load",
+            self.kills.values().sum::<usize>().to_string(),
+        );
         for (what, count) in &self.kills {
             row(&format!("  {what}"), count.to_string());
         }

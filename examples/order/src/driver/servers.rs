@@ -3,9 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use exactly_once_servers::{
-    Port, Postgres, Process, Redis, Restate, launch::Launch, process::Signal,
-};
+use exactly_once_servers::{Port, Postgres, Process, Redis, Restate, launch::Launch};
 use redis::AsyncCommands;
 use tempfile::TempDir;
 use tokio::{
@@ -23,7 +21,6 @@ use crate::{
 
 const POSTGRES: u32 = 18;
 const READY: Duration = Duration::from_secs(30);
-const STOP: Duration = Duration::from_secs(20);
 
 /// The servers and the service. They stop when this is dropped.
 #[derive(Debug)]
@@ -123,15 +120,6 @@ impl Servers {
     pub async fn restart_service(&self) -> Result<()> {
         let mut process = self.service.lock().await;
         *process = begin(&self.launch, self.address).await?;
-        Ok(())
-    }
-
-    /// Stops the service in order.
-    ///
-    /// # Errors
-    /// Where it does not stop.
-    pub async fn stop_service(&self) -> Result<()> {
-        self.service.lock().await.stop(Signal::TERM, STOP).await?;
         Ok(())
     }
 }

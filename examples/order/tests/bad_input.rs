@@ -1,0 +1,286 @@
+//! Goal: a transaction that is set up wrongly ends with a typed error, prepares nothing, and never
+//! commits a part of its work in silence. On real servers, each backend.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use exactly_once::{
+    ErrorKind, Fingerprint, Namespace, Participation, PreparedTransactions, Rejection, Store,
+    Timestamp, TransactionId,
+    coordinator::{Outcome, TwoPhaseCommit},
+    postgres::{Timeouts, TokioPostgresStore},
+    redis::RedisStore,
+    sqlite::SqliteStore,
+};
+use exactly_once_servers::{Postgres, Redis};
+use tempfile::TempDir;
+
+/// Long enough for the attempts here, and short enough to be waited for.
+const DEADLINE: Duration = Duration::from_secs(3);
+const FORGET: Duration = Duration::from_secs(3600);
+const LOCK: Duration = Duration::from_millis(200);
+
+struct Bench {
+    orders: TokioPostgresStore,
+    stock: SqliteStore,
+    quota: RedisStore,
+    postgres: Postgres,
+    redis: Redis,
+    folder: TempDir,
+}
+
+impl Bench {
+    async fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (postgres, redis) = tokio::try_join!(Postgres::start(18), Redis::start())?;
+        let timeouts = Timeouts {
+            lock: LOCK,
+            ..Timeouts::default()
+        };
+        let orders = TokioPostgresStore::builder(postgres.url())
+            .timeouts(timeouts)
+            .connect()
+            .await?;
+        let stock = SqliteStore::builder(folder.path().join("stock.sqlite"))
+            .lock_timeout(LOCK)
+            .open()
+            .await?;
+        let quota = RedisStore::builder(redis.url()).connect().await?;
+        postgres
+            .sql("postgres", "CREATE TABLE work (name text NOT NULL)")
+            .await?;
+        rusqlite::Connection::open(folder.path().join("stock.sqlite"))?
+            .execute_batch("CREATE TABLE work (name TEXT NOT NULL) STRICT")?;
+        Ok(Self {
+            orders,
+            stock,
+            quota,
+            postgres,
+            redis,
+            folder,
+        })
+    }
+
+    async fn transaction(&self, name: &str, deadline: Duration) -> Result<Participation> {
+        participation(name, self.orders.now().await?, deadline)
+    }
+
+    async fn in_doubt(&self) -> Result<usize> {
+        Ok(self.orders.in_doubt(None, 10).await?.entries.len()
+            + self.stock.in_doubt(None, 10).await?.entries.len()
+            + self.quota.in_doubt(None, 10).await?.entries.len())
+    }
+
+    /// How much work has been committed, in each database, by plain drivers.
+    async fn committed(&self) -> Result<[usize; 3]> {
+        let postgres = self
+            .postgres
+            .sql("postgres", "SELECT count(*) FROM work")
+            .await?;
+        let sqlite = rusqlite::Connection::open(self.folder.path().join("stock.sqlite"))?
+            .query_row("SELECT count(*) FROM work", [], |row| row.get::<_, i64>(0))?;
+        let redis = self.redis.cli(["LLEN", "work"]).await?;
+        Ok([
+            postgres.trim().parse()?,
+            usize::try_from(sqlite)?,
+            redis.trim().parse()?,
+        ])
+    }
+}
+
+fn participation(name: &str, now: Timestamp, deadline: Duration) -> Result<Participation> {
+    let not_after = now.checked_add(deadline).unwrap();
+    Ok(Participation::new(
+        &TransactionId::new(name)?,
+        Fingerprint::of("test", name)?,
+        not_after,
+        not_after.checked_add(FORGET).unwrap(),
+    )?)
+}
+
+macro_rules! work {
+    (orders) => {
+        async |tx| {
+            let insert = "INSERT INTO work VALUES ('x')";
+            tx.client().execute(insert, &[]).await?;
+            Ok(())
+        }
+    };
+    (stock) => {
+        async |tx| {
+            tx.run(|connection| connection.execute("INSERT INTO work VALUES ('x')", []))
+                .await?;
+            Ok(())
+        }
+    };
+    (quota) => {
+        async |tx| {
+            tx.rpush("work", "x")?;
+            Ok(())
+        }
+    };
+}
+
+/// Runs a transaction over and over, as a durable engine does, until it ends for good.
+macro_rules! until_it_ends {
+    ($run:expr) => {
+        loop {
+            match $run.run().await {
+                Err(error) if error.is_retryable() => {}
+                ended => break ended,
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_store_under_two_names_never_commits_the_work_of_one() -> Result<()> {
+    let bench = Bench::start().await?;
+    let (orders, stock, quota) = (&bench.orders, &bench.stock, &bench.quota);
+    let other = RedisStore::builder(bench.redis.url()).connect().await?;
+
+    let twice = bench.transaction("postgres twice", DEADLINE).await?;
+    let postgres = until_it_ends!(
+        TwoPhaseCommit::new(orders, twice.clone())
+            .participant("one", orders, work!(orders))
+            .participant("two", orders, work!(orders))
+            .participant("stock", stock, work!(stock))
+    );
+    let twice = bench.transaction("sqlite twice", DEADLINE).await?;
+    let sqlite = until_it_ends!(
+        TwoPhaseCommit::new(orders, twice.clone())
+            .participant("one", stock, work!(stock))
+            .participant("two", stock, work!(stock))
+            .participant("orders", orders, work!(orders))
+    );
+    let twice = bench.transaction("redis twice", DEADLINE).await?;
+    let redis = until_it_ends!(
+        TwoPhaseCommit::new(orders, twice.clone())
+            .participant("one", quota, work!(quota))
+            .participant("two", quota, work!(quota))
+            .participant("orders", orders, work!(orders))
+    );
+    // The same server, by a connection of its own.
+    let twice = bench.transaction("redis by two handles", DEADLINE).await?;
+    let handles = until_it_ends!(
+        TwoPhaseCommit::new(orders, twice.clone())
+            .participant("one", quota, work!(quota))
+            .participant("two", &other, work!(quota))
+            .participant("orders", orders, work!(orders))
+    );
+    ensure!(bench.committed().await? == [0, 0, 0], "some of it is there");
+    for ended in [postgres, sqlite, redis, handles] {
+        match ended {
+            Ok(Outcome::RolledBack { refused: None }) => {}
+            Err(error) if error.kind() == ErrorKind::RolledBack => {}
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+    ensure!(bench.in_doubt().await? == 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_participant_one_name_twice_and_a_store_without_two_phase_are_refused() -> Result<()> {
+    let bench = Bench::start().await?;
+    let (orders, stock) = (&bench.orders, &bench.stock);
+
+    let none = bench.transaction("none", DEADLINE).await?;
+    let refused = TwoPhaseCommit::new(orders, none).run().await;
+    ensure!(refused.is_err_and(|error| error.kind() == ErrorKind::Invalid));
+
+    let named = bench.transaction("one name", DEADLINE).await?;
+    let refused = TwoPhaseCommit::new(orders, named)
+        .participant("stock", stock, work!(stock))
+        .participant("stock", orders, work!(orders))
+        .run()
+        .await;
+    ensure!(refused.is_err_and(|error| error.kind() == ErrorKind::Invalid));
+
+    let plain = Postgres::options(18)
+        .setting("max_prepared_transactions", "0")
+        .start()
+        .await?;
+    let plain = TokioPostgresStore::builder(plain.url()).connect().await?;
+    let without = bench.transaction("without", DEADLINE).await?;
+    let refused = TwoPhaseCommit::new(orders, without)
+        .participant("stock", stock, work!(stock))
+        .participant("plain", &plain, work!(orders))
+        .run()
+        .await;
+    ensure!(refused.is_err_and(|error| error.kind() == ErrorKind::Unsupported));
+
+    ensure!(bench.in_doubt().await? == 0);
+    ensure!(bench.committed().await? == [0, 0, 0]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_in_the_past_rolls_back_and_one_refusal_rolls_all_back() -> Result<()> {
+    let bench = Bench::start().await?;
+    let (orders, stock, quota) = (&bench.orders, &bench.stock, &bench.quota);
+    let now = bench.orders.now().await?;
+    let half_an_hour = i64::try_from(FORGET.as_micros() / 2)?;
+    let past = Timestamp::from_micros(now.as_micros() - half_an_hour);
+    let past = participation("past", past, Duration::from_secs(1))?;
+    let late = TwoPhaseCommit::new(orders, past)
+        .participant("orders", orders, work!(orders))
+        .participant("stock", stock, work!(stock))
+        .participant("quota", quota, work!(quota))
+        .run()
+        .await?;
+    ensure!(
+        matches!(late, Outcome::RolledBack { refused: None }),
+        "{late:?}"
+    );
+
+    let refused = bench.transaction("refused", DEADLINE).await?;
+    let outcome = TwoPhaseCommit::new(orders, refused)
+        .participant("orders", orders, work!(orders))
+        .participant("stock", stock, async |_tx| {
+            Err(Rejection::new(422, "out of stock").into())
+        })
+        .participant("quota", quota, work!(quota))
+        .run()
+        .await?;
+    let Outcome::RolledBack {
+        refused: Some((name, error)),
+    } = outcome
+    else {
+        anyhow::bail!("{outcome:?}");
+    };
+    ensure!(name == "stock");
+    ensure!(error.kind() == ErrorKind::Rejected { status: 422 });
+    ensure!(bench.in_doubt().await? == 0);
+    ensure!(bench.committed().await? == [0, 0, 0]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_register_of_another_schema_is_refused_before_anything_begins() -> Result<()> {
+    let bench = Bench::start().await?;
+    let connect = || TokioPostgresStore::builder(bench.postgres.url());
+    let absent = connect()
+        .schema("elsewhere")
+        .migrate_at_connect(false)
+        .connect()
+        .await;
+    ensure!(absent.is_err_and(|error| error.kind() == ErrorKind::Configuration));
+
+    let newer = "UPDATE exactly_once.schema_version SET version = 99";
+    bench.postgres.sql("postgres", newer).await?;
+    let newer = connect().connect().await;
+    ensure!(newer.is_err_and(|error| error.kind() == ErrorKind::Configuration));
+
+    let file = bench.folder.path().join("stock.sqlite");
+    rusqlite::Connection::open(&file)?
+        .execute_batch("UPDATE exactly_once_meta SET schema_version = 99")?;
+    let newer = SqliteStore::builder(&file)
+        .namespace(Namespace::new("other")?)
+        .open()
+        .await;
+    ensure!(newer.is_err_and(|error| error.kind() == ErrorKind::Configuration));
+    ensure!(bench.in_doubt().await? == 0);
+    Ok(())
+}
