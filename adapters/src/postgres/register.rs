@@ -89,10 +89,13 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
 
     async fn finish(&self, participation: &Participation) -> Result<()> {
         let sql = format!(
-            "UPDATE {} SET finished = true WHERE {} AND fingerprint = {} AND NOT finished; {}",
+            "UPDATE {} SET finished = true WHERE {} AND fingerprint = {} AND not_after = {} \
+             AND forget_after = {} AND NOT finished; {}",
             self.tables().decisions,
             self.transaction_is(participation),
             literal::bytes(participation.fingerprint().as_bytes()),
+            literal::int(participation.not_after().as_micros()),
+            literal::int(participation.forget_after().as_micros()),
             self.select_decision(participation)
         );
         let replies = self
