@@ -315,7 +315,6 @@ async fn kill_everywhere(scenario: &str) -> u32 {
 async fn a_kill_before_any_statement_leaves_one_of_the_two_right_states() {
     for scenario in SCENARIOS {
         let kills = kill_everywhere(scenario).await;
-        println!("{scenario}: killed {kills} times");
         let least = if scenario == "open" { 10 } else { 3 };
         assert!(
             kills >= least,

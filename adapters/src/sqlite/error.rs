@@ -30,12 +30,12 @@ pub(super) enum Phase {
 pub(super) struct Failure {
     kind: ErrorKind,
     message: Option<String>,
-    source: Option<Arc<rusqlite::Error>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// A source that several errors share.
 #[derive(Debug)]
-struct Shared(Arc<rusqlite::Error>);
+struct Shared(Arc<dyn StdError + Send + Sync>);
 
 impl fmt::Display for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,6 +65,15 @@ impl Failure {
         Self {
             kind,
             message,
+            source: Some(Arc::new(source)),
+        }
+    }
+
+    /// An error of opening a connection, for everybody who needed it.
+    pub(super) fn of_open(source: Error) -> Self {
+        Self {
+            kind: source.kind(),
+            message: source.message().map(str::to_owned),
             source: Some(Arc::new(source)),
         }
     }

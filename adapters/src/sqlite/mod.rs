@@ -48,7 +48,7 @@
 //! # Layout
 //! - [`SqliteStore`], its [builder](SqliteBuilder) and [transaction](SqliteTx).
 //! - `connection`, `schema`, `error`: how the file is opened, what is in it, what its errors mean.
-//! - `queue`, `writer`, `lane`, `session`, `guard`: the one thread that writes. Effects are
+//! - `queue`, `writer`, `group`, `lane`, `session`, `guard`: the one thread that writes. Effects are
 //!   committed in groups; an interactive transaction has the thread for itself.
 //! - `reader`: connections that read beside it.
 //! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits.
@@ -59,6 +59,7 @@ mod builder;
 mod closure;
 mod connection;
 mod error;
+mod group;
 mod guard;
 mod idempotency;
 mod key_row;

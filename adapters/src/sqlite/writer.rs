@@ -20,8 +20,9 @@ use tokio::sync::oneshot;
 use super::{
     connection::{Connector, Purpose},
     error::{Failure, Phase, error},
+    group::commit_group,
     lane::Lane,
-    queue::{Call, Job, Message, Ran, Ticket, Undo, closed},
+    queue::{Call, Job, Message, Ticket, closed},
     schema,
     session::SessionId,
     settings::Settings,
@@ -142,10 +143,7 @@ impl WriterThread {
         let entry = match self.lanes.entry(purpose) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(slot) => {
-                let connection = self
-                    .connector
-                    .connect(purpose)
-                    .map_err(|failure| Failure::new(failure.kind(), failure.to_string()))?;
+                let connection = self.connector.connect(purpose).map_err(Failure::of_open)?;
                 let lane =
                     Lane::new(connection).map_err(|source| Failure::of(Phase::Open, source))?;
                 slot.insert(lane)
@@ -326,60 +324,6 @@ impl WriterThread {
         }
         self.lanes.clear();
     }
-}
-
-/// Runs the jobs in one transaction and commits it. Gives how many were run, and the failure of
-/// all of these, if it failed.
-fn commit_group(
-    lane: &Lane,
-    settings: &Settings,
-    group: &mut [Box<dyn Job>],
-) -> (usize, Option<Failure>) {
-    let alone = group.len() == 1;
-    let mut kept = false;
-    for (position, job) in group.iter_mut().enumerate() {
-        match run_job(lane, settings, job.as_mut(), alone) {
-            Ok(done) => kept |= done,
-            Err(failure) => return (position + 1, Some(failure)),
-        }
-    }
-    let end = if kept {
-        lane.commit()
-    } else {
-        lane.roll_back()
-    };
-    (group.len(), end.err())
-}
-
-/// Runs one job, and undoes its writes if it failed. Says whether something is to be committed.
-fn run_job(
-    lane: &Lane,
-    settings: &Settings,
-    job: &mut dyn Job,
-    alone: bool,
-) -> Result<bool, Failure> {
-    let savepoint = !alone && job.ticket().undo == Undo::Savepoint;
-    if savepoint {
-        lane.execute("SAVEPOINT exactly_once_job")?;
-    }
-    let ran = job.run(&lane.bench(settings));
-    lane.check_open()?;
-    match ran {
-        Ran::Done | Ran::Clean if savepoint => lane.execute("RELEASE exactly_once_job")?,
-        Ran::Done | Ran::Clean => {}
-        Ran::Dirty if savepoint => {
-            lane.execute("ROLLBACK TO exactly_once_job; RELEASE exactly_once_job")?;
-        }
-        Ran::Dirty if alone => {}
-        Ran::Dirty => {
-            let failure = Failure::new(
-                ErrorKind::Busy,
-                "an effect of the same group failed half way; the group was rolled back",
-            );
-            return Err(lane.abandon(failure));
-        }
-    }
-    Ok(ran == Ran::Done)
 }
 
 fn ticket(message: &Message) -> Option<&Ticket> {
