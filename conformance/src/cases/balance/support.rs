@@ -70,11 +70,10 @@ pub(crate) async fn opened<H: Harness<Store: BalanceStore>>(
     minor_units: i64,
 ) -> CaseResult<Applied> {
     let operation = open(&format!("open/{holder}"), holder)?.with_amount(amount(minor_units));
-    Ok(cx
-        .store()
+    cx.store()
         .open_account(&operation)
         .await
-        .expecting("a new account to be opened")?)
+        .expecting("a new account to be opened")
 }
 
 /// As [`opened`], without a floor.
@@ -86,11 +85,10 @@ pub(crate) async fn opened_without_floor<H: Harness<Store: BalanceStore>>(
     let operation = open(&format!("open/{holder}"), holder)?
         .with_floor(Floor::None)
         .with_amount(amount(minor_units));
-    Ok(cx
-        .store()
+    cx.store()
         .open_account(&operation)
         .await
-        .expecting("a new account to be opened")?)
+        .expecting("a new account to be opened")
 }
 
 /// The state of an account that must be known.

@@ -144,7 +144,7 @@ async fn lease<H: Harness<Store: LeaseStore>>(
     yield_now().await;
     match end {
         0..=3 => place.frail.release(&claim, token).await?,
-        4 if key % 4 == 0 => {
+        4 if key.is_multiple_of(4) => {
             place
                 .frail
                 .finalize(&claim, token, &Outcome::Applied(receipt("v11")))
