@@ -79,7 +79,8 @@ fn parse(statement: &Statement) -> std::result::Result<Vec<Write>, String> {
         }
         _ => {
             return Err(format!(
-                "{name} with {} arguments can't be checked before it is applied; what can: {SUPPORTED}",
+                "{name} with {} arguments can't be checked before it is applied; what can: \
+                 {SUPPORTED}",
                 rest.len() + 1
             ));
         }

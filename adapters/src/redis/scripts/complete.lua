@@ -17,7 +17,8 @@ if refusal then return refusal end
 for statement, count in string.gmatch(ARGV[6], '(%d+)=(%d+)') do
   local found = rows[tonumber(statement)] or 0
   if tonumber(count) ~= found then
-    return { 'refused', 'statement ' .. statement .. ' would change ' .. found .. ' rows, not ' .. count }
+    local told = 'statement ' .. statement .. ' would change ' .. found .. ' rows, not '
+    return { 'refused', told .. count }
   end
 end
 -- Read before anything is written, so that a key of the wrong type ends the script here.

@@ -15,7 +15,8 @@ impl RedisTx {
     /// The string under a key.
     ///
     /// # Errors
-    /// [Refused](ErrorKind::Refused): another type, another slot; retryable kinds.
+    /// [Refused](exactly_once_core::ErrorKind::Refused): another type, another slot; retryable
+    /// kinds.
     pub async fn get(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
         let key = self.claim_key("get", key.as_ref())?;
         let value = self.string(&key).await;
@@ -25,7 +26,8 @@ impl RedisTx {
     /// Sets the string under a key, whatever was there.
     ///
     /// # Errors
-    /// [Refused](ErrorKind::Refused): another slot; [invalid](ErrorKind::Invalid): our own key.
+    /// [Refused](exactly_once_core::ErrorKind::Refused): another slot;
+    /// [invalid](exactly_once_core::ErrorKind::Invalid): our own key.
     pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let key = self.claim_key("set", key.as_ref())?;
         self.put_string(key, value.as_ref());
