@@ -18,7 +18,7 @@ conformance() {
   [ "${1-}" != -- ] || shift
   [ ${#chosen[@]} -gt 0 ] || mapfile -t chosen <<<"$all"
   for name in "${chosen[@]}"; do
-    grep -qx -- "$name" <<<"$all" || fail "there is no adapter '$name'; there are:" $all
+    grep -qxF -- "$name" <<<"$all" || fail "there is no adapter '$name'; there are:" $all
   done
   for name in "${chosen[@]}"; do
     servers_for "$name"

@@ -7,7 +7,7 @@ use std::{
 };
 
 use exactly_once_core::{
-    Capabilities, Durability, ErrorKind, Namespace, Result, Store, Timestamp, TwoPhase,
+    Capabilities, Durability, Error, ErrorKind, Namespace, Result, Store, Timestamp, TwoPhase,
 };
 use redb::{
     ConcurrencyMode, Database, ReadTransaction, ReadableDatabase, TransactionError,
@@ -37,6 +37,8 @@ pub struct RedbStore {
 /// What the clones of a handle share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// The file, by which handles know that they are on the same data.
+    pub(crate) file: PathBuf,
     /// `None` once the handle was closed.
     database: Mutex<Option<Arc<Database>>>,
     /// redb has one writer at a time. Clones of a handle queue here, first come first served.
@@ -69,14 +71,21 @@ impl RedbStoreBuilder {
         let opening = blocking("open", move || {
             let mut options = Database::builder();
             options.set_concurrency_mode(ConcurrencyMode::MultiWriter);
-            options.create(path).during("open")
+            let database = options.create(&path).during("open")?;
+            let file = path
+                .canonicalize()
+                .map_err(redb::Error::Io)
+                .during("open")?;
+            Ok::<_, Error>((file, database))
         });
-        let Ok(database) = timeout(lock_timeout, opening).await else {
+        let Ok(opened) = timeout(lock_timeout, opening).await else {
             return Err(busy("open"));
         };
         let namespace = Namespace::new("default")?;
+        let (file, database) = opened??;
         let shared = Shared {
-            database: Mutex::new(Some(Arc::new(database??))),
+            file,
+            database: Mutex::new(Some(Arc::new(database))),
             turn: Arc::new(Semaphore::new(1)),
             lock_timeout,
         };
@@ -197,7 +206,7 @@ impl RedbStore {
     }
 }
 
-fn busy(operation: &'static str) -> exactly_once_core::Error {
+fn busy(operation: &'static str) -> Error {
     error(
         ErrorKind::Busy,
         operation,

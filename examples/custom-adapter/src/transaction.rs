@@ -68,7 +68,8 @@ impl RedbTx {
             }
             _ => false,
         };
-        if same && Arc::ptr_eq(&self.home, &store.shared) {
+        // Any handle on the file may end it.
+        if same && self.home.file == store.shared.file {
             return Ok(());
         }
         let message = "the transaction was not begun by the call that this one ends";
