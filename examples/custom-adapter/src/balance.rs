@@ -10,7 +10,7 @@ use redb::{ReadableTable, WriteTransaction};
 
 use crate::{
     error::{BACKEND, During, error},
-    schema::{ACCOUNTS, HISTORY, OPERATIONS},
+    schema::{ACCOUNTS, AccountValue, HISTORY, OPERATIONS},
     store::{RedbStore, Then},
     transaction::RedbTx,
 };
@@ -131,7 +131,7 @@ fn damaged(operation: &'static str) -> exactly_once_core::Error {
 }
 
 fn read_account(
-    table: &impl ReadableTable<(&'static str, &'static str), (i64, i64, Option<i64>, bool)>,
+    table: &impl ReadableTable<(&'static str, &'static str), AccountValue>,
     namespace: &str,
     account: &AccountId,
     operation: &'static str,

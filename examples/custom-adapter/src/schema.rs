@@ -27,12 +27,16 @@ pub(crate) const ENDS: TableDefinition<(&str, i64, &str), ()> =
     TableDefinition::new("exactly_once.ends");
 
 /// `(namespace, account)` to amount, version, floor, and whether it is open.
-pub(crate) const ACCOUNTS: TableDefinition<(&str, &str), (i64, i64, Option<i64>, bool)> =
+pub(crate) const ACCOUNTS: TableDefinition<(&str, &str), AccountValue> =
     TableDefinition::new("exactly_once.accounts");
 
+pub(crate) type AccountValue = (i64, i64, Option<i64>, bool);
+
 /// `(namespace, account, version)` to the operation's key and kind, delta, before, after.
-pub(crate) const HISTORY: TableDefinition<(&str, &str, i64), (&str, &str, i64, i64, i64)> =
+pub(crate) const HISTORY: TableDefinition<(&str, &str, i64), HistoryValue> =
     TableDefinition::new("exactly_once.history");
+
+pub(crate) type HistoryValue = (&'static str, &'static str, i64, i64, i64);
 
 /// `(namespace, operation's key)` to its fingerprint and its changes, by account and version.
 pub(crate) const OPERATIONS: TableDefinition<(&str, &str), OperationValue> =
