@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use exactly_once::{
     ErrorKind, Fingerprint, Namespace, Participation, PreparedTransactions, Rejection, Store,
     Timestamp, TransactionId,
@@ -15,8 +15,10 @@ use exactly_once::{
 use exactly_once_servers::{Postgres, Redis};
 use tempfile::TempDir;
 
-/// Long enough for the attempts here, and short enough to be waited for.
-const DEADLINE: Duration = Duration::from_secs(3);
+/// Short: what meets itself ends by it.
+const DEADLINE: Duration = Duration::from_millis(1_500);
+/// For what ends by itself.
+const PLENTY: Duration = Duration::from_secs(60);
 const FORGET: Duration = Duration::from_secs(3600);
 const LOCK: Duration = Duration::from_millis(200);
 
@@ -89,12 +91,12 @@ impl Bench {
 }
 
 fn participation(name: &str, now: Timestamp, deadline: Duration) -> Result<Participation> {
-    let not_after = now.checked_add(deadline).unwrap();
+    let not_after = now.checked_add(deadline).context("out of range")?;
     Ok(Participation::new(
         &TransactionId::new(name)?,
         Fingerprint::of("test", name)?,
         not_after,
-        not_after.checked_add(FORGET).unwrap(),
+        not_after.checked_add(FORGET).context("out of range")?,
     )?)
 }
 
@@ -186,11 +188,11 @@ async fn no_participant_one_name_twice_and_a_store_without_two_phase_are_refused
     let bench = Bench::start().await?;
     let (orders, stock) = (&bench.orders, &bench.stock);
 
-    let none = bench.transaction("none", DEADLINE).await?;
+    let none = bench.transaction("none", PLENTY).await?;
     let refused = TwoPhaseCommit::new(orders, none).run().await;
     ensure!(refused.is_err_and(|error| error.kind() == ErrorKind::Invalid));
 
-    let named = bench.transaction("one name", DEADLINE).await?;
+    let named = bench.transaction("one name", PLENTY).await?;
     let refused = TwoPhaseCommit::new(orders, named)
         .participant("stock", stock, work!(stock))
         .participant("stock", orders, work!(orders))
@@ -203,7 +205,7 @@ async fn no_participant_one_name_twice_and_a_store_without_two_phase_are_refused
         .start()
         .await?;
     let plain = TokioPostgresStore::builder(plain.url()).connect().await?;
-    let without = bench.transaction("without", DEADLINE).await?;
+    let without = bench.transaction("without", PLENTY).await?;
     let refused = TwoPhaseCommit::new(orders, without)
         .participant("stock", stock, work!(stock))
         .participant("plain", &plain, work!(orders))
@@ -235,7 +237,7 @@ async fn a_deadline_in_the_past_rolls_back_and_one_refusal_rolls_all_back() -> R
         "{late:?}"
     );
 
-    let refused = bench.transaction("refused", DEADLINE).await?;
+    let refused = bench.transaction("refused", PLENTY).await?;
     let outcome = TwoPhaseCommit::new(orders, refused)
         .participant("orders", orders, work!(orders))
         .participant("stock", stock, async |_tx| {

@@ -1,4 +1,4 @@
-//! Goal: an invocation that is cancelled or killed, at any step, leaves nothing in doubt and
+//! Goal: a refusal is the answer, also after a crash; and an invocation that is cancelled or killed, at any step, leaves nothing in doubt and
 //! nothing locked beyond its deadline and one sweep.
 //!
 //! Method: the service in this process, with a fault that holds one attempt at a named point. There
@@ -9,8 +9,8 @@ mod bench;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Result, ensure};
-use exactly_once::PreparedTransactions;
+use anyhow::{Context as _, Result, ensure};
+use exactly_once::{ErrorKind, PreparedTransactions};
 use exactly_once_order::{
     audit::{self, Answer},
     control::CrashPoint,
@@ -18,7 +18,51 @@ use exactly_once_order::{
 };
 use exactly_once_servers::restate::Action;
 
-use crate::bench::{Bench, DEADLINE};
+use crate::bench::{Bench, DEADLINE, UNITS};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_refused_is_nowhere_and_refused_on_every_retry() -> Result<()> {
+    let bench = Bench::start().await?;
+    let mut orders = Vec::new();
+    // The last attempt dies with everything rolled back, and Restate has not heard of it.
+    for (number, dies) in [(0, false), (1, true)] {
+        let mut order = bench.order(number);
+        order.units = UNITS + 1;
+        let invocation = if dies {
+            let stopped = bench.pause.arm(CrashPoint::AfterFinish);
+            let invocation = bench.send(&order).await?;
+            stopped.reached().await?;
+            bench.pause.release(true);
+            Some(invocation)
+        } else {
+            None
+        };
+        let (status, body) = bench.call(&order).await?;
+        let refusal = Bench::refusal(status, &body).with_context(|| body.clone())?;
+        // Which of the two refuses first is up to them.
+        let refused = match refusal.kind() {
+            ErrorKind::Rejected { status: 422 } => refusal.message() == "out of stock",
+            ErrorKind::Rejected { status: 402 } => refusal.message() == "over the quota",
+            _ => false,
+        };
+        ensure!(refused, "{status} {body}");
+        ensure!(bench.call(&order).await? == (status, body));
+        if let Some(invocation) = invocation {
+            bench.ended(&invocation).await?;
+        }
+        orders.push((
+            order,
+            Answer::Refused {
+                status,
+                message: String::new(),
+            },
+        ));
+    }
+    let evidence = audit::evidence::read(&bench.addresses).await?;
+    let anomalies = audit::anomalies(&orders, &evidence, &bench.seeds);
+    ensure!(anomalies.is_empty(), "{anomalies:?}");
+    Ok(())
+}
 
 /// How an invocation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,14 +2,14 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use exactly_once::restate::Listener;
+use exactly_once::restate::{Listener, Refusal};
 use exactly_once_order::{
     audit::Seeds,
     control::{CrashPoint, Faults},
@@ -28,7 +28,8 @@ use tokio::sync::{Notify, watch};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// How long anything here may take at most.
 const LIMIT: Duration = Duration::from_secs(20);
-const UNITS: i64 = 100;
+/// How much there is of each item, and of each quota.
+pub(crate) const UNITS: i64 = 100;
 const NAMES: usize = 32;
 
 /// Holds the next attempt that passes an armed point.
@@ -37,7 +38,7 @@ pub(crate) struct Pause(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    armed: Mutex<Option<(CrashPoint, watch::Sender<Stage>)>>,
+    armed: Mutex<Armed>,
     release: Notify,
     die: AtomicBool,
 }
@@ -74,10 +75,16 @@ impl Stopped {
     }
 }
 
+type Armed = Option<(CrashPoint, watch::Sender<Stage>)>;
+
 impl Pause {
+    fn armed(&self) -> MutexGuard<'_, Armed> {
+        self.0.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn arm(&self, point: CrashPoint) -> Stopped {
         let (tell, stages) = watch::channel(Stage::OnItsWay);
-        *self.0.armed.lock().unwrap() = Some((point, tell));
+        *self.armed() = Some((point, tell));
         Stopped(stages)
     }
 
@@ -88,7 +95,7 @@ impl Pause {
     }
 
     fn take(&self, point: CrashPoint) -> Option<watch::Sender<Stage>> {
-        let mut armed = self.0.armed.lock().unwrap();
+        let mut armed = self.armed();
         armed.take_if(|(at, _)| *at == point).map(|(_, tell)| tell)
     }
 }
@@ -175,6 +182,12 @@ impl Bench {
             item: format!("item-{number}"),
             units: 3,
         }
+    }
+
+    /// The refusal in an answer, if it is one.
+    pub(crate) fn refusal(status: u16, body: &str) -> Option<Refusal> {
+        let body: Value = serde_json::from_str(body).ok()?;
+        Refusal::parse(status, body["message"].as_str()?)
     }
 
     /// Starts the handler, and gives the invocation's id.
