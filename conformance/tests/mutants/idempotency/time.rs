@@ -158,7 +158,7 @@ impl Patch for ShowsWhatIsOver {
 
 #[test]
 fn records_over_their_time_shown() {
-    assert_killed::<ShowsWhatIsOver>("idempotency::expiry::i51_after_the_limit");
+    assert_killed::<ShowsWhatIsOver>("idempotency::expiry::i57_at_the_boundary");
 }
 
 /// Takes any duration.
