@@ -39,12 +39,13 @@ pub struct Attempt {
     decision: Option<Decision>,
     told: Vec<bool>,
     finished: bool,
-    register: bool,
 }
 
 impl Attempt {
-    /// An attempt at a transaction of so many participants. With only one there is nobody to
-    /// disagree with, so its own outcome is the decision and the register is left out.
+    /// An attempt at a transaction of so many participants.
+    ///
+    /// The register is asked for a single one too: a sweeper, which can't know how many there are,
+    /// would otherwise propose rollback while its coordinator commits.
     #[must_use]
     pub fn new(participants: usize) -> Self {
         Self {
@@ -52,7 +53,6 @@ impl Attempt {
             decision: None,
             told: vec![false; participants],
             finished: false,
-            register: participants > 1,
         }
     }
 
@@ -72,7 +72,7 @@ impl Attempt {
                 })
                 .collect();
         }
-        if self.register && !self.finished {
+        if !self.finished {
             return vec![Action::Finish];
         }
         vec![Action::Report(decision)]
@@ -116,12 +116,6 @@ impl Attempt {
     /// The register has noted the end.
     pub fn finished(&mut self) {
         self.finished = true;
-    }
-
-    /// Whether proposals go to a register.
-    #[must_use]
-    pub fn needs_register(&self) -> bool {
-        self.register
     }
 }
 

@@ -19,6 +19,14 @@
 //! # }
 //! ```
 //!
+//! # What to expect
+//! - What is prepared is locked, or reserved, until the decision. A participant that finds a row
+//!   held by another transaction answers *busy* or *reserved*, and the attempt is run again.
+//! - Two transactions may hold what the other one waits for, each in another database; no database
+//!   sees that. The deadline ends it: one is rolled back, without a refusal, and may be tried anew
+//!   under another name. Keep deadlines short where rows are contended.
+//! - One store under two names meets itself, and is *busy* until the deadline rolls it back.
+//!
 //! # Who does what
 //! | | prepares | decides | tells | ends what is left |
 //! |---|---|---|---|---|

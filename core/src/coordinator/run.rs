@@ -155,12 +155,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     }
 
     async fn decide(&self, attempt: &mut Attempt, proposal: Decision) -> Result<()> {
-        let decision = if attempt.needs_register() {
-            self.register.decide(&self.participation, proposal).await?
-        } else {
-            proposal
-        };
-        attempt.decided(decision);
+        attempt.decided(self.register.decide(&self.participation, proposal).await?);
         Ok(())
     }
 
@@ -195,11 +190,8 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         for (index, decision, told) in told {
             match told {
                 Ok(()) => attempt.told(index),
-                Err(error) => match self.explain(attempt, index, decision, error).await {
-                    Ok(stands) => {
-                        attempt.decided(stands);
-                        attempt.told(index);
-                    }
+                Err(error) => match self.explain(index, decision, error).await {
+                    Ok(()) => attempt.told(index),
                     Err(error) => failed = Some(error),
                 },
             }
@@ -207,32 +199,16 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// What an answer of a participant means, given what was decided; gives what stands.
-    async fn explain(
-        &self,
-        attempt: &Attempt,
-        index: usize,
-        decision: Decision,
-        error: Error,
-    ) -> Result<Decision> {
+    /// What an answer of a participant means, given what was decided.
+    async fn explain(&self, index: usize, decision: Decision, error: Error) -> Result<()> {
         let name = self
             .participants
             .get(index)
             .map_or("", |participant| participant.name());
-        if !attempt.needs_register() {
-            // Alone, its own outcome is the decision: a sweeper may have been first.
-            return match error.kind() {
-                ErrorKind::RolledBack => Ok(Decision::Rollback),
-                ErrorKind::Committed => Ok(Decision::Commit),
-                _ => Err(error),
-            };
-        }
         match (decision, error.kind()) {
             // A rollback that nobody remembers any more was told, or is nothing.
-            (Decision::Rollback, ErrorKind::Forgotten) => Ok(decision),
-            (Decision::Commit, ErrorKind::NotPrepared) => {
-                self.finished_or_lost(name, error).await.map(|()| decision)
-            }
+            (Decision::Rollback, ErrorKind::Forgotten) => Ok(()),
+            (Decision::Commit, ErrorKind::NotPrepared) => self.finished_or_lost(name, error).await,
             (Decision::Commit, ErrorKind::RolledBack) => {
                 let what = "was rolled back, though commit was decided";
                 Err(alarm(ErrorKind::Heuristic, name, what, error))
@@ -318,4 +294,54 @@ fn alarm(kind: ErrorKind, name: &str, what: &str, source: Error) -> Error {
     Error::new(kind, OPERATION, store)
         .with_message(format!("the participant {name:?} {what}"))
         .with_source(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn votes(kinds: &[ErrorKind]) -> (Attempt, Result<Option<(String, Error)>>) {
+        let mut attempt = Attempt::new(kinds.len());
+        let names: Vec<_> = (0..kinds.len()).map(|index| index.to_string()).collect();
+        let mut votes = Votes::default();
+        for (index, kind) in kinds.iter().enumerate() {
+            let error = Error::new(*kind, OPERATION, "test");
+            votes.failed(&mut attempt, &names, index, error);
+        }
+        (attempt, votes.into_refusal())
+    }
+
+    fn kind(answer: Result<Option<(String, Error)>>) -> Result<Option<ErrorKind>, ErrorKind> {
+        answer
+            .map(|refused| refused.map(|(_, error)| error.kind()))
+            .map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn one_no_is_enough_beside_a_participant_that_cant_say() {
+        let refused = ErrorKind::Rejected { status: 422 };
+        let (attempt, answer) = votes(&[ErrorKind::Reserved, refused]);
+        assert_eq!(kind(answer), Ok(Some(refused)));
+        assert_eq!(attempt.actions(), [Action::Decide(Decision::Rollback)]);
+    }
+
+    #[test]
+    fn what_may_go_away_is_for_the_next_attempt() {
+        let (attempt, answer) = votes(&[ErrorKind::Reserved, ErrorKind::Ambiguous]);
+        assert_eq!(kind(answer), Err(ErrorKind::Reserved));
+        assert_eq!(attempt.actions().len(), 2);
+    }
+
+    #[test]
+    fn somebody_elses_transaction_is_never_decided() {
+        let (_, answer) = votes(&[ErrorKind::Rejected { status: 422 }, ErrorKind::Mismatch]);
+        assert_eq!(kind(answer), Err(ErrorKind::Mismatch));
+    }
+
+    #[test]
+    fn a_rollback_by_the_deadline_is_no_reason() {
+        let (attempt, answer) = votes(&[ErrorKind::RolledBack]);
+        assert_eq!(kind(answer), Ok(None));
+        assert_eq!(attempt.actions(), [Action::Decide(Decision::Rollback)]);
+    }
 }
