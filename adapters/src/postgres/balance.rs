@@ -42,9 +42,7 @@ fn encode(steps: &[Step], operation: &'static str) -> Result<(Vec<Change>, Vec<u
     let changes: Vec<Change> = steps.iter().map(|(change, _)| change.clone()).collect();
     match serde_json::to_vec(&changes) {
         Ok(bytes) => Ok((changes, bytes)),
-        Err(failed) => {
-            Err(Error::new(ErrorKind::Invalid, operation, STORE).with_source(failed))
-        }
+        Err(failed) => Err(Error::new(ErrorKind::Invalid, operation, STORE).with_source(failed)),
     }
 }
 
@@ -57,7 +55,10 @@ fn replay(known: Known, asked: &Asked<'_>) -> Result<Vec<Change>> {
     }
 }
 
-fn single((mut changes, replayed): (Vec<Change>, bool), operation: &'static str) -> Result<Applied> {
+fn single(
+    (mut changes, replayed): (Vec<Change>, bool),
+    operation: &'static str,
+) -> Result<Applied> {
     match changes.pop() {
         Some(change) if changes.is_empty() => Ok(Applied { change, replayed }),
         _ => Err(garbled(operation)),
@@ -105,7 +106,10 @@ impl<D: Driver> PostgresStore<D> {
                 let steps = decide(&states)?;
                 let (changes, bytes) = encode(&steps, asked.operation)?;
                 let is_new = states.iter().any(Option::is_none);
-                Ok(Ok((self.write_steps(asked, &steps, &bytes, is_new), changes)))
+                Ok(Ok((
+                    self.write_steps(asked, &steps, &bytes, is_new),
+                    changes,
+                )))
             }
         });
         let (write, changes) = match decided {

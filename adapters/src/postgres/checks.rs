@@ -6,10 +6,10 @@ use exactly_once_core::{Error, ErrorKind, Result};
 use super::{
     driver::{Connection, Driver, Reply},
     error::{convert, error, garbled},
+    literal::text,
     options::Options,
     session::Session,
     sqlstate::Stage,
-    literal::text,
     statements::cell,
     store::PostgresStore,
 };
@@ -145,12 +145,8 @@ impl<D: Driver> PostgresStore<D> {
         ]
         .iter()
         .map(|table| {
-            let may = |right: &str| {
-                format!(
-                    "pg_catalog.has_table_privilege({}, '{right}')",
-                    text(table)
-                )
-            };
+            let may =
+                |right: &str| format!("pg_catalog.has_table_privilege({}, '{right}')", text(table));
             let all = ["SELECT", "INSERT", "UPDATE", "DELETE"].map(may);
             format!("SELECT {}", all.join(" AND "))
         })

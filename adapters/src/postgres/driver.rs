@@ -74,8 +74,7 @@ impl DriverError {
 /// A connection out of a pool. Dropping it without [`release`](Connection::release) must close it.
 pub trait Connection: Send + 'static {
     /// Sends the statements in one message of the simple protocol; the first failure ends it.
-    fn batch(&mut self, sql: &str)
-    -> impl Future<Output = Result<Vec<Reply>, DriverError>> + Send;
+    fn batch(&mut self, sql: &str) -> impl Future<Output = Result<Vec<Reply>, DriverError>> + Send;
 
     /// Gives it back to the pool. Only with no transaction open and no reply outstanding.
     fn release(self);

@@ -24,11 +24,7 @@ pub(super) fn convert(error: DriverError, operation: &'static str, stage: Stage)
 }
 
 /// An error with a text.
-pub(super) fn error(
-    kind: ErrorKind,
-    operation: &'static str,
-    message: impl Into<String>,
-) -> Error {
+pub(super) fn error(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Error {
     Error::new(kind, operation, STORE).with_message(message)
 }
 

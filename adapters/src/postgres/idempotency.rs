@@ -57,7 +57,10 @@ impl<D: Driver> PostgresStore<D> {
             Ok(begun) => begun,
             Err(failed) => return self.claim_failed(failed, claim, operation).await,
         };
-        let inserted = begun.replies.get(1).is_some_and(|reply| reply.affected == 1);
+        let inserted = begun
+            .replies
+            .get(1)
+            .is_some_and(|reply| reply.affected == 1);
         let row = KeyRow::read(begun.replies.get(2), operation);
         let tx = PostgresTx::new(begun.session, begun.identity);
         if inserted {
@@ -220,12 +223,7 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
         })
     }
 
-    async fn complete(
-        &self,
-        tx: Self::Tx,
-        claim: &Claim,
-        receipt: &Receipt,
-    ) -> Result<Settled> {
+    async fn complete(&self, tx: Self::Tx, claim: &Claim, receipt: &Receipt) -> Result<Settled> {
         if let Err(error) = receipt.check_size(self.max_receipt_bytes(), "complete", STORE) {
             tx.abandon().await;
             return Err(error);
@@ -234,12 +232,7 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
         self.settle(tx, claim, &outcome, "", "complete").await
     }
 
-    async fn reject(
-        &self,
-        tx: Self::Tx,
-        claim: &Claim,
-        rejection: &Rejection,
-    ) -> Result<Settled> {
+    async fn reject(&self, tx: Self::Tx, claim: &Claim, rejection: &Rejection) -> Result<Settled> {
         let outcome = Outcome::Rejected(rejection.clone());
         let undo = format!("{UNDO}; ");
         self.settle(tx, claim, &outcome, &undo, "reject").await

@@ -196,7 +196,9 @@ impl<D: Driver> PostgresStore<D> {
         hash.update(b"exactly-once/postgres/claim/1");
         for part in [
             self.tables().schema.as_bytes(),
-            exactly_once_core::Store::namespace(self).as_str().as_bytes(),
+            exactly_once_core::Store::namespace(self)
+                .as_str()
+                .as_bytes(),
             claim.key().as_str().as_bytes(),
             claim.fingerprint().as_bytes(),
         ] {

@@ -145,19 +145,12 @@ impl<D: Driver> LeaseStore for PostgresStore<D> {
         let (reply, row) = self.change_lease(claim, token, &change, "renew").await?;
         match (granted(Some(&reply)), row) {
             (Some(lease), _) => Ok(lease),
-            (None, Some(row)) if row.fingerprint != *claim.fingerprint() => {
-                Err(mismatch("renew"))
-            }
+            (None, Some(row)) if row.fingerprint != *claim.fingerprint() => Err(mismatch("renew")),
             _ => Err(fenced("renew")),
         }
     }
 
-    async fn finalize(
-        &self,
-        claim: &Claim,
-        token: FencingToken,
-        outcome: &Outcome,
-    ) -> Result<()> {
+    async fn finalize(&self, claim: &Claim, token: FencingToken, outcome: &Outcome) -> Result<()> {
         if let Outcome::Applied(receipt) = outcome {
             receipt.check_size(self.max_receipt_bytes(), "finalize", STORE)?;
         }

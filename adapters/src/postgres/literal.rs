@@ -22,7 +22,10 @@ pub(super) fn bytes(bytes: &[u8]) -> String {
 
 /// Text, as an expression of type `text`.
 pub(super) fn text(text: &str) -> String {
-    format!("pg_catalog.convert_from({}, 'UTF8')", bytes(text.as_bytes()))
+    format!(
+        "pg_catalog.convert_from({}, 'UTF8')",
+        bytes(text.as_bytes())
+    )
 }
 
 /// A number, as an expression of type `int8`; in quotes, as `--5` would begin a comment and
@@ -70,9 +73,14 @@ fn value(value: &Value) -> Option<String> {
         Value::Bool(flag) => Some(if *flag { "t" } else { "f" }.to_owned()),
         Value::Integer(number) => Some(number.to_string()),
         Value::Float(number) if number.is_nan() => Some("NaN".to_owned()),
-        Value::Float(number) if number.is_infinite() => {
-            Some(if *number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned())
-        }
+        Value::Float(number) if number.is_infinite() => Some(
+            if *number > 0.0 {
+                "Infinity"
+            } else {
+                "-Infinity"
+            }
+            .to_owned(),
+        ),
         // The shortest text that reads back as the same number.
         Value::Float(number) => Some(number.to_string()),
         Value::Text(text) => Some(text.clone()),

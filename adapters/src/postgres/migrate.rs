@@ -51,7 +51,11 @@ impl<D: Driver> PostgresStore<D> {
             }
             return Err(convert(failed, MIGRATE, Stage::Before));
         }
-        let end = format!("{}; {}", statements::probe(tx.identity()), statements::COMMIT);
+        let end = format!(
+            "{}; {}",
+            statements::probe(tx.identity()),
+            statements::COMMIT
+        );
         tx.end(&end)
             .await
             .map_err(|failed| convert(failed, MIGRATE, Stage::Durable))

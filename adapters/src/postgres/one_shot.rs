@@ -47,7 +47,11 @@ fn append(sql: &mut String, statement: &Statement) {
         let _ = write!(sql, "{text}\n; ");
         return;
     }
-    let values: Vec<String> = statement.parameters().iter().map(literal::untyped).collect();
+    let values: Vec<String> = statement
+        .parameters()
+        .iter()
+        .map(literal::untyped)
+        .collect();
     let _ = write!(
         sql,
         "PREPARE {NAME} AS {text}\n; EXECUTE {NAME}({}); DEALLOCATE {NAME}; ",
@@ -198,9 +202,7 @@ impl<D: Driver> OneShotStore for PostgresStore<D> {
         match self.one_shot_at_once(effect).await {
             Ok(done) => Ok(done),
             // Nothing is stored, and no connection is left with the name. Whose fault it was, one by one will tell.
-            Err(failed) if failed.code().is_some_and(|code| sure(code)) => {
-                self.one_shot_slowly(effect).await
-            }
+            Err(failed) if failed.code().is_some_and(sure) => self.one_shot_slowly(effect).await,
             Err(failed) => Err(convert(failed, ONE_SHOT, Stage::Durable)),
         }
     }
@@ -208,6 +210,8 @@ impl<D: Driver> OneShotStore for PostgresStore<D> {
 
 /// Whether the answer says that nothing was committed, whatever was in flight.
 fn sure(code: &str) -> bool {
-    super::sqlstate::kind(&super::driver::Cause::Server(code.to_owned()), Stage::Durable)
-        != ErrorKind::Ambiguous
+    super::sqlstate::kind(
+        &super::driver::Cause::Server(code.to_owned()),
+        Stage::Durable,
+    ) != ErrorKind::Ambiguous
 }

@@ -36,9 +36,8 @@ impl Outcome {
     /// Columns as [`COLUMNS`] says, and *finished* where it is asked for.
     pub(super) fn parse(row: &[Option<String>]) -> Option<Self> {
         let text = |column: usize| row.get(column)?.as_deref();
-        let bytes = |column: usize| -> Option<[u8; 32]> {
-            literal::unhex(text(column)?)?.try_into().ok()
-        };
+        let bytes =
+            |column: usize| -> Option<[u8; 32]> { literal::unhex(text(column)?)?.try_into().ok() };
         let moment = |column: usize| -> Option<Timestamp> {
             Some(Timestamp::from_micros(text(column)?.parse().ok()?))
         };
@@ -159,7 +158,11 @@ impl<D: Driver> PostgresStore<D> {
         let replies = self
             .read(operation, &self.select_known(participation))
             .await?;
-        self.checked(Self::read_known(&replies, operation)?, participation, operation)
+        self.checked(
+            Self::read_known(&replies, operation)?,
+            participation,
+            operation,
+        )
     }
 
     /// Refuses what belongs to another request.

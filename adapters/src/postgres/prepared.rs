@@ -206,8 +206,7 @@ impl<D: Driver> PostgresStore<D> {
         );
         match self.try_transact(&sql).await {
             Ok(replies) => {
-                let known =
-                    Self::read_known(replies.get(1..).unwrap_or_default(), ROLLBACK)?;
+                let known = Self::read_known(replies.get(1..).unwrap_or_default(), ROLLBACK)?;
                 Ok(Some(self.checked(known, participation, ROLLBACK)?))
             }
             Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => Ok(None),
@@ -378,11 +377,7 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
         })
     }
 
-    async fn in_doubt(
-        &self,
-        after: Option<&TransactionDigest>,
-        limit: u32,
-    ) -> Result<InDoubtPage> {
+    async fn in_doubt(&self, after: Option<&TransactionDigest>, limit: u32) -> Result<InDoubtPage> {
         let limit = check_limit(limit, "in_doubt", STORE)?;
         let prefix = self.prefix().as_str();
         let digest = format!(

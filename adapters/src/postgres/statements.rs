@@ -5,8 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use super::{driver::Reply, literal, options::Timeouts};
 
 /// The server's clock in microseconds since 1970, now.
-pub(super) const NOW: &str =
-    "(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::int8";
+pub(super) const NOW: &str = "(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::int8";
 
 /// The moment at which this transaction began: its identity. A transaction that the user's work
 /// ended, or ended and began anew, has another one; so has a statement outside of a transaction.
@@ -29,7 +28,10 @@ impl Preamble {
             let _ = write!(settings, ", pg_catalog.set_config('{name}', {value}, true)");
         };
         set("lock_timeout", &format!("'{}'", millis(timeouts.lock)));
-        set("statement_timeout", &format!("'{}'", millis(timeouts.statement)));
+        set(
+            "statement_timeout",
+            &format!("'{}'", millis(timeouts.statement)),
+        );
         set(
             "idle_in_transaction_session_timeout",
             &format!("'{}'", millis(timeouts.idle_in_transaction)),
@@ -70,13 +72,23 @@ pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
 /// The identity that the preamble's reply tells.
 pub(super) fn identity(replies: &[Reply]) -> Option<i64> {
-    replies.get(1)?.rows.first()?.first()?.as_deref()?.parse().ok()
+    replies
+        .get(1)?
+        .rows
+        .first()?
+        .first()?
+        .as_deref()?
+        .parse()
+        .ok()
 }
 
 /// The probe: fails with 25P02 in an aborted transaction, and with 22012 outside of the one that we
 /// began. PostgreSQL would answer a COMMIT or PREPARE there with `ROLLBACK`, and no error.
 pub(super) fn probe(identity: i64) -> String {
-    format!("SELECT 1 / (CASE WHEN {} THEN 1 ELSE 0 END)", same(identity))
+    format!(
+        "SELECT 1 / (CASE WHEN {} THEN 1 ELSE 0 END)",
+        same(identity)
+    )
 }
 
 /// Whether this is still the transaction that we began.

@@ -187,11 +187,7 @@ impl<D: Driver> PostgresStore<D> {
     }
 
     /// The same for statements that only read: a lost connection loses nothing, so try another.
-    pub(super) async fn read(
-        &self,
-        operation: &'static str,
-        sql: &str,
-    ) -> Result<Vec<Reply>> {
+    pub(super) async fn read(&self, operation: &'static str, sql: &str) -> Result<Vec<Reply>> {
         let mut tries = 0;
         loop {
             match self.try_transact(sql).await {

@@ -103,7 +103,9 @@ impl<D: Driver> Transactional for PostgresStore<D> {
             statements::probe(tx.identity()),
             statements::COMMIT
         );
-        tx.end(&sql).await.map_err(|error| end_error(error, "commit"))
+        tx.end(&sql)
+            .await
+            .map_err(|error| end_error(error, "commit"))
     }
 
     async fn rollback(&self, tx: Self::Tx) -> Result<()> {

@@ -147,8 +147,12 @@ fn pool(url: &str, size: usize, options: &Options) -> Result<Pool> {
         .recycle_timeout(Some(timeouts.connect))
         .build()
         .map_err(|failed| {
-            error(ErrorKind::Configuration, "connect", "the pool can't be built")
-                .with_source(failed)
+            error(
+                ErrorKind::Configuration,
+                "connect",
+                "the pool can't be built",
+            )
+            .with_source(failed)
         })
 }
 
