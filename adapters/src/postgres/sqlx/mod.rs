@@ -137,7 +137,9 @@ fn pool(url: &str, size: u32, options: &Options) -> Result<PgPool> {
     }
     Ok(PgPoolOptions::new()
         .max_connections(size)
-        .acquire_timeout(options.timeouts.acquire)
+        // Of the pool this covers connecting too; the store waits no longer than `acquire` for a
+        // connection that somebody holds.
+        .acquire_timeout(options.timeouts.acquire.max(options.timeouts.connect))
         // A connection is given back clean or not at all: nothing to verify.
         .test_before_acquire(false)
         .connect_lazy_with(connect))
