@@ -6,6 +6,8 @@
 //! modelled statement by statement, and the coordinator and the sweeper are the library's own
 //! machines. Run with `--nocapture` to see the counts and the traces.
 
+#![allow(clippy::print_stdout, clippy::panic)] // the counts and traces are for people
+
 mod mistakes;
 mod participant;
 mod search;
@@ -16,7 +18,16 @@ use search::{Explored, explore};
 use world::{Config, World};
 
 /// The right protocol, in the shapes that together cover every actor.
-const SHAPES: [(&str, Config); 5] = [
+const SHAPES: [(&str, Config); 6] = [
+    (
+        "one participant, three attempts",
+        Config {
+            participants: 1,
+            attempts: 3,
+            refusals: true,
+            ..SMALL
+        },
+    ),
     (
         "two participants, three attempts (two of them zombies)",
         Config {
@@ -70,7 +81,10 @@ const SMALL: Config = Config {
 fn the_protocol_holds_in_every_state() {
     let total: usize = std::thread::scope(|scope| {
         let searches = SHAPES.map(|(name, config)| scope.spawn(move || holds(name, config)));
-        searches.into_iter().map(|search| search.join().unwrap()).sum()
+        searches
+            .into_iter()
+            .map(|search| search.join().unwrap())
+            .sum()
     });
     println!("{total:>9} states, no violation");
     assert!(

@@ -331,7 +331,7 @@ impl World {
         let mut world = self.clone();
         let named = |what, at| label("attempt", number, what, at);
         match action {
-            Action::Prepare(at) => return self.prepare_steps(number, at),
+            Action::Prepare(at) => self.prepare_steps(number, at),
             Action::Decide(proposal) => {
                 let alone = self.broken == Some(Mistake::CoordinatorWithoutRegister);
                 let decided = if alone {
@@ -464,7 +464,7 @@ impl World {
             self.end(number);
             return true;
         }
-        part.open = Some(u8::try_from(number).unwrap());
+        part.open = u8::try_from(number).ok();
         part.late = clock != Clock::InTime;
         let checked = self.attempts[number].steps[at] == Step::PreChecked;
         self.attempts[number].steps[at] = if checked { Step::Worked } else { Step::Marked };
