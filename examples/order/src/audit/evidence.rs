@@ -8,8 +8,7 @@ use tokio_postgres::NoTls;
 
 use crate::{model::Order, stores::Addresses};
 
-/// The beginning of the keys that the library has for itself in Redis, and the whole of others'
-/// are not.
+/// The keys that the library has for itself in Redis.
 const OWN_KEYS: &str = "exactly-once:*";
 
 /// An order in one database, as far as that one knows it.
