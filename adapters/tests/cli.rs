@@ -7,6 +7,9 @@
     feature = "redis"
 ))]
 
+// Helpers of tests may panic as tests do.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::{
     path::Path,
     process::{Command, Output},

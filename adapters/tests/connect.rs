@@ -1,4 +1,5 @@
 //! A store by URL: the right backend, and an error that says what to do, never what the URL holds.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use exactly_once::{AnyStore, ConnectByUrl, ErrorKind};
 

@@ -2,6 +2,7 @@
 //!
 //! Method: each store states its capabilities in the table's words, and the words must stand in its
 //! column. The embedded stores are opened, and a throwaway server is started for each of the others.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use exactly_once::{Capabilities, ClaimMode, Durability, TwoPhase};
 

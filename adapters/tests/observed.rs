@@ -1,4 +1,5 @@
 //! The observing layer counts what happened, by its word, and passes the whole suite itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg(all(feature = "memory", feature = "metrics"))]
 
 use exactly_once::{
