@@ -33,12 +33,15 @@ impl Driver for SqlxDriver {
     type Connection = SqlxConnection;
 
     async fn acquire(&self) -> Result<SqlxConnection, DriverError> {
-        match self.pool.acquire().await {
-            Ok(connection) => Ok(SqlxConnection(Some(connection))),
-            Err(error) => Err(match cause(&error) {
+        // In a task of its own: a caller that is dropped meanwhile leaves the pool one connection
+        // more, and not a login half done.
+        match tokio::spawn(self.pool.acquire()).await {
+            Ok(Ok(connection)) => Ok(SqlxConnection(Some(connection))),
+            Ok(Err(error)) => Err(match cause(&error) {
                 Cause::Lost => DriverError::new(Cause::Unreachable, error),
                 cause => DriverError::new(cause, error),
             }),
+            Err(ended) => Err(DriverError::new(Cause::Unreachable, ended)),
         }
     }
 
