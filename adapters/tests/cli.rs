@@ -6,7 +6,6 @@
     feature = "tokio-postgres",
     feature = "redis"
 ))]
-
 // Helpers of tests may panic as tests do.
 #![allow(clippy::unwrap_used, clippy::panic)]
 

@@ -1,5 +1,13 @@
 //! The conformance suite, on Postgres by sqlx:
 //! `cargo test --features sqlx-postgres --test conformance_sqlx_postgres`.
+// Not every target uses all of the support, and helpers of tests may panic as tests do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    dead_code
+)]
 
 #[path = "support/postgres.rs"]
 mod postgres;

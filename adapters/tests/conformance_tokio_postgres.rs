@@ -1,5 +1,13 @@
 //! The conformance suite, on Postgres by tokio-postgres:
 //! `cargo test --features tokio-postgres --test conformance_tokio_postgres`.
+// Not every target uses all of the support, and helpers of tests may panic as tests do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    dead_code
+)]
 
 #[path = "support/postgres.rs"]
 mod postgres;

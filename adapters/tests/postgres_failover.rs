@@ -1,4 +1,12 @@
 //! What survives a server that dies, and a standby that takes over.
+// Not every target uses all of the support, and helpers of tests may panic as tests do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    dead_code
+)]
 #![cfg(feature = "tokio-postgres")]
 
 #[path = "support/postgres_world.rs"]

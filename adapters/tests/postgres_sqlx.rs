@@ -1,4 +1,12 @@
 //! The traps that sqlx adds to PostgreSQL's own, and one-shot effects with typed parameters.
+// Not every target uses all of the support, and helpers of tests may panic as tests do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    dead_code
+)]
 #![cfg(all(feature = "sqlx-postgres", feature = "tokio-postgres"))]
 
 #[path = "support/postgres_world.rs"]

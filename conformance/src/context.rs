@@ -30,7 +30,13 @@ impl<H: Harness> Context<H> {
             Variant::Erased => harness.open(&guard).await?,
             _ => first.clone(),
         };
-        Ok(Self { harness, guard, handles: [first, second], case, turn: 0.into() })
+        Ok(Self {
+            harness,
+            guard,
+            handles: [first, second],
+            case,
+            turn: 0.into(),
+        })
     }
 
     /// The store, by the handle whose turn it is.

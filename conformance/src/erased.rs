@@ -30,7 +30,9 @@ impl<H: Harness> Harness for ErasedHarness<H> {
     async fn write_effect(&self, tx: &mut AnyTx, id: &str) -> Result<(), WorkError> {
         match tx.downcast_mut::<TxOf<H>>() {
             Some(tx) => self.inner.write_effect(tx, id).await,
-            None => Err(WorkError::from_boxed("the transaction is of another store".into())),
+            None => Err(WorkError::from_boxed(
+                "the transaction is of another store".into(),
+            )),
         }
     }
     async fn count_effects(&self, guard: &H::Guard, id: &str) -> CaseResult<u64> {

@@ -115,7 +115,11 @@ pub trait Harness: Send + Sync + 'static {
         proxy: SocketAddr,
     ) -> impl Future<Output = CaseResult<Self::Store>> + Send {
         let _ = (guard, proxy);
-        async { Err(CaseFailure::ignored("this harness opens no handle through a proxy")) }
+        async {
+            Err(CaseFailure::ignored(
+                "this harness opens no handle through a proxy",
+            ))
+        }
     }
 
     /// Optional: a handle with a pool of one connection and this acquire timeout.
@@ -125,7 +129,11 @@ pub trait Harness: Send + Sync + 'static {
         acquire: Duration,
     ) -> impl Future<Output = CaseResult<Self::Store>> + Send {
         let _ = (guard, acquire);
-        async { Err(CaseFailure::ignored("this harness opens no handle with a pool of one")) }
+        async {
+            Err(CaseFailure::ignored(
+                "this harness opens no handle with a pool of one",
+            ))
+        }
     }
 
     /// Optional: a handle whose **client's** clock is off by so many seconds. It must change
@@ -136,7 +144,11 @@ pub trait Harness: Send + Sync + 'static {
         seconds: i64,
     ) -> impl Future<Output = CaseResult<Self::Store>> + Send {
         let _ = (guard, seconds);
-        async { Err(CaseFailure::ignored("this harness has no client clock to shift")) }
+        async {
+            Err(CaseFailure::ignored(
+                "this harness has no client clock to shift",
+            ))
+        }
     }
 
     /// Optional: kills the server (or what holds the data) without warning and starts it again.
@@ -165,7 +177,11 @@ pub trait Harness: Send + Sync + 'static {
     /// guard is dropped.
     fn attach(&self, place: &str) -> impl Future<Output = CaseResult<Self::Guard>> + Send {
         let _ = place;
-        async { Err(CaseFailure::ignored("this harness attaches to no place of another process")) }
+        async {
+            Err(CaseFailure::ignored(
+                "this harness attaches to no place of another process",
+            ))
+        }
     }
 
     /// Optional: the shortest time that the store can tell apart from the next; times in expiry

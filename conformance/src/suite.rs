@@ -27,11 +27,8 @@ use crate::{
 pub fn run<H>(harness: H) -> ExitCode
 where
     H: Harness,
-    H::Store: OneShotStore
-        + LeaseStore
-        + BalanceTransaction
-        + PreparedTransactions
-        + DecisionRegister,
+    H::Store:
+        OneShotStore + LeaseStore + BalanceTransaction + PreparedTransactions + DecisionRegister,
 {
     Suite::new(harness).all().run()
 }
@@ -74,7 +71,11 @@ macro_rules! topic {
 impl<H: Harness> Suite<H> {
     /// An empty suite.
     pub fn new(harness: H) -> Self {
-        Self { harness: Arc::new(harness), trials: Vec::new(), jobs: Vec::new() }
+        Self {
+            harness: Arc::new(harness),
+            trials: Vec::new(),
+            jobs: Vec::new(),
+        }
     }
 
     topic!(

@@ -33,7 +33,11 @@ pub(crate) struct Registry<H: Harness> {
 
 impl<H: Harness> Registry<H> {
     pub(crate) fn new(harness: Arc<H>, variant: Variant) -> Self {
-        Self { harness, variant, trials: Vec::new() }
+        Self {
+            harness,
+            variant,
+            trials: Vec::new(),
+        }
     }
 
     pub(crate) fn add<F, Fut>(&mut self, info: CaseInfo, body: F)
@@ -42,9 +46,10 @@ impl<H: Harness> Registry<H> {
         Fut: Future<Output = CaseResult> + Send + 'static,
     {
         let harness = self.harness.clone();
-        self.trials.push(Trial::new(info, self.variant, async move |case| {
-            body(Context::start(harness, case).await?).await
-        }));
+        self.trials
+            .push(Trial::new(info, self.variant, async move |case| {
+                body(Context::start(harness, case).await?).await
+            }));
     }
 
     pub(crate) fn into_trials(self) -> Vec<Trial> {

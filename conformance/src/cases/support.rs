@@ -27,12 +27,18 @@ pub(crate) fn account(name: &str) -> Result<AccountId, InvalidName> {
 
 /// A claim of the key for a request that is its name.
 pub(crate) fn claim(name: &str) -> Result<Claim, InvalidName> {
-    Ok(Claim::new(key(name)?, Fingerprint::of_bytes("conformance", name.as_bytes())))
+    Ok(Claim::new(
+        key(name)?,
+        Fingerprint::of_bytes("conformance", name.as_bytes()),
+    ))
 }
 
 /// A claim of the key for another request.
 pub(crate) fn other_claim(name: &str, request: &str) -> Result<Claim, InvalidName> {
-    Ok(Claim::new(key(name)?, Fingerprint::of_bytes("conformance", request.as_bytes())))
+    Ok(Claim::new(
+        key(name)?,
+        Fingerprint::of_bytes("conformance", request.as_bytes()),
+    ))
 }
 
 /// A receipt with this text.
