@@ -39,7 +39,7 @@ impl Adapter for Sqlx {
     ) -> Result<(), WorkError> {
         // Not kept as a prepared statement, so that it works behind a transaction pooler.
         let query = sqlx::query(sql).bind(id.to_owned()).persistent(false);
-        query.execute(tx.connection()).await?;
+        query.execute(tx.connection()?).await?;
         Ok(())
     }
 }

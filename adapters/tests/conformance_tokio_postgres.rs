@@ -41,7 +41,7 @@ impl Adapter for TokioPostgres {
             &id as &(dyn tokio_postgres::types::ToSql + Sync),
             tokio_postgres::types::Type::TEXT,
         );
-        tx.client().execute_typed(sql, &[id]).await?;
+        tx.client()?.execute_typed(sql, &[id]).await?;
         Ok(())
     }
 }

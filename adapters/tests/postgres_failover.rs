@@ -31,7 +31,7 @@ async fn prepare(store: &TokioPostgresStore, name: &str) -> exactly_once::Partic
         panic!("it is not fresh");
     };
     let insert = "INSERT INTO t VALUES (1)";
-    tx.client().execute(insert, &[]).await.unwrap();
+    tx.client().unwrap().execute(insert, &[]).await.unwrap();
     store.prepare(tx, &participation).await.unwrap();
     participation
 }

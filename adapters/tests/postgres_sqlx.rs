@@ -67,7 +67,7 @@ async fn what_a_dropped_begin_left_in_the_pool_is_not_used() {
             panic!("it is not fresh");
         };
         let insert = sqlx::query("INSERT INTO t VALUES (1)");
-        insert.execute(tx.connection()).await.unwrap();
+        insert.execute(tx.connection().unwrap()).await.unwrap();
         let _ = store.complete(tx, &claim(&name), &receipt()).await.unwrap();
         let visible = world
             .sql("SELECT count(*) FILTER (WHERE n = 1) FROM t")
@@ -113,7 +113,7 @@ async fn a_swallowed_error_is_never_a_silent_loss() {
     };
     assert!(
         sqlx::query("SELECT 1 / 0")
-            .execute(tx.connection())
+            .execute(tx.connection().unwrap())
             .await
             .is_err()
     );

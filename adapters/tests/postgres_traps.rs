@@ -140,12 +140,14 @@ async fn hostile_defaults_change_nothing() {
     ] {
         let row = tx
             .client()
+            .unwrap()
             .query_one(&format!("SHOW {name}"), &[])
             .await
             .unwrap();
         assert_eq!(row.get::<_, String>(0), value, "{name}");
     }
     tx.client()
+        .unwrap()
         .execute("INSERT INTO public.t VALUES (1)", &[])
         .await
         .unwrap();
@@ -187,26 +189,30 @@ async fn a_swallowed_error_is_never_a_silent_loss() {
     // The trap is there: the driver's own commit says ok.
     let tx = store.begin().await.unwrap();
     tx.client()
+        .unwrap()
         .execute("INSERT INTO t VALUES (1)", &[])
         .await
         .unwrap();
     assert!(
         tx.client()
+            .unwrap()
             .execute("INSERT INTO nowhere VALUES (1)", &[])
             .await
             .is_err()
     );
-    tx.client().batch_execute("COMMIT").await.unwrap();
+    tx.client().unwrap().batch_execute("COMMIT").await.unwrap();
     assert_eq!(world.sql("SELECT count(*) FROM t").await, "0");
     drop(tx);
 
     let spoil = async |tx: &TokioPostgresTx| {
         tx.client()
+            .unwrap()
             .execute("INSERT INTO t VALUES (1)", &[])
             .await
             .unwrap();
         assert!(
             tx.client()
+                .unwrap()
                 .execute("INSERT INTO nowhere VALUES (1)", &[])
                 .await
                 .is_err()
@@ -252,7 +258,7 @@ async fn work_that_ends_the_transaction_itself_is_told_so() {
     ] {
         let before = world.sql("SELECT count(*) FROM t").await;
         let (tx, participation) = begun(&store, &format!("prepared {end}")).await;
-        tx.client().batch_execute(end).await.unwrap();
+        tx.client().unwrap().batch_execute(end).await.unwrap();
         let answer = store.prepare(tx, &participation).await;
         refused(
             answer,
@@ -262,7 +268,7 @@ async fn work_that_ends_the_transaction_itself_is_told_so() {
         assert!(store.in_doubt(None, 9).await.unwrap().entries.is_empty());
         let key = format!("completed {end}");
         let tx = fresh(&store, &key).await;
-        tx.client().batch_execute(end).await.unwrap();
+        tx.client().unwrap().batch_execute(end).await.unwrap();
         let answer = store.complete(tx, &claim(&key), &receipt()).await;
         refused(
             answer,
@@ -270,7 +276,7 @@ async fn work_that_ends_the_transaction_itself_is_told_so() {
             &["ended the transaction itself"],
         );
         let tx = store.begin().await.unwrap();
-        tx.client().batch_execute(end).await.unwrap();
+        tx.client().unwrap().batch_execute(end).await.unwrap();
         assert!(store.commit(tx).await.is_err());
         assert_eq!(world.sql("SELECT count(*) FROM t").await, before, "{end}");
     }
@@ -330,6 +336,7 @@ async fn a_dropped_transaction_rolls_back() {
     for round in 0..3 {
         let tx = fresh(&store, "k").await;
         tx.client()
+            .unwrap()
             .execute("INSERT INTO t VALUES (1)", &[])
             .await
             .unwrap();
@@ -456,7 +463,7 @@ async fn what_cannot_be_prepared_leaves_nothing() {
     .enumerate()
     {
         let (tx, participation) = begun(&store, &format!("t{at}")).await;
-        tx.client().batch_execute(work).await.unwrap();
+        tx.client().unwrap().batch_execute(work).await.unwrap();
         refused(
             store.prepare(tx, &participation).await,
             ErrorKind::Refused,

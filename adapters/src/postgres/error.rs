@@ -61,3 +61,13 @@ pub(super) fn classify<D: Driver>(operation: &'static str, source: BoxError) -> 
     }
     Error::new(ErrorKind::WorkFailed, operation, STORE).with_source(source)
 }
+
+/// The transaction has lost its connection before, and with it all that it wrote.
+pub(super) fn connection_lost() -> Error {
+    error(
+        ErrorKind::Unavailable,
+        "work",
+        "this transaction lost its connection in an earlier call, whose error was ignored; nothing \
+         of it is stored",
+    )
+}

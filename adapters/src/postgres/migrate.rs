@@ -16,6 +16,10 @@ const MIGRATE: &str = "migrate";
 /// Any number: all programs of this crate must agree on it.
 const LOCK: i64 = 0x0065_6f2d_6d69_6772;
 
+/// How many lock timeouts to wait for the others: on a slow disk, ten programs that start at once
+/// take turns for longer than anybody should wait for a row.
+const ROUNDS: usize = 20;
+
 impl<D: Driver> PostgresStore<D> {
     /// Creates the tables, or upgrades them; does nothing where they are of this version.
     ///
@@ -27,6 +31,17 @@ impl<D: Driver> PostgresStore<D> {
     /// [Configuration](ErrorKind::Configuration) where the right is missing, or where the tables
     /// are of a newer version of this crate.
     pub async fn migrate(&self) -> Result<()> {
+        for _ in 1..ROUNDS {
+            match self.migrate_round().await {
+                // Another one is at it, and it is taking its time.
+                Err(error) if error.kind() == ErrorKind::Busy => {}
+                migrated => return migrated,
+            }
+        }
+        self.migrate_round().await
+    }
+
+    async fn migrate_round(&self) -> Result<()> {
         if self.version(MIGRATE).await?.is_some() {
             return self.check_schema(MIGRATE).await;
         }

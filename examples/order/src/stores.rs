@@ -94,7 +94,7 @@ impl Stores {
 
     async fn create_tables(&self) -> exactly_once::Result<()> {
         let tx = self.orders.begin().await?;
-        tx.client()
+        tx.client()?
             .batch_execute(ORDERS)
             .await
             .map_err(|error| self.orders.classify("create", error.into()))?;

@@ -104,7 +104,7 @@ macro_rules! work {
     (orders) => {
         async |tx| {
             let insert = "INSERT INTO work VALUES ('x')";
-            tx.client().execute(insert, &[]).await?;
+            tx.client()?.execute(insert, &[]).await?;
             Ok(())
         }
     };

@@ -13,7 +13,7 @@
 //!         let amount = 500_i64;
 //!         sqlx::query("INSERT INTO payments (order_id, amount) VALUES ('17', $1)")
 //!             .bind(amount)
-//!             .execute(tx.connection())
+//!             .execute(tx.connection()?)
 //!             .await?;
 //!         Ok(amount)
 //!     })
@@ -38,7 +38,7 @@ use sqlx::{
 
 use super::{
     PostgresStore, PostgresTx,
-    error::error,
+    error::{connection_lost, error},
     options::{Options, options},
 };
 pub use connection::{SqlxConnection, SqlxDriver};
@@ -148,14 +148,13 @@ fn pool(url: &str, size: u32, options: &Options) -> Result<PgPool> {
 impl SqlxPostgresTx {
     /// The driver's own connection, for your own statements in this transaction.
     ///
-    /// # Panics
-    /// Never within work that `execute_once` runs; only where a call of the store's own on this
-    /// very transaction has lost its connection before, and its error was ignored.
-    #[allow(clippy::expect_used)]
-    pub fn connection(&mut self) -> &mut PgConnection {
+    /// # Errors
+    /// [Unavailable](ErrorKind::Unavailable) where a call of the store's own on this very
+    /// transaction has lost its connection before: nothing of it is stored; retry.
+    pub fn connection(&mut self) -> Result<&mut PgConnection> {
         self.session()
             .connection()
             .and_then(SqlxConnection::raw)
-            .expect("the connection was lost before, and the error ignored")
+            .ok_or_else(connection_lost)
     }
 }

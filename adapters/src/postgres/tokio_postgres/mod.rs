@@ -11,7 +11,7 @@
 //! let charged = store
 //!     .execute_once(&claim, async |tx: &mut TokioPostgresTx| {
 //!         let amount = 500_i64;
-//!         tx.client()
+//!         tx.client()?
 //!             .execute("INSERT INTO payments (order_id, amount) VALUES ('17', $1)", &[&amount])
 //!             .await?;
 //!         Ok(amount)
@@ -35,7 +35,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::{
     PostgresStore, PostgresTx,
-    error::error,
+    error::{connection_lost, error},
     options::{Options, options},
 };
 pub use connection::{TokioConnection, TokioDriver};
@@ -159,14 +159,12 @@ fn pool(url: &str, size: usize, options: &Options) -> Result<Pool> {
 impl TokioPostgresTx {
     /// The driver's own client, for your own statements in this transaction.
     ///
-    /// # Panics
-    /// Never within work that `execute_once` runs; only where a call of the store's own on this
-    /// very transaction has lost its connection before, and its error was ignored.
-    #[must_use]
-    #[allow(clippy::expect_used)]
-    pub fn client(&self) -> &Client {
+    /// # Errors
+    /// [Unavailable](ErrorKind::Unavailable) where a call of the store's own on this very
+    /// transaction has lost its connection before: nothing of it is stored; retry.
+    pub fn client(&self) -> Result<&Client> {
         self.peek()
             .and_then(TokioConnection::client)
-            .expect("the connection was lost before, and the error ignored")
+            .ok_or_else(connection_lost)
     }
 }

@@ -19,7 +19,7 @@ pub async fn write_order<F: Faults>(
     store: &CrashStore<TokioPostgresStore, F>,
     order: &Order,
 ) -> Result<(), WorkError> {
-    tx.client()
+    tx.client()?
         .execute(
             "INSERT INTO orders (name, customer, item, units) VALUES ($1, $2, $3, $4)",
             &[&order.name, &order.customer, &order.item, &order.units],
