@@ -39,10 +39,11 @@ unit_tests() {
   fi
   stage "tests" cargo test "${ALL[@]}" --no-fail-fast --lib --bins
   # By name, since there is no "all test targets but": each package's own files are the list.
-  for target in */tests/*.rs examples/*/tests/*.rs; do
+  for target in */tests/*.rs examples/*/tests/*.rs */tests/*/main.rs examples/*/tests/*/main.rs; do
+    target=${target%/main.rs}
     target=${target##*/}
     case $target in
-      conformance_* | '*.rs') ;;
+      conformance_* | '*'*) ;;
       *) targets+=(--test "${target%.rs}") ;;
     esac
   done
@@ -58,6 +59,20 @@ conformance_tests() {
   done
   [ ${#names[@]} -eq 0 ] ||
     stage "conformance" cargo test -p exactly-once --all-features --no-fail-fast "${names[@]}"
+  # The same suites where the ground differs: fewer rounds and racers, every case.
+  quick "PostgreSQL 18" EXACTLY_ONCE_POSTGRES=18 tokio_postgres sqlx_postgres
+  quick "pgbouncer, transaction mode" EXACTLY_ONCE_POSTGRES_POOLER=1 tokio_postgres
+  quick "a Redis cluster" EXACTLY_ONCE_REDIS=cluster redis
+}
+
+quick() { # ground variable=value adapter…
+  local ground=$1 variable=$2 names=() name
+  shift 2
+  for name in "$@"; do
+    names+=(--test "conformance_$name")
+  done
+  stage "conformance, quick: $ground" env EXACTLY_ONCE_QUICK=1 "$variable" \
+    cargo test -p exactly-once --all-features --no-fail-fast "${names[@]}"
 }
 
 # An adapter written outside this workspace, against the published crates only.
