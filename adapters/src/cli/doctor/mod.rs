@@ -20,6 +20,7 @@ pub(super) struct Finding {
     remedy: Option<String>,
 }
 
+#[cfg(any(feature = "tokio-postgres", feature = "rusqlite", feature = "redis"))]
 impl Finding {
     /// Looked at: fine, or to be mended like this.
     fn new(what: &'static str, seen: impl Into<String>, fine: bool, remedy: &str) -> Self {
@@ -32,22 +33,25 @@ impl Finding {
     }
 }
 
-pub(super) async fn examine(url: &str) -> Result<Answer> {
-    let scheme = url.split(':').next().unwrap_or_default();
-    let findings = match scheme {
+async fn ask(url: &str) -> Result<Vec<Finding>> {
+    match url.split(':').next().unwrap_or_default() {
         #[cfg(feature = "tokio-postgres")]
-        "postgres" | "postgresql" => postgres::examine(url).await?,
+        "postgres" | "postgresql" => postgres::examine(url).await,
         #[cfg(feature = "rusqlite")]
-        "sqlite" => sqlite::examine(url).await?,
+        "sqlite" => sqlite::examine(url).await,
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => redis::examine(url).await?,
-        _ => {
-            return Err(Error::new(ErrorKind::Configuration, "doctor", "cli").with_message(
+        "redis" | "rediss" => redis::examine(url).await,
+        _ => Err(
+            Error::new(ErrorKind::Configuration, "doctor", "cli").with_message(
                 "no doctor for this URL: it needs postgres:, sqlite: or redis:, and the feature \
-                 `tokio-postgres`, `rusqlite` or `redis`",
-            ));
-        }
-    };
+             `tokio-postgres`, `rusqlite` or `redis`",
+            ),
+        ),
+    }
+}
+
+pub(super) async fn examine(url: &str) -> Result<Answer> {
+    let findings = ask(url).await?;
     let fine = findings.iter().all(|finding| finding.remedy.is_none());
     let rows = findings.into_iter().map(|Finding { what, seen, remedy }| {
         let verdict = if remedy.is_some() { "MEND" } else { "ok" };
@@ -66,6 +70,7 @@ pub(super) async fn examine(url: &str) -> Result<Answer> {
 }
 
 /// The backend could not be asked. The driver's text may quote the URL, so only its kind is told.
+#[cfg(any(feature = "tokio-postgres", feature = "rusqlite", feature = "redis"))]
 fn unreachable(store: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, "doctor", store).with_message(
         "can't be asked: check that it runs, and the host, port, user and password of the URL",
