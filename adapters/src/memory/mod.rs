@@ -3,7 +3,7 @@
 //!
 //! All data is in plain maps behind one lock that is never held across an `.await`; a transaction
 //! collects its writes and applies them in one go. It has every trait, and nothing survives the
-//! process ([`Durability::None`](crate::Durability::None)).
+//! process ([no durability](crate::Durability::None)).
 //!
 //! ```
 //! use exactly_once::{

@@ -1,4 +1,4 @@
-//! Postgres, by [tokio-postgres](tokio_postgres) with a deadpool pool, or by [sqlx](sqlx) over a
+//! Postgres, by [tokio-postgres](self::tokio_postgres) with a deadpool pool, or by [`sqlx`] over a
 //! `PgPool`: the user's own SQL shares the transaction with the key.
 //!
 //! Schema, statements, the meaning of each SQLSTATE and the protocols are written once; a driver
