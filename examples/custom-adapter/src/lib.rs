@@ -1,4 +1,4 @@
-//! Exactly-once effects on [redb](redb), an embedded key-value database.
+//! Exactly-once effects on [redb], an embedded key-value database.
 //!
 //! An example of an adapter for a database that `exactly-once` does not ship, written from outside:
 //! it has keys, leases and balances, and no two-phase commit. The guide that walks through it is
