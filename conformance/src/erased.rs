@@ -2,9 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use exactly_once_core::{AnyStore, Statement, Transactional, WorkError, any::AnyTx};
+use exactly_once_core::{
+    AccountId, AnyStore, Error, Namespace, Statement, Transactional, Version, WorkError, any::AnyTx,
+};
 
-use crate::{CaseResult, harness::Harness};
+use crate::{
+    CaseResult,
+    harness::{Age, Harness, Way},
+};
 
 /// A harness whose store is the [`AnyStore`] over another harness's store.
 pub(crate) struct ErasedHarness<H: Harness> {
@@ -73,6 +78,53 @@ impl<H: Harness> Harness for ErasedHarness<H> {
     }
     async fn attach(&self, place: &str) -> CaseResult<H::Guard> {
         self.inner.attach(place).await
+    }
+    async fn end_behind(&self, tx: &mut AnyTx) -> bool {
+        match tx.downcast_mut::<TxOf<H>>() {
+            Some(tx) => self.inner.end_behind(tx).await,
+            None => false,
+        }
+    }
+    async fn violate_at_the_end(&self, tx: &mut AnyTx) -> bool {
+        match tx.downcast_mut::<TxOf<H>>() {
+            Some(tx) => self.inner.violate_at_the_end(tx).await,
+            None => false,
+        }
+    }
+    async fn unpreparable(&self, tx: &mut AnyTx, number: usize) -> Option<&'static str> {
+        let tx = tx.downcast_mut::<TxOf<H>>()?;
+        self.inner.unpreparable(tx, number).await
+    }
+    async fn fresh_scarce(&self) -> CaseResult<H::Guard> {
+        self.inner.fresh_scarce().await
+    }
+    async fn open_by(&self, guard: &H::Guard, way: Way) -> CaseResult<AnyStore> {
+        Ok((self.erase)(self.inner.open_by(guard, way).await?))
+    }
+    async fn open_aged(&self, guard: &H::Guard, age: Age) -> CaseResult<Result<AnyStore, Error>> {
+        Ok(self.inner.open_aged(guard, age).await?.map(self.erase))
+    }
+    fn hostile_settings(&self) -> Vec<&'static str> {
+        self.inner.hostile_settings()
+    }
+    async fn open_hostile(
+        &self,
+        guard: &H::Guard,
+        setting: &'static str,
+    ) -> CaseResult<Result<AnyStore, Error>> {
+        let opened = self.inner.open_hostile(guard, setting).await?;
+        Ok(opened.map(self.erase))
+    }
+    async fn set_version(
+        &self,
+        guard: &H::Guard,
+        namespace: &Namespace,
+        account: &AccountId,
+        version: Version,
+    ) -> CaseResult {
+        self.inner
+            .set_version(guard, namespace, account, version)
+            .await
     }
     fn tick(&self) -> Duration {
         self.inner.tick()

@@ -5,7 +5,9 @@
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
-use exactly_once_core::{Statement, Transactional, WorkError};
+use exactly_once_core::{
+    AccountId, Error, Namespace, Statement, Transactional, Version, WorkError,
+};
 
 use crate::{CaseFailure, CaseResult};
 
@@ -184,9 +186,137 @@ pub trait Harness: Send + Sync + 'static {
         }
     }
 
+    /// Optional: ends the transaction **behind the store's back**, by the driver's own handle (a
+    /// plain `COMMIT`). Says whether it could.
+    fn end_behind(
+        &self,
+        tx: &mut <Self::Store as Transactional>::Tx,
+    ) -> impl Future<Output = bool> + Send {
+        let _ = tx;
+        async { false }
+    }
+
+    /// Optional: a write that the database refuses only at the end of the transaction, as a
+    /// deferred constraint is. Says whether it could.
+    fn violate_at_the_end(
+        &self,
+        tx: &mut <Self::Store as Transactional>::Tx,
+    ) -> impl Future<Output = bool> + Send {
+        let _ = tx;
+        async { false }
+    }
+
+    /// Optional: does the kind of work of this number that can't be prepared, and says what it is;
+    /// `None` where there are no more kinds.
+    fn unpreparable(
+        &self,
+        tx: &mut <Self::Store as Transactional>::Tx,
+        number: usize,
+    ) -> impl Future<Output = Option<&'static str>> + Send {
+        let _ = (tx, number);
+        async { None }
+    }
+
+    /// Optional: a place whose server keeps one prepared transaction at a time.
+    fn fresh_scarce(&self) -> impl Future<Output = CaseResult<Self::Guard>> + Send {
+        async {
+            Err(CaseFailure::ignored(
+                "this harness limits no prepared transactions (`fresh_scarce`)",
+            ))
+        }
+    }
+
+    /// Optional: a handle that comes another way.
+    fn open_by(
+        &self,
+        guard: &Self::Guard,
+        way: Way,
+    ) -> impl Future<Output = CaseResult<Self::Store>> + Send {
+        let _ = guard;
+        async move {
+            Err(CaseFailure::ignored(format!(
+                "this harness opens no handle by {way:?} (`open_by`)"
+            )))
+        }
+    }
+
+    /// Optional: makes the store's own tables those of another version of the adapter, as an older
+    /// one has left or a newer one would leave them, and opens a handle on them.
+    fn open_aged(
+        &self,
+        guard: &Self::Guard,
+        age: Age,
+    ) -> impl Future<Output = CaseResult<Result<Self::Store, Error>>> + Send {
+        let _ = guard;
+        async move {
+            Err(CaseFailure::ignored(format!(
+                "this harness has no {age:?} schema (`open_aged`)"
+            )))
+        }
+    }
+
+    /// Optional: defaults of the server that an operator may have set and that do harm to who
+    /// relies on others.
+    fn hostile_settings(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// Optional, with [`Self::hostile_settings`]: sets one, for this place, and opens a handle.
+    fn open_hostile(
+        &self,
+        guard: &Self::Guard,
+        setting: &'static str,
+    ) -> impl Future<Output = CaseResult<Result<Self::Store, Error>>> + Send {
+        let _ = (guard, setting);
+        async {
+            Err(CaseFailure::ignored(
+                "this harness has no hostile settings (`open_hostile`)",
+            ))
+        }
+    }
+
+    /// Optional: gives an account another version, past the store: nobody has the time to make
+    /// 2^63 changes.
+    fn set_version(
+        &self,
+        guard: &Self::Guard,
+        namespace: &Namespace,
+        account: &AccountId,
+        version: Version,
+    ) -> impl Future<Output = CaseResult> + Send {
+        let _ = (guard, namespace, account, version);
+        async {
+            Err(CaseFailure::ignored(
+                "this harness can't set an account's version (`set_version`)",
+            ))
+        }
+    }
+
     /// Optional: the shortest time that the store can tell apart from the next; times in expiry
     /// cases are some multiples of it. Raise it for a slow or distant server.
     fn tick(&self) -> Duration {
         Duration::from_millis(40)
     }
+}
+
+/// Another way to the same server; see [`Harness::open_by`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Way {
+    /// As another role, which may read and write the tables, and has prepared nothing.
+    AnotherRole,
+    /// On another database of the same server, in the same namespace.
+    AnotherDatabase,
+    /// Through a pooler that gives each transaction another connection.
+    TransactionPooler,
+}
+
+/// Which version of the adapter has made the tables; see [`Harness::open_aged`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Age {
+    /// An older one: they are upgraded, and nothing is lost.
+    Older,
+    /// A newer one, which this one can't know: it must not touch them.
+    Newer,
 }

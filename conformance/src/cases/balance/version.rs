@@ -1,6 +1,6 @@
 //! Version: an operation that expects one is applied at exactly that one.
 
-use exactly_once_core::{BalanceStore, ErrorKind, Expected, Version};
+use exactly_once_core::{BalanceStore, ErrorKind, Expected, Store, Version};
 
 use super::support::{
     MAX, adjust, close, ensure_held, ensure_sound, held, open, opened, set, version,
@@ -232,6 +232,35 @@ async fn b28_racers_on_one_version<H: Harness<Store: BalanceStore>>(cx: Context<
     Ok(())
 }
 
+/// Goal: at the largest version there is no next one: a change is an overflow and changes nothing.
+/// Method: put an account there; every kind of change, the same one again, and a read.
+async fn b27_no_version_after_the_largest<H: Harness<Store: BalanceStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    opened(&cx, "b27/end", 5).await?;
+    let holder = account("b27/end")?;
+    let (namespace, last) = (cx.store().namespace().clone(), version(MAX)?);
+    cx.harness()
+        .set_version(cx.guard(), &namespace, &holder, last)
+        .await?;
+    ensure_held(&cx, "b27/end", 5, MAX).await?;
+    let overflow = ErrorKind::Overflow;
+    for round in 1..=2 {
+        let adding = adjust("add", "b27/end", 1)?.expecting(last);
+        let answer = cx.store().adjust(&adding).await;
+        refused(
+            answer,
+            overflow,
+            &format!("a change beyond it, round {round}"),
+        )?;
+        let setting = set("set", "b27/end", Expected::Version(last), 7)?;
+        let answer = cx.store().compare_and_set(&setting).await;
+        refused(answer, overflow, &format!("a set beyond it, round {round}"))?;
+        ensure_held(&cx, "b27/end", 5, MAX).await?;
+    }
+    Ok(())
+}
+
 cases! { "balance::version" for BalanceStore, "core::BalanceStore::compare_and_set";
     B20 b20_current: "the current version lets the operation through",
         "the version after the change is compared";
@@ -249,6 +278,8 @@ cases! { "balance::version" for BalanceStore, "core::BalanceStore::compare_and_s
         "closing deletes the row";
     B27 b27_largest_version: "versions are exact up to the largest",
         "versions pass through a float or 32 bits";
+    B27 b27_no_version_after_the_largest: "at the largest version a change is an overflow, and nothing wraps",
+        "the version is counted on in the database without a check";
     B28 b28_racers_on_one_version: "of N that expect one version, one wins",
         "the version is compared in the client, or in another statement than the update";
 }

@@ -5,6 +5,7 @@ mod concurrency;
 mod crash;
 mod expiry;
 mod fingerprint;
+mod ground;
 mod life;
 mod limits;
 mod replay;
@@ -28,4 +29,5 @@ where
     expiry::register(registry);
     limits::register(registry);
     life::register(registry);
+    ground::register(registry);
 }

@@ -3,6 +3,7 @@
 pub(crate) mod balances;
 mod basic;
 mod crash;
+mod ground;
 mod in_doubt;
 mod limits;
 mod races;
@@ -27,4 +28,5 @@ where
     crash::register(registry);
     in_doubt::register(registry);
     limits::register(registry);
+    ground::register(registry);
 }
