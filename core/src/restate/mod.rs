@@ -72,6 +72,7 @@
 //! - `operation`: balance operations, so that one method serves all of them.
 //! - `refusal`: what becomes terminal, and how it is read back.
 //! - `listener`: serving with `TCP_NODELAY` and an orderly end.
+//! - [`services`]: services to bind as they are: key expiry, the sweeper, an account.
 
 mod context;
 mod effect;
@@ -81,6 +82,7 @@ mod leased;
 mod listener;
 mod operation;
 mod refusal;
+pub mod services;
 mod step;
 mod two_phase;
 
