@@ -17,7 +17,7 @@
 //! - [`names`], [`amount`], [`time`], [`fingerprint`], [`receipt`], [`rejection`]: values, checked
 //!   when they are made.
 //! - [`error`]: one error; its kind says what to do next.
-//! - [`store`], [`transaction`]: what every store has.
+//! - [`store`], [`place`], [`transaction`]: what every store has.
 //! - [`idempotency`], [`one_shot`], [`lease`], [`execute`]: idempotency keys.
 //! - [`balance`]: versioned balances.
 //! - [`prepared`], [`register`]: two-phase commit.
@@ -36,6 +36,7 @@ pub mod idempotency;
 pub mod lease;
 pub mod names;
 pub mod one_shot;
+pub mod place;
 pub mod prepared;
 pub mod receipt;
 pub mod register;
@@ -60,6 +61,7 @@ pub use idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, KeyState, Out
 pub use lease::{FencingToken, Lease, LeaseStore, Leased};
 pub use names::{AccountId, IdempotencyKey, InvalidName, MAX_NAME_BYTES, Namespace, TransactionId};
 pub use one_shot::{OneShot, OneShotDone, OneShotStore, Statement, Value};
+pub use place::Place;
 pub use prepared::{
     BegunPrepared, InDoubt, InDoubtPage, Participation, PreparedStatus, PreparedTransactions,
     TransactionDigest,

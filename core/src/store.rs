@@ -5,6 +5,7 @@ use std::future::Future;
 use crate::{
     error::Result,
     names::{MAX_NAME_BYTES, Namespace},
+    place::Place,
     receipt::MAX_RECEIPT_BYTES,
     time::Timestamp,
 };
@@ -122,6 +123,9 @@ impl Capabilities {
 pub trait Store: Clone + Send + Sync + 'static {
     /// The backend in one word, as `"postgres"`; used in errors, spans and metrics.
     fn backend(&self) -> &'static str;
+
+    /// Where the data are; known since the handle was opened. What must hold is at [`Place::new`].
+    fn place(&self) -> Place;
 
     /// The namespace that this handle is bound to.
     fn namespace(&self) -> &Namespace;

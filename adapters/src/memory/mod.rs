@@ -47,13 +47,13 @@ mod transaction;
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
 pub use clock::VirtualClock;
 use exactly_once_core::{
-    Capabilities, Durability, ErrorKind, Namespace, Result, Store, Timestamp, TwoPhase,
+    Capabilities, Durability, ErrorKind, Namespace, Place, Result, Store, Timestamp, TwoPhase,
 };
 pub use transaction::MemoryTx;
 
@@ -75,6 +75,8 @@ pub struct MemoryStore {
 struct Shared {
     state: Mutex<State>,
     clock: Clock,
+    /// Tells these data from all others of the process.
+    number: u64,
 }
 
 impl Shared {
@@ -105,10 +107,12 @@ impl MemoryStore {
     }
 
     fn on(clock: Clock) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::default(),
                 clock,
+                number: NEXT.fetch_add(1, Ordering::Relaxed),
             }),
             namespace: default_namespace(),
             closed: Arc::default(),
@@ -164,6 +168,10 @@ fn default_namespace() -> Namespace {
 impl Store for MemoryStore {
     fn backend(&self) -> &'static str {
         BACKEND
+    }
+
+    fn place(&self) -> Place {
+        Place::new([BACKEND, &self.shared.number.to_string()])
     }
 
     fn namespace(&self) -> &Namespace {

@@ -7,7 +7,7 @@ use exactly_once_core::{
     BoxError, Capabilities, Claim, Claimed, CloseAccount, CompareAndSet, Decision,
     DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
     InDoubtPage, KeyRecord, Lease, LeaseStore, Leased, Namespace, OneShot, OneShotDone,
-    OneShotStore, OpenAccount, Outcome, Participation, PreparedStatus, PreparedTransactions,
+    OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedStatus, PreparedTransactions,
     Receipt, RegisterEntry, RegisterPage, Rejection, Result, Settled, Store, Timestamp,
     TransactionDigest, Transactional, Transfer, Transferred, Version,
 };
@@ -33,6 +33,9 @@ forward! { Store {
 }
     fn backend(&self) -> &'static str {
         self.0.backend()
+    }
+    fn place(&self) -> Place {
+        self.0.place()
     }
     fn namespace(&self) -> &Namespace {
         self.0.namespace()

@@ -19,6 +19,9 @@ use super::{
 pub(super) struct Server {
     /// The database that we are connected to.
     pub(super) database: String,
+    /// Which database of which server it is, the same by every route to it. A copy of the data has
+    /// everything in common with them but the moment at which its server was started.
+    pub(super) identity: String,
     /// How many transactions may be prepared at once; 0 is two-phase commit off.
     pub(super) slots: i64,
     /// Whether a commit reaches the disk.
@@ -34,7 +37,10 @@ const LOOK: &str = "ROLLBACK; \
     pg_catalog.current_setting('full_page_writes'), \
     pg_catalog.pg_is_in_recovery(), \
     pg_catalog.current_setting('server_version_num'), \
-    pg_catalog.current_setting('server_encoding')";
+    pg_catalog.current_setting('server_encoding'), \
+    (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::int8 || '/' || \
+    pg_catalog.current_setting('port') || '/' || (SELECT oid FROM pg_catalog.pg_database \
+    WHERE datname = pg_catalog.current_database())";
 
 const CONNECT: &str = "connect";
 
@@ -68,6 +74,7 @@ impl Server {
         let on = |column| text(column).map(|value| value == "on");
         let server = Self {
             database: text(0)?.to_owned(),
+            identity: text(7)?.to_owned(),
             slots: text(1)?.parse().map_err(|_| garbled(CONNECT))?,
             safe_on_disk: on(2)? && on(3)?,
             watches_client: false,

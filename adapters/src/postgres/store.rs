@@ -9,7 +9,8 @@ use std::{
 };
 
 use exactly_once_core::{
-    Capabilities, ClaimMode, Durability, ErrorKind, Namespace, Result, Store, Timestamp, TwoPhase,
+    Capabilities, ClaimMode, Durability, ErrorKind, Namespace, Place, Result, Store, Timestamp,
+    TwoPhase,
 };
 use tokio::time::timeout;
 
@@ -202,6 +203,10 @@ impl<D: Driver> PostgresStore<D> {
 impl<D: Driver> Store for PostgresStore<D> {
     fn backend(&self) -> &'static str {
         STORE
+    }
+
+    fn place(&self) -> Place {
+        Place::new([STORE, &self.server().identity, &self.shared.options.schema])
     }
 
     fn namespace(&self) -> &Namespace {

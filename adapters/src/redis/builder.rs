@@ -130,7 +130,8 @@ impl RedisStoreBuilder {
             Link::one(url, self.response_timeout, self.replicas)
         }
         .map_err(|source| from_driver(OPERATION, source, Effect::Read))?;
-        let identity = checks::check(&link, self.require).await?;
+        let server = checks::check(&link, self.require).await?;
+        let identity = format!("{server}/{}", link.database());
         let placement = match (self.cluster, self.by_namespace) {
             (false, _) => Placement::OneNode,
             (true, false) => Placement::Spread,

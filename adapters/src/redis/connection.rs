@@ -89,6 +89,17 @@ impl Link {
         }
     }
 
+    /// The number of the database on its server; a cluster has but one.
+    pub(super) fn database(&self) -> String {
+        match &self.target {
+            Target::One(client) => {
+                let info = client.get_connection_info();
+                info.redis_settings().db().to_string()
+            }
+            Target::Cluster(_) => "0".to_owned(),
+        }
+    }
+
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.target, Target::Cluster(_))
     }

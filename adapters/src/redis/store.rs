@@ -7,8 +7,8 @@ use std::{
 };
 
 use exactly_once_core::{
-    Capabilities, ClaimMode, Durability, IdempotencyKey, Namespace, Result, Store, Timestamp,
-    TwoPhase,
+    Capabilities, ClaimMode, Durability, IdempotencyKey, Namespace, Place, Result, Store,
+    Timestamp, TwoPhase,
 };
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
 /// What all handles on one connection share.
 pub(super) struct Shared {
     pub(super) link: Link,
-    /// Which server or cluster this is, the same for every handle on it.
+    /// Which database of which server or cluster this is, the same for every handle on it.
     pub(super) identity: String,
     pub(super) layout: Layout,
     pub(super) max_receipt_bytes: usize,
@@ -195,6 +195,13 @@ impl RedisStore {
 impl Store for RedisStore {
     fn backend(&self) -> &'static str {
         BACKEND
+    }
+
+    fn place(&self) -> Place {
+        let Shared {
+            identity, layout, ..
+        } = &*self.shared;
+        Place::new([BACKEND, identity, &layout.prefix])
     }
 
     fn namespace(&self) -> &Namespace {

@@ -172,6 +172,7 @@ impl SqliteBuilder {
             writer,
             readers,
             settings,
+            place: connector.place()?,
         })
     }
 }

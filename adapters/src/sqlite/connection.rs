@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use exactly_once_core::{Error, ErrorKind, Result};
+use exactly_once_core::{Error, ErrorKind, Place, Result};
 use rusqlite::{
     Connection, OpenFlags,
     config::DbConfig,
     trace::{TraceEvent, TraceEventCodes},
 };
 
-use super::error::{Phase, error, map};
+use super::error::{Phase, STORE, error, map};
 
 /// The first release without the bug that can corrupt a WAL file, 3.51.3.
 const OLDEST_LIBRARY: i32 = 3_051_003;
@@ -59,6 +59,19 @@ pub(super) enum Purpose {
 }
 
 impl Connector {
+    /// Which file it is, by whatever path. It exists by now.
+    pub(super) fn place(&self) -> Result<Place> {
+        let file = file_identity(&self.path).map_err(|source| {
+            error(
+                ErrorKind::Unavailable,
+                OPERATION,
+                "the file can't be looked at",
+            )
+            .with_source(source)
+        })?;
+        Ok(Place::new([STORE, &file]))
+    }
+
     /// Opens a connection.
     ///
     /// # Errors
@@ -163,6 +176,19 @@ fn is_busy(source: &rusqlite::Error) -> bool {
 }
 
 /// Refuses a library with the WAL bug. The bundled one is past it; a system library may not be.
+/// Two paths may lead to one file, through links and mounts.
+#[cfg(unix)]
+fn file_identity(path: &Path) -> std::io::Result<String> {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::metadata(path)?;
+    Ok(format!("{}/{}", file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn file_identity(path: &Path) -> std::io::Result<String> {
+    Ok(path.canonicalize()?.to_string_lossy().into_owned())
+}
+
 fn check_library(version: i32) -> Result<()> {
     if version >= OLDEST_LIBRARY {
         return Ok(());

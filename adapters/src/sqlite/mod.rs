@@ -81,7 +81,7 @@ mod writer;
 use std::{fmt, path::Path, sync::Arc, time::Instant};
 
 use exactly_once_core::{
-    Capabilities, Durability, ErrorKind, Namespace, Result, Store, Timestamp, TwoPhase,
+    Capabilities, Durability, ErrorKind, Namespace, Place, Result, Store, Timestamp, TwoPhase,
 };
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -106,6 +106,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     settings: Arc<Settings>,
+    place: Place,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -203,6 +204,10 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn backend(&self) -> &'static str {
         STORE
+    }
+
+    fn place(&self) -> Place {
+        self.place.clone()
     }
 
     fn namespace(&self) -> &Namespace {

@@ -7,7 +7,7 @@ use exactly_once::{
     BoxError, Capabilities, Claim, Claimed, CloseAccount, CompareAndSet, Decision,
     DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
     InDoubtPage, KeyRecord, Lease, LeaseStore, Leased, Namespace, OneShot, OneShotDone,
-    OneShotStore, OpenAccount, Outcome, Participation, PreparedStatus, PreparedTransactions,
+    OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedStatus, PreparedTransactions,
     Receipt, RegisterEntry, RegisterPage, Rejection, Result, Settled, Store, Timestamp,
     TransactionDigest, Transactional, Transfer, Transferred, Version,
     memory::{MemoryStore, MemoryTx},
@@ -106,6 +106,7 @@ patchable! {
         fn now() -> Timestamp;
         fn close() -> ();
         sync fn capabilities() -> Capabilities;
+        sync fn place() -> Place;
     }
     Transactional {
         type Tx = MemoryTx;

@@ -16,6 +16,7 @@ use crate::{
     lease::{FencingToken, Lease, LeaseStore, Leased},
     names::{AccountId, IdempotencyKey, Namespace},
     one_shot::{OneShot, OneShotDone, OneShotStore},
+    place::Place,
     prepared::{
         BegunPrepared, InDoubtPage, Participation, PreparedStatus, PreparedTransactions,
         TransactionDigest,
@@ -49,6 +50,7 @@ fn foreign<S: Store>(store: &S, operation: &'static str) -> Error {
 
 pub(super) trait ErasedStore: Send + Sync {
     fn backend(&self) -> &'static str;
+    fn place(&self) -> Place;
     fn namespace(&self) -> &Namespace;
     fn capabilities(&self) -> Capabilities;
     /// The same store in another namespace, with the twins that `parts` has.
@@ -60,6 +62,9 @@ pub(super) trait ErasedStore: Send + Sync {
 impl<S: Store> ErasedStore for Erased<S> {
     fn backend(&self) -> &'static str {
         self.0.backend()
+    }
+    fn place(&self) -> Place {
+        self.0.place()
     }
     fn namespace(&self) -> &Namespace {
         self.0.namespace()

@@ -14,6 +14,7 @@ use crate::{
     lease::{FencingToken, Lease, LeaseStore, Leased},
     names::{AccountId, Namespace},
     one_shot::{OneShot, OneShotDone, OneShotStore},
+    place::Place,
     prepared::{Participation, TransactionDigest},
     register::{Decision, DecisionRegister, RegisterEntry, RegisterPage},
     store::{Capabilities, Store},
@@ -23,6 +24,9 @@ use crate::{
 impl Store for AnyStore {
     fn backend(&self) -> &'static str {
         self.store.backend()
+    }
+    fn place(&self) -> Place {
+        self.store.place()
     }
     fn namespace(&self) -> &Namespace {
         self.store.namespace()

@@ -25,7 +25,7 @@
 //! - Two transactions may hold what the other one waits for, each in another database; no database
 //!   sees that. The deadline ends it: one is rolled back, without a refusal, and may be tried anew
 //!   under another name. Keep deadlines short where rows are contended.
-//! - One store under two names meets itself, and is *busy* until the deadline rolls it back.
+//! - One store under two names is *invalid*, and nothing is begun.
 //!
 //! # Who does what
 //! | | prepares | decides | tells | ends what is left |

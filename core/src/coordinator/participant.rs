@@ -7,6 +7,8 @@ use futures_util::{FutureExt, future::BoxFuture};
 use crate::{
     error::{Error, ErrorKind, Result},
     execute::{Work, WorkError},
+    names::Namespace,
+    place::Place,
     prepared::{BegunPrepared, Participation, PreparedStatus, PreparedTransactions},
     store::TwoPhase,
 };
@@ -22,6 +24,8 @@ pub(super) enum Begun<'a> {
 /// A participant, whatever its store and its work.
 pub(super) trait Participant: Send + Sync {
     fn name(&self) -> &str;
+    /// Two participants with the same home are one store.
+    fn home(&self) -> (Place, Namespace);
     /// The store takes part in two-phase commits at all.
     fn check(&self) -> Result<()>;
     fn begin<'s>(
@@ -57,6 +61,10 @@ where
 {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn home(&self) -> (Place, Namespace) {
+        (self.store.place(), self.store.namespace().clone())
     }
 
     fn check(&self) -> Result<()> {

@@ -71,8 +71,8 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     /// # Errors
     /// - Retryable kinds: nothing is decided, or not everybody was told; run it again. If nobody
     ///   does, the sweeper ends it after the deadline.
-    /// - [Invalid](ErrorKind::Invalid): no participant, too many, or one name twice. Nothing was
-    ///   begun. [Unsupported](ErrorKind::Unsupported): one has no two-phase commit.
+    /// - [Invalid](ErrorKind::Invalid): no participant, too many, one name twice, or one store
+    ///   under two names. Nothing was begun. [Unsupported](ErrorKind::Unsupported): one has no two-phase commit.
     /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request.
     /// - [Heuristic](ErrorKind::Heuristic), [lost](ErrorKind::Lost): participants disagree; alarm.
     pub async fn run(mut self) -> Result<Outcome> {
@@ -108,23 +108,29 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         }
         for (index, participant) in self.participants.iter().enumerate() {
             participant.check()?;
-            let earlier = self.participants.get(..index).unwrap_or_default();
-            if earlier
-                .iter()
-                .any(|other| other.name() == participant.name())
-            {
-                return invalid(format!(
-                    "the participant {:?} stands twice",
-                    participant.name()
-                ));
+            let (name, home) = (participant.name(), participant.home());
+            for earlier in self.participants.get(..index).unwrap_or_default() {
+                if earlier.name() == name {
+                    return invalid(format!("the participant {name:?} stands twice"));
+                }
+                if earlier.home() == home {
+                    return invalid(format!(
+                        "the participants {:?} and {name:?} are one store ({}, namespace {:?}): \
+                         give the work of both to one participant",
+                        earlier.name(),
+                        home.0,
+                        home.1.as_str(),
+                    ));
+                }
             }
         }
         Ok(())
     }
 
-    /// All begin before any prepares: two participants that are really one store then meet in the
-    /// marker and wait for each other, instead of the second taking the first's vote for its own
-    /// and leaving its work out.
+    /// All begin before any prepares. Two participants that are really one store, though their
+    /// [places](crate::Place) differ (one was opened before its server was started anew), then meet
+    /// in the marker and wait for each other, instead of the second taking the first's vote for its
+    /// own and leaving its work out.
     async fn prepare_all(&mut self, attempt: &mut Attempt) -> Result<Option<(String, Error)>> {
         let participation = &self.participation;
         let names: Vec<_> = self

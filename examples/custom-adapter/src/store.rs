@@ -7,7 +7,7 @@ use std::{
 };
 
 use exactly_once_core::{
-    Capabilities, Durability, Error, ErrorKind, Namespace, Result, Store, Timestamp, TwoPhase,
+    Capabilities, Durability, Error, ErrorKind, Namespace, Place, Result, Store, Timestamp, TwoPhase,
 };
 use redb::{
     ConcurrencyMode, Database, ReadTransaction, ReadableDatabase, TransactionError,
@@ -241,6 +241,10 @@ pub(crate) fn now() -> Timestamp {
 impl Store for RedbStore {
     fn backend(&self) -> &'static str {
         BACKEND
+    }
+
+    fn place(&self) -> Place {
+        Place::new([BACKEND, &self.shared.file.to_string_lossy()])
     }
 
     fn namespace(&self) -> &Namespace {

@@ -5,8 +5,8 @@
 
 use exactly_once::{
     BegunPrepared, Capabilities, Decision, DecisionRegister, Error, InDoubtPage, Namespace,
-    Participation, PreparedStatus, PreparedTransactions, RegisterEntry, RegisterPage, Result,
-    Store, Timestamp, TransactionDigest, Transactional, error::BoxError,
+    Participation, Place, PreparedStatus, PreparedTransactions, RegisterEntry, RegisterPage,
+    Result, Store, Timestamp, TransactionDigest, Transactional, error::BoxError,
 };
 
 use crate::control::{Control, CrashPoint, Database, Faults};
@@ -38,6 +38,9 @@ impl<S, F: Faults> CrashStore<S, F> {
 impl<S: Store, F: Faults> Store for CrashStore<S, F> {
     fn backend(&self) -> &'static str {
         self.store.backend()
+    }
+    fn place(&self) -> Place {
+        self.store.place()
     }
     fn namespace(&self) -> &Namespace {
         self.store.namespace()

@@ -15,9 +15,7 @@ use exactly_once::{
 use exactly_once_servers::{Postgres, Redis};
 use tempfile::TempDir;
 
-/// Short: what meets itself ends by it.
-const DEADLINE: Duration = Duration::from_millis(1_500);
-/// For what ends by itself.
+/// Long: nothing here may end by its deadline.
 const PLENTY: Duration = Duration::from_secs(60);
 const FORGET: Duration = Duration::from_secs(3600);
 const LOCK: Duration = Duration::from_millis(200);
@@ -123,63 +121,72 @@ macro_rules! work {
     };
 }
 
-/// Runs a transaction over and over, as a durable engine does, until it ends for good.
-macro_rules! until_it_ends {
-    ($run:expr) => {
-        loop {
-            match $run.run().await {
-                Err(error) if error.is_retryable() => {}
-                ended => break ended,
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn one_store_under_two_names_never_commits_the_work_of_one() -> Result<()> {
+async fn one_store_under_two_names_is_refused_before_anything_begins() -> Result<()> {
     let bench = Bench::start().await?;
     let (orders, stock, quota) = (&bench.orders, &bench.stock, &bench.quota);
-    let other = RedisStore::builder(bench.redis.url()).connect().await?;
+    // The same data by other ways: connections of their own, another user, another path.
+    bench
+        .postgres
+        .sql(
+            "postgres",
+            "CREATE ROLE other SUPERUSER LOGIN PASSWORD 'other'",
+        )
+        .await?;
+    let port = bench.postgres.port();
+    let url = format!("postgres://other:other@127.0.0.1:{port}/postgres");
+    let orders_too = TokioPostgresStore::builder(url).connect().await?;
+    let link = bench.folder.path().join("link.sqlite");
+    std::os::unix::fs::symlink(bench.folder.path().join("stock.sqlite"), &link)?;
+    let stock_too = SqliteStore::open(&link).await?;
+    let quota_too = RedisStore::builder(bench.redis.url()).connect().await?;
 
-    let twice = bench.transaction("postgres twice", DEADLINE).await?;
-    let postgres = until_it_ends!(
-        TwoPhaseCommit::new(orders, twice.clone())
+    let twice = bench.transaction("twice", PLENTY).await?;
+    let transaction = || TwoPhaseCommit::new(orders, twice.clone());
+    let refused = [
+        transaction()
             .participant("one", orders, work!(orders))
-            .participant("two", orders, work!(orders))
+            .participant("two", &orders_too, work!(orders))
             .participant("stock", stock, work!(stock))
-    );
-    let twice = bench.transaction("sqlite twice", DEADLINE).await?;
-    let sqlite = until_it_ends!(
-        TwoPhaseCommit::new(orders, twice.clone())
+            .run()
+            .await,
+        transaction()
             .participant("one", stock, work!(stock))
-            .participant("two", stock, work!(stock))
             .participant("orders", orders, work!(orders))
-    );
-    let twice = bench.transaction("redis twice", DEADLINE).await?;
-    let redis = until_it_ends!(
-        TwoPhaseCommit::new(orders, twice.clone())
+            .participant("two", &stock_too, work!(stock))
+            .run()
+            .await,
+        transaction()
             .participant("one", quota, work!(quota))
-            .participant("two", quota, work!(quota))
-            .participant("orders", orders, work!(orders))
-    );
-    // The same server, by a connection of its own.
-    let twice = bench.transaction("redis by two handles", DEADLINE).await?;
-    let handles = until_it_ends!(
-        TwoPhaseCommit::new(orders, twice.clone())
-            .participant("one", quota, work!(quota))
-            .participant("two", &other, work!(quota))
-            .participant("orders", orders, work!(orders))
-    );
-    ensure!(bench.committed().await? == [0, 0, 0], "some of it is there");
-    for ended in [postgres, sqlite, redis, handles] {
-        match ended {
-            Ok(Outcome::RolledBack { refused: None }) => {}
-            Err(error) if error.kind() == ErrorKind::RolledBack => {}
-            other => anyhow::bail!("{other:?}"),
-        }
+            .participant("two", &quota_too, work!(quota))
+            .run()
+            .await,
+    ];
+    for refused in refused {
+        let error = refused.err().context("it was run")?;
+        ensure!(error.kind() == ErrorKind::Invalid, "{error:?}");
+        ensure!(error.to_string().contains("one store"), "{error}");
     }
+    ensure!(bench.committed().await? == [0, 0, 0], "some of it is there");
     ensure!(bench.in_doubt().await? == 0);
+
+    // Another schema and another database of the server are other stores.
+    let schema = TokioPostgresStore::builder(bench.postgres.url())
+        .schema("elsewhere")
+        .connect()
+        .await?;
+    let database = RedisStore::builder(format!("{}/1", bench.redis.url().trim_end_matches('/')))
+        .connect()
+        .await?;
+    let outcome = transaction()
+        .participant("orders", orders, work!(orders))
+        .participant("schema", &schema, work!(orders))
+        .participant("quota", quota, work!(quota))
+        .participant("database", &database, async |_tx| Ok(()))
+        .run()
+        .await?;
+    ensure!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+    ensure!(bench.committed().await? == [2, 0, 1]);
     Ok(())
 }
 

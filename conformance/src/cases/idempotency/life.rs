@@ -295,6 +295,31 @@ async fn i89_shutdown<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> Ca
     Ok(())
 }
 
+/// Goal: a coordinator can tell whether two participants are one store. Method: two independent
+/// handles, one on another namespace, one that was opened anew, and a handle elsewhere.
+async fn i91_place<H: Harness<Store: IdempotencyStore>>(mut cx: Context<H>) -> CaseResult {
+    let place = cx.store().place();
+    ensure_eq!(
+        cx.open().await?.place(),
+        place,
+        "the place of a second handle"
+    );
+    let namespace = format!("{}/i91", cx.store().namespace()).parse()?;
+    let bound = cx.store().with_namespace(namespace);
+    ensure_eq!(bound.place(), place, "the place of another namespace");
+    let elsewhere = cx.harness().fresh().await?;
+    let other = cx.harness().open(&elsewhere).await?;
+    // A harness may make its places by namespace, within the same data.
+    ensure!(
+        other.place() != place || other.namespace() != cx.store().namespace(),
+        seen: other.place(),
+        "another place, or another namespace, for other data"
+    );
+    cx.reopen().await?;
+    ensure_eq!(cx.store().place(), place, "the place after all was closed");
+    Ok(())
+}
+
 cases! { "idempotency::life" for IdempotencyStore, "core::Store, Contract";
     I80 i80_namespaces_are_apart: "nothing of one namespace is seen from another",
         "the namespace is not part of the primary key, or is folded";
@@ -312,6 +337,8 @@ cases! { "idempotency::life" for IdempotencyStore, "core::Store, Contract";
         "the pool has no acquire timeout, or a nested call shares the transaction";
     I88 i88_exhausted_pool: "an exhausted pool refuses in time and executes nothing",
         "the pool's timeout is taken for an unknown error, or there is none";
+    I91 i91_place: "all handles on the same data have one place, and other data another",
+        "the place is an address, a number of the handle, or a constant";
     I89 i89_shutdown: "closing ends or rolls back what is in flight, and refuses what comes later",
         "a closed handle opens new connections, or its transaction commits half";
 }

@@ -6,5 +6,6 @@ mod lease;
 mod limits;
 mod network;
 mod one_shot;
+mod place;
 mod replay;
 mod time;

@@ -7,8 +7,8 @@
 use exactly_once::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Capabilities,
     Claim, Claimed, CloseAccount, CompareAndSet, Error, HistoryPage, IdempotencyKey,
-    IdempotencyStore, KeyRecord, Namespace, OpenAccount, Receipt, Rejection, Result, Settled,
-    Store, Timestamp, Transactional, Transfer, Transferred, Version, error::BoxError,
+    IdempotencyStore, KeyRecord, Namespace, OpenAccount, Place, Receipt, Rejection, Result,
+    Settled, Store, Timestamp, Transactional, Transfer, Transferred, Version, error::BoxError,
 };
 
 use crate::control::{Control, Counter, CrashPoint, Faults, Handler};
@@ -67,6 +67,9 @@ fn handler_of(operation: &str) -> Handler {
 impl<S: Store, F: Faults> Store for CrashStore<S, F> {
     fn backend(&self) -> &'static str {
         self.store.backend()
+    }
+    fn place(&self) -> Place {
+        self.store.place()
     }
     fn namespace(&self) -> &Namespace {
         self.store.namespace()
