@@ -4,6 +4,7 @@
 RESTATE_VERSION=1.7.12
 POSTGRES_17_VERSION=17.9.0-beta.17
 POSTGRES_18_VERSION=18.4.0-beta.17
+DBOS_VERSION=3.4.0
 POSTGRES_DEBIAN=15 # Debian's own, with psql; pgbouncer and redis-server are Debian's as well
 
 setup() {
@@ -16,13 +17,14 @@ setup() {
       postgres) setup_postgres ;;
       redis) setup_redis ;;
       chromium) setup_chromium ;;
+      peers) setup_peers ;;
       all)
         setup_restate
         setup_postgres
         setup_redis
         setup_chromium
         ;;
-      *) fail "setup knows restate, postgres, redis, chromium and all; not '$part'" ;;
+      *) fail "setup knows restate, postgres, redis, chromium, peers and all; not '$part'" ;;
     esac
   done
 }
@@ -61,6 +63,18 @@ setup_chromium() {
     ! command -v "$browser" >/dev/null || return 0
   done
   debian chromium-headless-shell
+}
+
+# What `./dev bench postgres -- --peers` compares with; nothing else needs it.
+setup_peers() {
+  local folder=.tools/peers package=dbos==$DBOS_VERSION
+  [ "$(cat "$folder/.installed" 2>/dev/null)" != "$package" ] || return 0
+  python3 -c 'import ensurepip, venv' 2>/dev/null || debian python3 python3-venv
+  heading "installing $package into $folder"
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check "$package" >&2
+  echo "$package" >"$folder/.installed"
 }
 
 postgres_from_npm() { # major version
