@@ -61,6 +61,7 @@ conformance_tests() {
     stage "conformance" cargo test -p exactly-once --all-features --no-fail-fast "${names[@]}"
   # The same suites where the ground differs: fewer rounds and racers, every case.
   quick "PostgreSQL 18" EXACTLY_ONCE_POSTGRES=18 tokio_postgres sqlx_postgres
+  quick "pgbouncer" EXACTLY_ONCE_POSTGRES_POOLER=1 tokio_postgres sqlx_postgres
   quick "a Redis cluster" EXACTLY_ONCE_REDIS=cluster redis
 }
 

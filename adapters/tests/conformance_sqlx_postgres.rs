@@ -9,7 +9,7 @@
     dead_code
 )]
 
-#[path = "support/postgres.rs"]
+#[path = "support/postgres/mod.rs"]
 mod postgres;
 
 use std::process::ExitCode;
@@ -24,8 +24,14 @@ impl Adapter for Sqlx {
     type Store = SqlxPostgresStore;
     const NAME: &'static str = "sqlx-postgres";
 
-    async fn connect(url: String, pool: u32, timeouts: Timeouts) -> Result<SqlxPostgresStore> {
+    async fn connect(
+        url: String,
+        schema: String,
+        pool: u32,
+        timeouts: Timeouts,
+    ) -> Result<SqlxPostgresStore> {
         SqlxPostgresStore::builder(url)
+            .schema(schema)
             .pool_size(pool)
             .timeouts(timeouts)
             .connect()

@@ -9,7 +9,7 @@
     dead_code
 )]
 
-#[path = "support/postgres.rs"]
+#[path = "support/postgres/mod.rs"]
 mod postgres;
 
 use std::process::ExitCode;
@@ -24,8 +24,14 @@ impl Adapter for TokioPostgres {
     type Store = TokioPostgresStore;
     const NAME: &'static str = "tokio-postgres";
 
-    async fn connect(url: String, pool: u32, timeouts: Timeouts) -> Result<TokioPostgresStore> {
+    async fn connect(
+        url: String,
+        schema: String,
+        pool: u32,
+        timeouts: Timeouts,
+    ) -> Result<TokioPostgresStore> {
         TokioPostgresStore::builder(url)
+            .schema(schema)
             .pool_size(pool as usize)
             .timeouts(timeouts)
             .connect()

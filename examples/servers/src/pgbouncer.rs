@@ -48,10 +48,18 @@ impl Pgbouncer {
             "listen_addr = 127.0.0.1".to_owned(),
             format!("listen_port = {}", port.number()),
             "unix_socket_dir =".to_owned(),
-            "auth_type = scram-sha-256".to_owned(),
+            // As the server does.
+            format!(
+                "auth_type = {}",
+                if postgres.trusting() {
+                    "trust"
+                } else {
+                    "scram-sha-256"
+                }
+            ),
             format!("auth_file = {}", users.display()),
             "pool_mode = transaction".to_owned(),
-            "default_pool_size = 20".to_owned(),
+            "default_pool_size = 100".to_owned(),
             "max_client_conn = 1000".to_owned(),
             format!("admin_users = {USER}"),
             // A test that kills Postgres wants the next connection soon.

@@ -46,7 +46,8 @@ impl Standby {
         give_away(folder.path())?;
         primary.stop().await?;
         copy_owned(&primary.data_folder(), &data(folder.path()))?;
-        let postgres = Postgres::new(primary.major(), tools::postgres(primary.major())?, folder)?;
+        let binaries = tools::postgres(primary.major())?;
+        let postgres = Postgres::new(primary.major(), binaries, folder, primary.trusting())?;
         let signal = postgres.data_folder().join("standby.signal");
         fs::write(&signal, "")?;
         give_away(&signal)?;

@@ -1,0 +1,240 @@
+//! What the harnesses of both Postgres drivers share.
+//!
+//! The version is that of `EXACTLY_ONCE_POSTGRES` (default 15). With
+//! `EXACTLY_ONCE_POSTGRES_POOLER=1` everything goes through pgbouncer in transaction mode. The cases
+//! that kill the server have one of their own each, all others share one.
+
+mod ground;
+
+use std::{
+    marker::PhantomData,
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use exactly_once::{
+    BalanceTransaction, DecisionRegister, LeaseStore, OneShotStore, PreparedTransactions, Result,
+    Statement, Transactional, WorkError, postgres::Timeouts,
+};
+use exactly_once_conformance::{
+    CaseFailure, CaseResult, Harness, Suite,
+    process::is_child,
+    runner::{Trial, run},
+};
+use tokio::sync::OnceCell;
+
+use self::ground::{Ground, Place, major, pooled};
+
+/// A driver under test.
+pub trait Adapter: Send + Sync + 'static {
+    /// Its store.
+    type Store: OneShotStore
+        + LeaseStore
+        + BalanceTransaction
+        + PreparedTransactions
+        + DecisionRegister;
+
+    /// In reports.
+    const NAME: &'static str;
+
+    /// Connects by a URL, to tables in this schema, with a pool of this size.
+    fn connect(
+        url: String,
+        schema: String,
+        pool_size: u32,
+        timeouts: Timeouts,
+    ) -> impl Future<Output = Result<Self::Store>> + Send;
+
+    /// Runs a statement of the user's own.
+    fn execute(
+        tx: &mut <Self::Store as Transactional>::Tx,
+        sql: &'static str,
+        id: &str,
+    ) -> impl Future<Output = Result<(), WorkError>> + Send;
+}
+
+/// The cases that kill the server.
+const KILLERS: [&str; 3] = [
+    "b56_server_killed_under_load",
+    "b61_killed_after_the_acknowledgement",
+    "t44_server_killed_while_prepared",
+];
+
+const INSERT: &str = "INSERT INTO effects (id) VALUES ($1)";
+
+/// Short, so that a case which must wait for a lock is soon over.
+fn timeouts() -> Timeouts {
+    Timeouts {
+        // A busy machine may take long to let a connection in.
+        connect: Duration::from_secs(30),
+        acquire: Duration::from_secs(30),
+        lock: Duration::from_millis(400),
+        statement: Duration::from_secs(5),
+        idle_in_transaction: Duration::from_secs(20),
+        reply: Duration::from_secs(6),
+    }
+}
+
+/// The harness of a driver.
+pub struct PostgresHarness<A> {
+    shared: OnceCell<Arc<Ground>>,
+    /// Whether each case has a server of its own, to be killed.
+    killing: bool,
+    number: AtomicU64,
+    name: String,
+    adapter: PhantomData<A>,
+}
+
+impl<A: Adapter> PostgresHarness<A> {
+    fn new(killing: bool) -> Self {
+        let way = if pooled() { "-pgbouncer" } else { "" };
+        Self {
+            shared: OnceCell::new(),
+            killing,
+            number: AtomicU64::new(0),
+            name: format!("{}-{}{way}", A::NAME, major()),
+            adapter: PhantomData,
+        }
+    }
+
+    /// Runs the whole suite.
+    pub fn run() -> ExitCode {
+        let (shared, killing) = (Self::new(false), Self::new(true));
+        let name = shared.name.clone();
+        let suite = Suite::new(shared).all();
+        if is_child() {
+            return suite.run();
+        }
+        let kills = |trial: &Trial| KILLERS.iter().any(|case| trial.name().ends_with(case));
+        let killers = Suite::new(killing).all().into_trials();
+        // Both lists are the same, so each case stays in its place.
+        let trials = suite.into_trials().into_iter().zip(killers);
+        run(
+            &name,
+            trials.map(|(trial, killer)| if kills(&trial) { killer } else { trial }),
+        )
+    }
+
+    async fn connect(
+        &self,
+        place: &Place,
+        url: String,
+        pool_size: u32,
+        timeouts: Timeouts,
+    ) -> CaseResult<A::Store> {
+        Ok(A::connect(url, place.name.clone(), pool_size, timeouts).await?)
+    }
+}
+
+impl<A: Adapter> Harness for PostgresHarness<A> {
+    type Store = A::Store;
+    type Guard = Place;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn fresh(&self) -> CaseResult<Place> {
+        let ground = if self.killing {
+            Ground::start()?
+        } else {
+            let started = self.shared.get_or_try_init(async || Ground::start());
+            Arc::clone(started.await?)
+        };
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        Ok(Place::new(ground, format!("case_{number}")))
+    }
+
+    async fn open(&self, place: &Place) -> CaseResult<A::Store> {
+        self.connect(place, place.url.clone(), 8, timeouts()).await
+    }
+
+    async fn write_effect(
+        &self,
+        tx: &mut <A::Store as Transactional>::Tx,
+        id: &str,
+    ) -> Result<(), WorkError> {
+        A::execute(tx, INSERT, id).await
+    }
+
+    async fn count_effects(&self, place: &Place, id: &str) -> CaseResult<u64> {
+        place.effects(id).await
+    }
+
+    fn effect_statement(&self, id: &str) -> Option<Statement> {
+        Some(Statement::new(INSERT).bind(id).expecting_rows(1))
+    }
+
+    fn refused_statement(&self) -> Option<Statement> {
+        Some(Statement::new("INSERT INTO effects (id) VALUES (NULL)"))
+    }
+
+    async fn spoil(&self, tx: &mut <A::Store as Transactional>::Tx) -> bool {
+        A::execute(tx, "SELECT 1 / 0 WHERE $1 <> ''", "x")
+            .await
+            .is_err()
+    }
+
+    fn server(&self, place: &Place) -> Option<SocketAddr> {
+        place.server()
+    }
+
+    async fn open_through(&self, place: &Place, proxy: SocketAddr) -> CaseResult<A::Store> {
+        let address = place.server().map(|address| address.to_string());
+        let url = place
+            .url
+            .replace(&address.unwrap_or_default(), &proxy.to_string());
+        let impatient = Timeouts {
+            statement: Duration::from_secs(3),
+            reply: Duration::from_secs(4),
+            ..timeouts()
+        };
+        // One connection: sqlx pings what is given back, and a second one would be used while the
+        // rule of the proxy still hits the ping.
+        self.connect(place, url, 1, impatient).await
+    }
+
+    async fn open_starved(&self, place: &Place, acquire: Duration) -> CaseResult<A::Store> {
+        let starved = Timeouts {
+            acquire,
+            ..timeouts()
+        };
+        self.connect(place, place.url.clone(), 1, starved).await
+    }
+
+    async fn open_skewed(&self, _: &Place, _: i64) -> CaseResult<A::Store> {
+        Err(CaseFailure::ignored(
+            "the store asks the server for every time, and the client's clock for none",
+        ))
+    }
+
+    async fn crash(&self, place: &Place) -> CaseResult {
+        if !self.killing {
+            return Err(CaseFailure::ignored(
+                "this case is not on the harness's list of those that have a server to kill",
+            ));
+        }
+        place.crash()
+    }
+
+    async fn left_open(&self, place: &Place) -> CaseResult<Option<u64>> {
+        Ok(Some(place.open().await?))
+    }
+
+    fn locate(&self, place: &Place) -> Option<String> {
+        Some(place.address())
+    }
+
+    async fn attach(&self, place: &str) -> CaseResult<Place> {
+        Place::attach(place)
+    }
+
+    fn tick(&self) -> Duration {
+        Duration::from_millis(150)
+    }
+}
