@@ -59,8 +59,8 @@ pub async fn run(options: ServiceOptions) -> Result<()> {
     served
 }
 
-/// Any number of services may sweep at once.
-async fn sweep<R: DecisionRegister>(sweeper: Sweeper<R>, every: Duration) {
+/// Sweeps for ever, this often. Any number of services may sweep at once.
+pub async fn sweep<R: DecisionRegister>(sweeper: Sweeper<R>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         match sweeper.sweep().await {

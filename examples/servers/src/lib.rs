@@ -34,9 +34,14 @@
 //! | [`restate`] | the Restate server and its admin interface |
 //! | [`postgres`], [`standby`] | a Postgres cluster of a given major version, and its replica |
 //! | [`pgbouncer`] | pgbouncer in transaction mode |
+//! | [`service`] | a program of ours that is killed and started again at one address |
+//! | [`demo`] | the end of a demo's `main` |
+//! | [`ingress`] | a client of Restate that asks again with the same key |
 //! | [`redis`], [`redis_cluster`] | one Redis, and a cluster of three masters and three replicas |
 
+pub mod demo;
 pub mod identity;
+pub mod ingress;
 pub mod launch;
 pub mod pgbouncer;
 pub mod ports;
@@ -46,9 +51,11 @@ pub mod redis;
 pub mod redis_cluster;
 pub mod restate;
 pub mod server;
+pub mod service;
 pub mod standby;
 pub mod tools;
 
+pub use ingress::{Call, Ingress, Reply};
 pub use pgbouncer::Pgbouncer;
 pub use ports::Port;
 pub use postgres::{Postgres, PostgresOptions};
@@ -56,4 +63,5 @@ pub use process::Process;
 pub use redis::{Redis, RedisOptions};
 pub use redis_cluster::RedisCluster;
 pub use restate::{Restate, RestateOptions};
+pub use service::Service;
 pub use standby::{Replication, Standby};
