@@ -54,7 +54,7 @@ const A_MINUTE: usize = 60_000;
 const PER_KILL: usize = 185;
 const FEWEST_KILLS: usize = 8;
 /// One trouble of the network, and one deed of the operator, in so many operations.
-const PER_TROUBLE: u64 = 40;
+const PER_TROUBLE: u64 = 20;
 const PER_DEED: u64 = 25;
 
 /// What chaos is told.

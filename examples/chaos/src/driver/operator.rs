@@ -189,8 +189,8 @@ impl Operator {
         let rows = self.world.restate.query(&sql).await?;
         let index = |row: &serde_json::Value| row["index"].as_i64();
         let effect = rows.iter().filter(|row| row["name"] == step);
-        let effect = effect.filter_map(index).last().context("no effect")?;
-        let last = rows.iter().filter_map(index).last().unwrap_or(effect);
+        let effect = effect.filter_map(index).next_back().context("no effect")?;
+        let last = rows.iter().filter_map(index).next_back().unwrap_or(effect);
         let from = random.within(effect - 1..=(last - 1).max(effect - 1));
         let from = u32::try_from(from)?;
         let new = self.world.restate.restart_as_new(invocation, from).await?;
