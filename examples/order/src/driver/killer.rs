@@ -104,12 +104,12 @@ impl Killer {
     async fn at_point(&self, point: CrashPoint) -> Result<String> {
         let servers = &self.servers;
         servers.control.arm(point)?;
-        let died = servers.service_died(PATIENCE).await?;
+        let died = servers.service.died(PATIENCE).await?;
         if !died {
             servers.control.disarm(point);
-            servers.kill_service().await;
+            servers.service.kill().await;
         }
-        servers.restart_service().await?;
+        servers.service.restart().await?;
         Ok(if died {
             format!("service, {}", point.moment())
         } else {
@@ -124,8 +124,8 @@ impl Killer {
         let servers = &self.servers;
         let what = match victim {
             Victim::AtPoint | Victim::Service => {
-                servers.kill_service().await;
-                servers.restart_service().await?;
+                servers.service.kill().await;
+                servers.service.restart().await?;
                 AT_RANDOM
             }
             Victim::PostgresKilled => {

@@ -167,7 +167,7 @@ async fn abandon(servers: &Servers, client: &Client, seed: u64) -> Result<Answer
     for order in &orders {
         invocations.push(client.send(order).await?);
     }
-    if !servers.service_died(PATIENCE).await? {
+    if !servers.service.died(PATIENCE).await? {
         bail!("the service has not died after a decision");
     }
     for invocation in invocations {

@@ -1,16 +1,11 @@
 //! Everything that runs, and that can be killed and started again.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use exactly_once_servers::{Port, Postgres, Process, Redis, Restate, launch::Launch};
+use exactly_once_servers::{Postgres, Redis, Restate, Service, launch::Launch, service};
 use redis::AsyncCommands;
 use tempfile::TempDir;
-use tokio::{
-    net::TcpStream,
-    sync::Mutex,
-    time::{Instant, sleep},
-};
 
 use super::{DEADLINE, SWEEP_EVERY};
 use crate::{
@@ -20,7 +15,6 @@ use crate::{
 };
 
 const POSTGRES: u32 = 18;
-const READY: Duration = Duration::from_secs(30);
 
 /// The servers and the service. They stop when this is dropped.
 #[derive(Debug)]
@@ -35,10 +29,8 @@ pub struct Servers {
     pub addresses: Addresses,
     /// The crash points that are shared with the service.
     pub control: Control,
-    service: Mutex<Process>,
-    launch: Launch,
-    address: SocketAddr,
-    _port: Port,
+    /// The service.
+    pub service: Service,
     _folder: TempDir,
 }
 
@@ -59,25 +51,16 @@ impl Servers {
         };
         // Makes the tables, for the seeds.
         Stores::connect(&addresses).await?;
-        let port = Port::reserve()?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
-        let program = match program {
-            Some(program) => program,
-            None => std::env::current_exe().context("which program is this?")?,
-        };
-        let launch = launch(program, &folder, &addresses, address);
-        let service = begin(&launch, address).await?;
-        restate.register(&format!("http://{address}")).await?;
+        let program = service::program(program.as_deref())?;
+        let service = Service::start(launch(program, &folder, &addresses)).await?;
+        restate.register(&service.url()).await?;
         Ok(Self {
             restate,
             postgres,
             redis,
             addresses,
             control: Control::new(folder.path()),
-            service: Mutex::new(service),
-            launch,
-            address,
-            _port: port,
+            service,
             _folder: folder,
         })
     }
@@ -89,47 +72,9 @@ impl Servers {
     pub async fn seed(&self, seeds: &Seeds) -> Result<()> {
         seed(&self.addresses, seeds).await
     }
-
-    /// Waits until the service has died by itself, at most this long; says whether it has.
-    ///
-    /// # Errors
-    /// Where the system can't tell.
-    pub async fn service_died(&self, within: Duration) -> Result<bool> {
-        let deadline = Instant::now() + within;
-        let mut process = self.service.lock().await;
-        loop {
-            if process.ended()?.is_some() {
-                return Ok(true);
-            }
-            if Instant::now() >= deadline {
-                return Ok(false);
-            }
-            sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    /// SIGKILL to the service, now.
-    pub async fn kill_service(&self) {
-        self.service.lock().await.kill();
-    }
-
-    /// Starts the service again, after it has died.
-    ///
-    /// # Errors
-    /// Where it does not get ready.
-    pub async fn restart_service(&self) -> Result<()> {
-        let mut process = self.service.lock().await;
-        *process = begin(&self.launch, self.address).await?;
-        Ok(())
-    }
 }
 
-fn launch(
-    program: PathBuf,
-    folder: &TempDir,
-    addresses: &Addresses,
-    address: SocketAddr,
-) -> Launch {
+fn launch(program: PathBuf, folder: &TempDir, addresses: &Addresses) -> Launch {
     Launch::new(program, folder.path())
         .log(folder.path().join("service.log"))
         .argument("service")
@@ -141,19 +86,10 @@ fn launch(
         .argument(&addresses.redis)
         .argument("--control")
         .argument(folder.path())
-        .argument("--address")
-        .argument(address.to_string())
         .argument("--deadline-ms")
         .argument(DEADLINE.as_millis().to_string())
         .argument("--sweep-every-ms")
         .argument(SWEEP_EVERY.as_millis().to_string())
-}
-
-async fn begin(launch: &Launch, address: SocketAddr) -> Result<Process> {
-    let mut process = Process::start(launch)?;
-    let listens = async || TcpStream::connect(address).await.is_ok();
-    process.ready(READY, listens).await?;
-    Ok(process)
 }
 
 /// Fills stock and quotas, by plain drivers.

@@ -36,16 +36,9 @@ async fn main() -> Result<ExitCode> {
         process::run(service).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    tokio::select! {
-        report = driver::run(&options.demo) => {
-            let report = report?;
-            println!("{report}");
-            Ok(if report.anomalies.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        // The servers stop as they are dropped.
-        () = exactly_once::restate::shutdown_signal() => {
-            eprintln!("interrupted; everything that was started is stopped");
-            Ok(ExitCode::from(130))
-        }
-    }
+    exactly_once_servers::demo::run(driver::run(&options.demo), |report| {
+        println!("{report}");
+        report.anomalies.is_empty()
+    })
+    .await
 }

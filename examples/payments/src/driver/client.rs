@@ -1,14 +1,9 @@
-//! A client of Restate's ingress: it asks again, with the same key, until it is answered.
+//! A client of the payment service, through Restate's ingress.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use exactly_once_servers::{Call, Ingress, Reply};
 use serde_json::{Value, json};
 
 use super::load::Planned;
@@ -17,19 +12,14 @@ use crate::{
     model::SERVICE,
 };
 
-/// How long one connection is waited on, before the client asks again.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long opening an account may take.
+const OPENING: Duration = Duration::from_secs(30);
 /// How long an impatient client waits the first time.
 const MOMENT: Duration = Duration::from_millis(15);
-const PAUSE: Duration = Duration::from_millis(25);
 
 /// A client; its clones share connections and the count.
 #[derive(Clone, Debug)]
-pub struct Client {
-    http: reqwest::Client,
-    ingress: String,
-    sent: Arc<AtomicU64>,
-}
+pub struct Client(Ingress);
 
 impl Client {
     /// Of this ingress.
@@ -37,17 +27,13 @@ impl Client {
     /// # Errors
     /// Where the HTTP client can't be made.
     pub fn new(ingress: &str) -> Result<Self> {
-        Ok(Self {
-            http: reqwest::Client::builder().no_proxy().build()?,
-            ingress: ingress.to_owned(),
-            sent: Arc::default(),
-        })
+        Ingress::new(ingress).map(Self)
     }
 
     /// How many HTTP requests were sent.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.0.sent()
     }
 
     /// Opens the accounts.
@@ -56,16 +42,10 @@ impl Client {
     /// Where one is refused.
     pub async fn open_accounts(&self, accounts: &[(String, i64)]) -> Result<()> {
         for account in accounts {
-            let answer = self
-                .post("open", &account.0, &json!(account), TIMEOUT)
-                .await?;
-            ensure!(
-                answer.0 == 200,
-                "opening {}: {} {}",
-                account.0,
-                answer.0,
-                answer.1
-            );
+            let (name, body) = (&account.0, json!(account));
+            let reply = self.post("open", name, &body, None, OPENING).await;
+            let reply = reply.with_context(|| format!("opening {name}: no answer"))?;
+            ensure!(reply.status == 200, "opening {name}: {reply:?}");
         }
         Ok(())
     }
@@ -78,33 +58,21 @@ impl Client {
             Request::Transfer(order) => ("transfer", json!(order)),
         };
         let key = planned.request.name();
-        let deadline = Instant::now() + patience;
-        let mut timeout = if planned.impatient { MOMENT } else { TIMEOUT };
-        while Instant::now() < deadline {
-            let within = timeout.min(deadline - Instant::now());
-            timeout = TIMEOUT;
-            match self.post(handler, key, &body, within).await {
-                Ok((200, text)) => match serde_json::from_str(&text) {
-                    Ok(receipt) => return Answer::Done(receipt),
-                    Err(error) => {
-                        let message = format!("no receipt but {text}: {error}");
-                        return Answer::Refused {
-                            status: 200,
-                            message,
-                        };
-                    }
+        let moment = planned.impatient.then_some(MOMENT);
+        match self.post(handler, key, &body, moment, patience).await {
+            None => Answer::Silence,
+            Some(Reply { status: 200, text }) => match serde_json::from_str(&text) {
+                Ok(receipt) => Answer::Done(receipt),
+                Err(error) => Answer::Refused {
+                    status: 200,
+                    message: format!("no receipt but {text}: {error}"),
                 },
-                Ok((status @ 400..=499, text)) => {
-                    return Answer::Refused {
-                        status,
-                        message: message(&text),
-                    };
-                }
-                // The ingress or the connection is in trouble: the same key, again.
-                Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
-            }
+            },
+            Some(Reply { status, text }) => Answer::Refused {
+                status,
+                message: text,
+            },
         }
-        Answer::Silence
     }
 
     async fn post(
@@ -112,25 +80,11 @@ impl Client {
         handler: &str,
         key: &str,
         body: &Value,
-        timeout: Duration,
-    ) -> Result<(u16, String)> {
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        let answer = self
-            .http
-            .post(format!("{}/restate/call/{SERVICE}/{handler}", self.ingress))
-            .header("idempotency-key", key)
-            .timeout(timeout)
-            .json(body)
-            .send()
-            .await?;
-        Ok((answer.status().as_u16(), answer.text().await?))
+        moment: Option<Duration>,
+        patience: Duration,
+    ) -> Option<Reply> {
+        let path = format!("{SERVICE}/{handler}");
+        let path = path.as_str();
+        self.0.ask(Call { path, key, body }, moment, patience).await
     }
-}
-
-/// The ingress puts a terminal error's message into an object.
-fn message(text: &str) -> String {
-    serde_json::from_str::<Value>(text)
-        .ok()
-        .and_then(|body| body["message"].as_str().map(str::to_owned))
-        .unwrap_or_else(|| text.to_owned())
 }

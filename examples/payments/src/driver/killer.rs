@@ -10,10 +10,11 @@ use std::{
 };
 
 use anyhow::Result;
+use exactly_once_servers::Service;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::sleep;
 
-use super::{DemoOptions, service_process::Service};
+use super::DemoOptions;
 use crate::control::{Control, CrashPoint, Handler};
 
 /// How long an armed crash point waits for somebody to pass; then it is a kill at random.

@@ -4,10 +4,9 @@ pub mod client;
 pub mod killer;
 pub mod load;
 pub mod report;
-pub mod service_process;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,11 +16,11 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
-use exactly_once_servers::Restate;
+use exactly_once_servers::{Restate, Service, launch::Launch, service};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 
-use self::{client::Client, killer::Killer, load::Load, report::Report, service_process::Service};
+use self::{client::Client, killer::Killer, load::Load, report::Report};
 use crate::{
     audit::{self, Anomaly, Answer, Kind, Request},
     control::{Control, Counter},
@@ -79,9 +78,9 @@ impl DemoOptions {
 pub async fn run(options: &DemoOptions) -> Result<Report> {
     let folder = tempfile::tempdir().context("can't make a temporary folder")?;
     let control = Control::new(folder.path());
-    let (restate, service) = tokio::try_join!(Restate::start(), async {
-        Service::start(options, &control).await
-    })?;
+    let database = folder.path().join("payments.sqlite");
+    let launch = launch(options, folder.path(), &database)?;
+    let (restate, service) = tokio::try_join!(Restate::start(), Service::start(launch))?;
     restate.register(&service.url()).await?;
     let client = Client::new(&restate.ingress_url())?;
     let load = Load::new(options.payments, options.seed);
@@ -100,8 +99,8 @@ pub async fn run(options: &DemoOptions) -> Result<Report> {
     service.stop().await?;
     restate.stop().await?;
     let evidence = match options.recipe {
-        Recipe::Ours => audit::evidence::read(&service.database())?,
-        Recipe::Naive => naive::evidence::read(&service.database())?,
+        Recipe::Ours => audit::evidence::read(&database)?,
+        Recipe::Naive => naive::evidence::read(&database)?,
     };
     let mut anomalies = audit::anomalies(&answers, &evidence, sum_before);
     explain(&mut anomalies, unfinished, &answers);
@@ -123,6 +122,19 @@ pub async fn run(options: &DemoOptions) -> Result<Report> {
         in_doubt: evidence.in_doubt,
         anomalies,
     })
+}
+
+fn launch(options: &DemoOptions, folder: &Path, database: &Path) -> Result<Launch> {
+    let program = service::program(options.program.as_deref())?;
+    Ok(Launch::new(program, folder)
+        .log(folder.join("service.log"))
+        .argument("service")
+        .argument("--database")
+        .argument(database)
+        .argument("--control")
+        .argument(folder)
+        .argument("--recipe")
+        .argument(options.recipe.name()))
 }
 
 /// What each client asked, and what it was told.
