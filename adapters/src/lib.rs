@@ -12,7 +12,11 @@
 //! | `memory` | the reference store, for doctests and unit tests |
 //! | `cli` | the command `exactly-once`, for people on call |
 //! | `metrics` | counters and histograms of [`observe`], by the `metrics` facade |
+//! | `tower` | [`http`]: the layer for the HTTP header `Idempotency-Key` |
 //! | `restate` | the glue to `restate-sdk` |
+//!
+//! The [`guide`] says what to do with each answer, how to go without an engine, and what to do at
+//! three in the morning.
 //!
 //! No feature is on by default, and none pulls in the dependencies of another.
 
@@ -23,6 +27,9 @@ mod connect;
 pub use connect::ConnectByUrl;
 pub use exactly_once_core::*;
 
+pub mod guide;
+#[cfg(feature = "tower")]
+pub mod http;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod observe;
@@ -33,7 +40,12 @@ pub mod redis;
 #[cfg(feature = "rusqlite")]
 pub mod sqlite;
 
-/// The README's own examples compile.
-#[cfg(doctest)]
+/// The README's own examples compile, with the features that they need.
+#[cfg(all(
+    doctest,
+    feature = "restate",
+    feature = "rusqlite",
+    feature = "tokio-postgres"
+))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -1,0 +1,14 @@
+//! Guides: how to use what is here, and what to do when something is wrong.
+//!
+//! - [`retries`]: what a caller does with each answer, and why the key must outlive the crash.
+//! - [`without_an_engine`]: HTTP services and consumers of queues.
+//! - [`on_call`]: a symptom, the command, and what it means.
+
+#[doc = include_str!("retries.md")]
+pub mod retries {}
+
+#[doc = include_str!("without_an_engine.md")]
+pub mod without_an_engine {}
+
+#[doc = include_str!("on_call.md")]
+pub mod on_call {}
