@@ -1,7 +1,7 @@
 # What every change has to pass, apart from the tests. Reads only. Sourced by ./dev, not run.
 
 # The stages of `verify`, in the order in which they fail soonest.
-STAGES=(fmt deps package clippy docs doctests)
+STAGES=(fmt msrv links deps deny package clippy powerset docs doctests)
 
 # Drivers that only the feature of their backend may pull in.
 DRIVERS='rusqlite|libsqlite3-sys|tokio-postgres|deadpool-postgres|sqlx(-core|-postgres|-sqlite|-mysql)?|redis|restate-sdk'
@@ -28,6 +28,52 @@ verify_fmt() {
   heading "formatting"
   cargo fmt --all --check
   custom_adapter fmt --check
+}
+
+# The oldest Rust that the packages promise is the one that everything here is built and tested with.
+verify_msrv() {
+  heading "minimum supported Rust version"
+  local promised channel used
+  promised=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+  used=$(cargo --version | cut -d' ' -f2)
+  [ -n "$promised" ] && [ "$channel" = "$promised.0" ] ||
+    fail "Cargo.toml promises Rust $promised, rust-toolchain.toml builds with $channel"
+  [ "$used" = "$channel" ] ||
+    fail "this is cargo $used, and not $channel: is RUSTUP_TOOLCHAIN set?"
+  ! grep -Ln '^rust-version.workspace = true' ./*/Cargo.toml examples/*/Cargo.toml |
+    grep -v custom-adapter || fail "the packages above promise another Rust version, or none"
+  echo "rust-version $promised, built with $used"
+}
+
+verify_links() {
+  heading "links of the Markdown files"
+  local files
+  need_node
+  mapfile -t files < <(git ls-files '*.md')
+  node .dev/links.mjs "${files[@]}"
+}
+
+need_node() {
+  command -v node >/dev/null || fail "Node is missing; install it with:
+  apt-get install nodejs npm"
+}
+
+# With cargo-deny where it is installed: it takes longer to build than everything else here, so it
+# is not installed for this. Without it, all but the advisories, which need the network anyway.
+verify_deny() {
+  heading "licences, sources, banned crates"
+  if cargo deny --version >/dev/null 2>&1; then
+    cargo deny --all-features check
+    return
+  fi
+  need_node
+  cargo metadata --quiet --locked --all-features --format-version 1 |
+    node .dev/licences.mjs deny.toml
+  cat >&2 <<'TEXT'
+NOTE: cargo-deny is not installed, so known vulnerabilities and yanked crates were NOT looked for.
+      The workflow on GitHub does; here: cargo install --locked cargo-deny && ./dev verify deny
+TEXT
 }
 
 # The features of the library, from its own manifest, so that none is forgotten here. Those that
@@ -113,6 +159,42 @@ verify_clippy() {
   done
   heading "clippy: examples/custom-adapter"
   custom_adapter clippy --quiet --all-targets -- -D warnings
+}
+
+# Features of the library together: every pair by default, every subset with
+# EXACTLY_ONCE_POWERSET=full, which the workflow on GitHub does. Each alone is above, with clippy.
+#
+# Beside the test servers, whose own needs hold the features of shared dependencies still: so the
+# dependencies are built once, and each subset costs one check of our own crate.
+verify_powerset() {
+  local list sets=() set
+  mapfile -t list < <(features)
+  if [ "${EXACTLY_ONCE_POWERSET-}" = full ]; then
+    mapfile -t sets < <(subsets "${#list[@]}" "${list[@]}")
+  else
+    mapfile -t sets < <(subsets 2 "${list[@]}")
+  fi
+  heading "feature sets: ${#sets[@]} of ${#list[@]} features"
+  for set in "${sets[@]}"; do
+    cargo clippy --quiet --no-default-features -p exactly-once -p exactly-once-servers \
+      --features "$set" -- -D warnings || fail "with the features $set"
+  done
+}
+
+# Every subset of two words to this many, each as one line with commas.
+subsets() { # most word…
+  awk -v most="$1" 'BEGIN {
+    for (i = 2; i < ARGC; i++) word[i - 2] = ARGV[i]
+    count = ARGC - 2
+    for (set = 1; set < 2 ^ count; set++) {
+      line = ""; size = 0; rest = set
+      for (i = 0; i < count; i++) {
+        if (rest % 2) { line = line (size++ ? "," : "") "exactly-once/" word[i] }
+        rest = int(rest / 2)
+      }
+      if (size >= 2 && size <= most) print line
+    }
+  }' "$@"
 }
 
 verify_docs() {

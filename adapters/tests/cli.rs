@@ -1,4 +1,4 @@
-//! The command, as people on call run it: each planted problem is found with its remedy, what is in
+//! The command, as people on call run it: nothing that can't be undone happens unasked, what is in
 //! doubt is ended as the register says, and no secret is ever printed.
 #![cfg(all(
     feature = "cli",
@@ -20,7 +20,6 @@ use exactly_once::{
     Participation, PreparedTransactions, Store, TransactionId,
     sqlite::{SqliteStore, SqliteTx},
 };
-use exactly_once_servers::{Postgres, Redis};
 
 fn run(url: &str, arguments: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_exactly-once"))
@@ -37,101 +36,6 @@ fn run(url: &str, arguments: &[&str]) -> Output {
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// The rows of the doctor that want mending, as `what: remedy`.
-fn to_mend(url: &str) -> Vec<String> {
-    let output = run(url, &["doctor", "--json"]);
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
-    let rows = answer["rows"].as_array().unwrap().iter();
-    let found: Vec<String> = rows
-        .filter(|row| row["verdict"] == "MEND")
-        .map(|row| {
-            format!(
-                "{}: {}",
-                row["what"].as_str().unwrap(),
-                row["remedy"].as_str().unwrap()
-            )
-        })
-        .collect();
-    assert_eq!(
-        output.status.code(),
-        Some(i32::from(!found.is_empty())),
-        "{}",
-        text(&output)
-    );
-    found
-}
-
-fn assert_found(found: &[String], what: &str, remedy: &str) {
-    assert!(
-        found
-            .iter()
-            .any(|row| row.starts_with(what) && row.contains(remedy)),
-        "{what} with {remedy:?} is missing among {found:#?}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_finds_what_a_default_postgres_lacks() {
-    let server = Postgres::options(15)
-        .setting("max_prepared_transactions", "0")
-        .start()
-        .await
-        .unwrap();
-    let found = to_mend(&server.url());
-    assert_found(&found, "max_prepared_transactions", "RESTART");
-    assert_found(&found, "schema exactly_once", "migrate");
-    assert_eq!(run(&server.url(), &["migrate"]).status.code(), Some(0));
-    assert!(
-        !to_mend(&server.url())
-            .iter()
-            .any(|row| row.starts_with("schema"))
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_finds_what_a_default_redis_lacks() {
-    let server = Redis::options()
-        .append_fsync("everysec")
-        .eviction("allkeys-lru", "100mb")
-        .start()
-        .await
-        .unwrap();
-    let found = to_mend(&server.url());
-    assert_found(&found, "maxmemory-policy", "CONFIG SET");
-    assert_found(&found, "appendfsync", "always");
-    server
-        .cli(["CONFIG", "SET", "maxmemory-policy", "noeviction"])
-        .await
-        .unwrap();
-    server
-        .cli(["CONFIG", "SET", "appendfsync", "always"])
-        .await
-        .unwrap();
-    assert_eq!(to_mend(&server.url()), Vec::<String>::new());
-}
-
-#[test]
-fn the_doctor_finds_what_is_old_style_in_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("old.db");
-    let db = rusqlite::Connection::open(&path).unwrap();
-    db.execute_batch("CREATE TABLE balance (cents INTEGER)")
-        .unwrap();
-    drop(db);
-    let url = format!("sqlite:{}", path.display());
-    let found = to_mend(&url);
-    assert_found(&found, "journal_mode", "WAL");
-    assert_found(&found, "tables that are not STRICT", "STRICT");
-    assert_found(&found, "tables of exactly-once", "migrate");
-    assert_eq!(run(&url, &["migrate"]).status.code(), Some(0));
-    assert!(
-        !to_mend(&url)
-            .iter()
-            .any(|row| row.starts_with("journal_mode"))
-    );
 }
 
 #[test]
@@ -196,6 +100,14 @@ async fn keys_are_shown_and_forgotten_only_when_confirmed() {
         run(&url, &["key", "show", "charge/17"]).status.code(),
         Some(1)
     );
+    assert_eq!(
+        run(&url, &["expire"]).status.code(),
+        Some(2),
+        "not confirmed"
+    );
+    let expired = run(&url, &["expire", "--yes", "--json"]);
+    let answer: serde_json::Value = serde_json::from_slice(&expired.stdout).unwrap();
+    assert_eq!(answer["fine"], true, "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,40 +1,132 @@
-//! The observing layer counts what happened, by its word, and passes the whole suite itself.
+//! The observing layer counts what happened, by its word, and puts each call into a span.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg(all(feature = "memory", feature = "metrics"))]
 
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
 use exactly_once::{
-    Claim, ErrorKind, ExecuteOnce, Fingerprint, IdempotencyKey, WorkError, memory::MemoryStore,
-    observe::Observed,
+    AccountId, Amount, BalanceStore, BegunPrepared, Claim, CompareAndSet, ErrorKind, ExecuteOnce,
+    Expected, Fingerprint, IdempotencyKey, OpenAccount, Participation, PreparedTransactions, Store,
+    TransactionId, Version, WorkError, memory::MemoryStore, observe::Observed,
 };
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
-#[test]
-fn fresh_replayed_and_mismatch_are_counted_apart() {
+/// What the work has left in the metrics: counters by operation and outcome, gauges by name.
+type Seen = (Vec<(String, String, u64)>, Vec<(String, f64)>);
+
+fn observe(work: impl Future<Output = ()>) -> Seen {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap();
-    metrics::with_local_recorder(&recorder, || runtime.block_on(load()));
-
-    let mut counts: Vec<(String, String, u64)> = snapshotter
-        .snapshot()
-        .into_vec()
-        .into_iter()
-        .filter_map(|(key, _, _, value)| {
-            let label = |name: &str| {
-                let mut labels = key.key().labels();
-                labels
-                    .find(|label| label.key() == name)
-                    .map(|label| label.value().to_owned())
-            };
-            match value {
-                DebugValue::Counter(count) => Some((label("operation")?, label("outcome")?, count)),
-                _ => None,
+    metrics::with_local_recorder(&recorder, || runtime.block_on(work));
+    let (mut counts, mut gauges) = Seen::default();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let label = |name: &str| {
+            let mut labels = key.key().labels();
+            let label = labels.find(|label| label.key() == name);
+            label.map_or_else(String::new, |label| label.value().to_owned())
+        };
+        match value {
+            DebugValue::Counter(count) => {
+                counts.push((label("operation"), label("outcome"), count));
             }
-        })
-        .collect();
+            DebugValue::Gauge(gauge) => gauges.push((key.key().name().to_owned(), gauge.0)),
+            DebugValue::Histogram(_) => {}
+        }
+    }
     counts.sort();
+    gauges.sort_by(|a, b| a.0.cmp(&b.0));
+    (counts, gauges)
+}
+
+/// Goal: a conflict is counted as one; what is in doubt, and for how long, is a gauge.
+#[test]
+fn conflicts_and_what_is_in_doubt_are_seen() {
+    let (counts, gauges) = observe(async {
+        let store = Observed::new(MemoryStore::new());
+        let key = |name: &str| IdempotencyKey::new(name).unwrap();
+        let till = || AccountId::new("till").unwrap();
+        store
+            .open_account(&OpenAccount::new(key("open"), till()))
+            .await
+            .unwrap();
+        let stale = Expected::Version(Version::new(17).unwrap());
+        let set = CompareAndSet::new(key("set"), till(), stale, Amount::new(5));
+        let refused = store.compare_and_set(&set).await.unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::Conflict { .. }));
+
+        let now = store.now().await.unwrap();
+        let until = now.checked_add(Duration::from_secs(60)).unwrap();
+        let name = TransactionId::new("order").unwrap();
+        let print = Fingerprint::of("order", &1).unwrap();
+        let order = Participation::new(&name, print, until, until).unwrap();
+        let BegunPrepared::Fresh(tx) = store.begin_prepared(&order).await.unwrap() else {
+            panic!("it is new");
+        };
+        store.prepare(tx, &order).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        store.in_doubt(None, 10).await.unwrap();
+    });
+    let conflict = ("compare_and_set".to_owned(), "conflict".to_owned(), 1);
+    assert!(counts.contains(&conflict), "{counts:?}");
+    assert_eq!(gauges[0], ("exactly_once_in_doubt".to_owned(), 1.0));
+    assert_eq!(gauges[1].0, "exactly_once_in_doubt_oldest_seconds");
+    assert!(gauges[1].1 >= 0.01, "{gauges:?}");
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Goal: each call is a span with the names that OpenTelemetry has for database clients, and with
+/// neither key nor receipt.
+#[test]
+fn each_call_is_a_span_with_the_standard_names() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::CLOSE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || observe(load()));
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let spans = |wanted: &[&str]| {
+        let matches = |line: &&str| wanted.iter().all(|part| line.contains(part));
+        text.lines().filter(matches).count()
+    };
+    let call = [
+        "otel.name=\"claim\"",
+        "otel.kind=\"client\"",
+        "db.system.name=\"memory\"",
+        "db.operation.name=\"claim\"",
+        "db.namespace=\"default\"",
+    ];
+    assert_eq!(spans(&call), 6, "{text}");
+    assert_eq!(spans(&["exactly_once.outcome=\"replayed\""]), 3, "{text}");
+    assert!(!text.contains("secret-key"), "{text}");
+}
+
+#[test]
+fn fresh_replayed_and_mismatch_are_counted_apart() {
+    let (counts, _) = observe(load());
     let expected = [
         ("claim", "fresh", 2),
         ("claim", "mismatch", 1),
@@ -50,7 +142,7 @@ fn fresh_replayed_and_mismatch_are_counted_apart() {
 
 async fn load() {
     let store = Observed::new(MemoryStore::new());
-    let key = || IdempotencyKey::new("k").unwrap();
+    let key = || IdempotencyKey::new("secret-key").unwrap();
     let claim = |request: i64| Claim::new(key(), Fingerprint::of("charge", &request).unwrap());
     let failed = store
         .execute_once(&claim(1), async |_tx| {

@@ -57,6 +57,9 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 
 /// One statement in the backend's own language, with bound parameters: SQL for Postgres (`$1`) and
 /// SQLite (`?1`), a command and its arguments for Redis.
+///
+/// SQLite takes `$1` too, as a name that is numbered where it first appears: statements whose
+/// parameters appear in order run on both.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
     text: String,

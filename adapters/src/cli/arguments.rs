@@ -37,17 +37,24 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Looks for settings under which effects would be lost or stuck; exit code 1 if there are any
-    Doctor,
+    Doctor {
+        /// After how many seconds something in doubt, or an open transaction, is too old
+        #[arg(long, default_value_t = 600)]
+        max_age: u32,
+    },
     /// Creates the tables, or brings them to the newest version
     Migrate,
     /// An idempotency key
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Removes keys whose retention has passed
+    /// Removes keys whose retention has passed: a request with such a key is a new one
     Expire {
         /// How many at most
         #[arg(long, default_value_t = 1_000)]
         limit: u32,
+        /// Don't ask
+        #[arg(long)]
+        yes: bool,
     },
     /// A balance account
     #[command(subcommand)]

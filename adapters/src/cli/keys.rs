@@ -56,7 +56,11 @@ async fn show(store: &AnyStore, key: &str) -> Result<Answer> {
     ))
 }
 
-pub(super) async fn expire(store: &AnyStore, limit: u32) -> Result<Answer> {
+pub(super) async fn expire(store: &AnyStore, limit: u32, yes: bool) -> Result<Answer> {
+    confirm(
+        &format!("At most {limit} keys past their retention will be removed for good."),
+        yes,
+    )?;
     let removed = store.expire(limit).await?;
     Ok(Answer::said(format!("{removed} expired keys removed")))
 }

@@ -57,15 +57,15 @@ async fn run(arguments: Arguments) -> Result<Answer, Error> {
         command,
         ..
     } = arguments;
-    if let Command::Doctor = command {
-        return doctor::examine(&url).await;
+    if let Command::Doctor { max_age } = command {
+        return doctor::examine(&url, max_age).await;
     }
     let store = open(&url, &namespace).await?;
     let answer = match command {
-        Command::Doctor => doctor::examine(&url).await,
+        Command::Doctor { max_age } => doctor::examine(&url, max_age).await,
         Command::Migrate => Ok(Answer::said("the tables are there, in the newest version")),
         Command::Key(command) => keys::run(&store, command).await,
-        Command::Expire { limit } => keys::expire(&store, limit).await,
+        Command::Expire { limit, yes } => keys::expire(&store, limit, yes).await,
         Command::Account(command) => accounts::run(&store, command).await,
         Command::InDoubt(command) => in_doubt::run(&store, &namespace, command).await,
     };

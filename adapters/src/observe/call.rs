@@ -18,11 +18,12 @@ pub(super) async fn call<S: Store, T: Outcome>(
         "exactly_once",
         otel.name = operation,
         otel.kind = "client",
-        db.system.name = store.backend(),
+        db.system.name = system_name(store.backend()),
         db.operation.name = operation,
         db.namespace = store.namespace().as_str(),
         exactly_once.outcome = field::Empty,
         error.type = field::Empty,
+        otel.status_code = field::Empty,
     );
     let started = Instant::now();
     let answer = call.instrument(span.clone()).await;
@@ -30,6 +31,7 @@ pub(super) async fn call<S: Store, T: Outcome>(
         Ok(answer) => answer.outcome(),
         Err(error) => {
             span.record("error.type", error.kind().as_str());
+            span.record("otel.status_code", "ERROR");
             error.kind().as_str()
         }
     };
@@ -39,6 +41,14 @@ pub(super) async fn call<S: Store, T: Outcome>(
         answer.gauges(store.backend());
     }
     answer
+}
+
+/// The well-known value of OpenTelemetry, where it is another one than ours.
+fn system_name(backend: &'static str) -> &'static str {
+    match backend {
+        "postgres" => "postgresql",
+        other => other,
+    }
 }
 
 #[cfg(feature = "metrics")]

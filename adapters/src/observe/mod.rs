@@ -11,6 +11,11 @@
 //! | `exactly_once_operation_duration_seconds` | histogram | `backend`, `operation` | seconds |
 //! | `exactly_once_in_doubt` | gauge | `backend` | transactions on the page last listed |
 //! | `exactly_once_in_doubt_oldest_seconds` | gauge | `backend` | seconds |
+//! | `exactly_once_group_size` | histogram | `backend` | effects that shared one commit |
+//!
+//! The group size comes from the store itself, so it is counted without this layer too (SQLite's
+//! writer is the one that groups). The gauges are as of the last
+//! [`in_doubt`](crate::PreparedTransactions::in_doubt): ask now and then.
 //!
 //! `outcome` is `ok`, or what the answer was (`fresh`, `replayed`, `in_progress`, `mismatch`,
 //! `recorded`, `superseded`, `applied`, `granted`, …), or the [kind](crate::ErrorKind::as_str) of the
@@ -38,6 +43,17 @@
 mod call;
 mod forward;
 mod outcome;
+
+/// How many effects shared one commit. No layer can see that from outside.
+#[cfg(all(feature = "rusqlite", feature = "metrics"))]
+pub(crate) fn group_size(backend: &'static str, size: usize) {
+    // A group has fewer members than f64 can count.
+    let size = u32::try_from(size).unwrap_or(u32::MAX);
+    metrics::histogram!("exactly_once_group_size", "backend" => backend).record(f64::from(size));
+}
+
+#[cfg(all(feature = "rusqlite", not(feature = "metrics")))]
+pub(crate) fn group_size(_: &'static str, _: usize) {}
 
 /// A store whose every call is observed. It adds nothing to the contract and takes nothing away.
 #[derive(Clone, Debug)]

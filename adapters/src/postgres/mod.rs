@@ -43,7 +43,7 @@ pub mod options;
 mod outcome;
 mod prepared;
 mod register;
-mod schema;
+pub(crate) mod schema;
 mod session;
 mod sqlstate;
 mod statements;

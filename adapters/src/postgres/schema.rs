@@ -3,7 +3,7 @@
 use super::identifier::quote;
 
 /// The version of the tables below.
-pub(super) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 1;
 
 /// Full names, quoted.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use exactly_once_core::ErrorKind;
 
 use super::{
-    error::Failure,
+    error::{Failure, STORE},
     lane::Lane,
     queue::{Job, Ran, Undo},
     settings::Settings,
@@ -25,6 +25,7 @@ pub(super) fn commit_group(
         }
     }
     let end = if kept {
+        crate::observe::group_size(STORE, group.len());
         lane.commit()
     } else {
         lane.roll_back()

@@ -71,7 +71,7 @@ mod prepared;
 mod queue;
 mod reader;
 mod register;
-mod schema;
+pub(crate) mod schema;
 mod session;
 mod settings;
 mod staging;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::error::{Phase, error, map, statement};
 
 /// The schema that this version of the library writes.
-pub(super) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 1;
 
 const OPERATION: &str = "migrate";
 

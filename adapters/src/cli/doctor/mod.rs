@@ -33,10 +33,14 @@ impl Finding {
     }
 }
 
-async fn ask(url: &str) -> Result<Vec<Finding>> {
+#[cfg_attr(
+    not(feature = "tokio-postgres"),
+    expect(unused_variables, reason = "only Postgres has ages to judge")
+)]
+async fn ask(url: &str, max_age: u32) -> Result<Vec<Finding>> {
     match url.split(':').next().unwrap_or_default() {
         #[cfg(feature = "tokio-postgres")]
-        "postgres" | "postgresql" => postgres::examine(url).await,
+        "postgres" | "postgresql" => postgres::examine(url, max_age).await,
         #[cfg(feature = "rusqlite")]
         "sqlite" => sqlite::examine(url).await,
         #[cfg(feature = "redis")]
@@ -50,8 +54,8 @@ async fn ask(url: &str) -> Result<Vec<Finding>> {
     }
 }
 
-pub(super) async fn examine(url: &str) -> Result<Answer> {
-    let findings = ask(url).await?;
+pub(super) async fn examine(url: &str, max_age: u32) -> Result<Answer> {
+    let findings = ask(url, max_age).await?;
     let fine = findings.iter().all(|finding| finding.remedy.is_none());
     let rows = findings.into_iter().map(|Finding { what, seen, remedy }| {
         let verdict = if remedy.is_some() { "MEND" } else { "ok" };
@@ -67,6 +71,17 @@ pub(super) async fn examine(url: &str) -> Result<Answer> {
         rows.collect(),
         fine,
     ))
+}
+
+/// The tables are there, in this version.
+#[cfg(any(feature = "tokio-postgres", feature = "rusqlite"))]
+fn schema_version(found: i64, known: i64) -> Finding {
+    let remedy = if found > known {
+        "a newer program has upgraded them: use that version of exactly-once here too"
+    } else {
+        "run: exactly-once migrate"
+    };
+    Finding::new("schema version", found.to_string(), found == known, remedy)
 }
 
 /// The backend could not be asked. The driver's text may quote the URL, so only its kind is told.

@@ -3,16 +3,16 @@
 use tokio_postgres::{Client, NoTls};
 
 use super::{Finding, unreachable};
-use crate::Result;
+use crate::{Result, postgres::schema::VERSION};
 
 const STORE: &str = "postgres";
 
-pub(super) async fn examine(url: &str) -> Result<Vec<Finding>> {
+pub(super) async fn examine(url: &str, max_age: u32) -> Result<Vec<Finding>> {
     let (client, connection) = tokio_postgres::connect(url, NoTls)
         .await
         .map_err(|_| unreachable(STORE))?;
     let connection = tokio::spawn(connection);
-    let findings = ask(&client)
+    let findings = ask(&client, max_age.into())
         .await
         .map_err(|error| unreachable(STORE).with_source(error));
     drop(client);
@@ -20,25 +20,27 @@ pub(super) async fn examine(url: &str) -> Result<Vec<Finding>> {
     findings
 }
 
-async fn ask(client: &Client) -> std::result::Result<Vec<Finding>, tokio_postgres::Error> {
+type Asked<T> = std::result::Result<T, tokio_postgres::Error>;
+
+async fn ask(client: &Client, max_age: i64) -> Asked<Vec<Finding>> {
     let mut findings = settings(client).await?;
+    findings.push(standbys(client).await?);
     findings.push(role(client).await?);
-    findings.extend(in_doubt(client).await?);
+    findings.extend(in_doubt(client, max_age).await?);
+    findings.push(open_transaction(client, max_age).await?);
+    findings.push(vacuum(client).await?);
     findings.push(schema(client).await?);
     Ok(findings)
 }
 
-async fn setting(
-    client: &Client,
-    name: &str,
-) -> std::result::Result<String, tokio_postgres::Error> {
+async fn setting(client: &Client, name: &str) -> Asked<String> {
     let row = client
         .query_one("SELECT current_setting($1)", &[&name])
         .await?;
     row.try_get(0)
 }
 
-async fn settings(client: &Client) -> std::result::Result<Vec<Finding>, tokio_postgres::Error> {
+async fn settings(client: &Client) -> Asked<Vec<Finding>> {
     let slots = setting(client, "max_prepared_transactions").await?;
     let fsync = setting(client, "fsync").await?;
     let pages = setting(client, "full_page_writes").await?;
@@ -90,7 +92,7 @@ async fn settings(client: &Client) -> std::result::Result<Vec<Finding>, tokio_po
     ])
 }
 
-async fn role(client: &Client) -> std::result::Result<Finding, tokio_postgres::Error> {
+async fn role(client: &Client) -> Asked<Finding> {
     let row = client
         .query_one(
             "SELECT current_user::text, \
@@ -109,22 +111,31 @@ async fn role(client: &Client) -> std::result::Result<Finding, tokio_postgres::E
     ))
 }
 
+async fn standbys(client: &Client) -> Asked<Finding> {
+    let asked = "SELECT count(*), count(*) FILTER (WHERE sync_state = 'async') \
+         FROM pg_stat_replication";
+    let row = client.query_one(asked, &[]).await?;
+    let (all, late): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(Finding::new(
+        "standbys",
+        format!("{all}, of which {late} are not waited for"),
+        all == 0 || late < all,
+        "a failover to them loses acknowledged commits and prepared transactions: ALTER SYSTEM \
+         SET synchronous_standby_names = '*'; SELECT pg_reload_conf();",
+    ))
+}
+
 /// Prepared transactions of everybody in the cluster: slots and vacuum are shared by all.
-async fn in_doubt(client: &Client) -> std::result::Result<Vec<Finding>, tokio_postgres::Error> {
+async fn in_doubt(client: &Client, max_age: i64) -> Asked<Vec<Finding>> {
     let row = client
         .query_one(
             "SELECT count(*), coalesce(extract(epoch FROM now() - min(prepared)), 0)::int8, \
-             coalesce(max(age(transaction)), 0)::int8, \
              current_setting('max_prepared_transactions')::int8 FROM pg_prepared_xacts",
             &[],
         )
         .await?;
-    let (used, oldest, age, slots): (i64, i64, i64, i64) = (
-        row.try_get(0)?,
-        row.try_get(1)?,
-        row.try_get(2)?,
-        row.try_get(3)?,
-    );
+    let (used, oldest, slots): (i64, i64, i64) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     Ok(vec![
         Finding::new(
             "slots used",
@@ -136,28 +147,76 @@ async fn in_doubt(client: &Client) -> std::result::Result<Vec<Finding>, tokio_po
         Finding::new(
             "oldest in doubt",
             format!("{oldest} seconds"),
-            oldest <= 600,
+            oldest <= max_age,
             "it holds its locks and holds back vacuum: exactly-once in-doubt list, then \
              in-doubt resolve; of others: SELECT gid, owner, database FROM pg_prepared_xacts",
-        ),
-        Finding::new(
-            "vacuum held back by what is prepared",
-            format!("{age} transactions"),
-            age < 10_000_000,
-            "dead rows can't be removed since: end the oldest prepared transaction",
         ),
     ])
 }
 
-async fn schema(client: &Client) -> std::result::Result<Finding, tokio_postgres::Error> {
+/// Of the sessions that this role may look at.
+async fn open_transaction(client: &Client, max_age: i64) -> Asked<Finding> {
     let row = client
-        .query_one("SELECT to_regnamespace('exactly_once') IS NOT NULL", &[])
+        .query_opt(
+            "SELECT pid, extract(epoch FROM now() - xact_start)::int8 FROM pg_stat_activity \
+             WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid() \
+             AND backend_type = 'client backend' ORDER BY xact_start LIMIT 1",
+            &[],
+        )
         .await?;
-    let there: bool = row.try_get(0)?;
+    let (pid, age): (i32, i64) = match row {
+        Some(row) => (row.try_get(0)?, row.try_get(1)?),
+        None => (0, 0),
+    };
     Ok(Finding::new(
-        "schema exactly_once",
-        if there { "there" } else { "missing" },
-        there,
-        "run: exactly-once migrate",
+        "oldest open transaction",
+        format!("{age} seconds"),
+        age <= max_age,
+        &format!(
+            "it holds its locks and holds back vacuum; end its session: \
+             SELECT pg_terminate_backend({pid});"
+        ),
     ))
+}
+
+/// What keeps dead rows from being removed; the furthest back of all.
+async fn vacuum(client: &Client) -> Asked<Finding> {
+    let row = client
+        .query_opt(
+            "SELECT what, age::int8 FROM ( \
+             SELECT 'the prepared transaction ' || gid AS what, age(transaction) AS age \
+             FROM pg_prepared_xacts UNION ALL \
+             SELECT 'the session with pid ' || pid, greatest(age(backend_xid), age(backend_xmin)) \
+             FROM pg_stat_activity WHERE pid <> pg_backend_pid() UNION ALL \
+             SELECT 'the replication slot ' || slot_name, greatest(age(xmin), age(catalog_xmin)) \
+             FROM pg_replication_slots UNION ALL \
+             SELECT 'the standby ' || application_name, age(backend_xmin) \
+             FROM pg_stat_replication) AS holder \
+             WHERE age IS NOT NULL ORDER BY age DESC LIMIT 1",
+            &[],
+        )
+        .await?;
+    let (what, age): (String, i64) = match row {
+        Some(row) => (row.try_get(0)?, row.try_get(1)?),
+        None => ("nothing".to_owned(), 0),
+    };
+    Ok(Finding::new(
+        "what holds back vacuum",
+        format!("{what}, by {age} transactions"),
+        age < 10_000_000,
+        "dead rows can't be removed since: end it, or drop the slot",
+    ))
+}
+
+async fn schema(client: &Client) -> Asked<Finding> {
+    let there = "SELECT to_regclass('exactly_once.schema_version') IS NOT NULL";
+    if !client.query_one(there, &[]).await?.try_get(0)? {
+        let remedy = "run: exactly-once migrate";
+        return Ok(Finding::new("schema version", "none", false, remedy));
+    }
+    let rows = client
+        .query("SELECT version FROM exactly_once.schema_version", &[])
+        .await?;
+    let version: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    Ok(super::schema_version(version, VERSION))
 }

@@ -37,6 +37,7 @@ fn judge(info: &str, fsync: &str) -> Vec<Finding> {
             .unwrap_or("not told")
     };
     let (policy, appendonly) = (setting("maxmemory_policy"), setting("aof_enabled"));
+    let written = setting("aof_last_write_status");
     let (role, loading) = (setting("role"), setting("loading"));
     vec![
         Finding::new("redis_version", setting("redis_version"), true, ""),
@@ -45,7 +46,7 @@ fn judge(info: &str, fsync: &str) -> Vec<Finding> {
             policy,
             policy == "noeviction",
             "receipts may be evicted, and their effects happen again: CONFIG SET \
-             maxmemory-policy noeviction, then CONFIG REWRITE",
+             maxmemory-policy noeviction, then CONFIG REWRITE (or the same in what configures it)",
         ),
         Finding::new(
             "appendonly",
@@ -59,6 +60,12 @@ fn judge(info: &str, fsync: &str) -> Vec<Finding> {
             fsync == "always",
             "a power cut takes the last second of receipts along: CONFIG SET appendfsync always, \
              then CONFIG REWRITE",
+        ),
+        Finding::new(
+            "aof_last_write_status",
+            written,
+            appendonly != "1" || written == "ok",
+            "the append-only file can't be written: make room on its disk; see the server's log",
         ),
         Finding::new(
             "role",

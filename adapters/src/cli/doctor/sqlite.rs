@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Finding, unreachable};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, sqlite::schema::VERSION};
 
 const STORE: &str = "sqlite";
 
@@ -26,17 +26,14 @@ fn ask(path: &str) -> rusqlite::Result<Vec<Finding>> {
     let journal = text("PRAGMA journal_mode")?;
     let check = text("PRAGMA quick_check(1)")?;
     let writable = std::fs::metadata(path).is_ok_and(|file| !file.permissions().readonly());
-    let lax: i64 = db.query_row(
-        "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' \
-         AND strict = 0 AND name NOT LIKE 'sqlite@_%' ESCAPE '@'",
-        [],
-        |row| row.get(0),
+    let lax = names(
+        &db,
+        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' \
+         AND strict = 0 AND name NOT LIKE 'sqlite@_%' ESCAPE '@' ORDER BY name",
     )?;
-    let tables: i64 = db.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' \
-         AND name LIKE 'exactly@_once@_%' ESCAPE '@'",
-        [],
-        |row| row.get(0),
+    let tables = names(
+        &db,
+        "SELECT name FROM sqlite_schema WHERE name = 'exactly_once_meta'",
     )?;
     Ok(vec![
         Finding::new(
@@ -66,16 +63,25 @@ fn ask(path: &str) -> rusqlite::Result<Vec<Finding>> {
         ),
         Finding::new(
             "tables that are not STRICT",
-            lax.to_string(),
-            lax == 0,
-            "an overflow turns their INTEGER columns into REAL without a word: create them anew \
-             with STRICT",
+            if lax.is_empty() {
+                "none".to_owned()
+            } else {
+                lax.join(", ")
+            },
+            lax.is_empty(),
+            "an overflow turns their INTEGER columns into REAL without a word: CREATE TABLE … STRICT \
+             under another name, INSERT … SELECT, DROP TABLE the old one, and ALTER TABLE … RENAME",
         ),
-        Finding::new(
-            "tables of exactly-once",
-            tables.to_string(),
-            tables > 0,
-            "run: exactly-once migrate",
-        ),
+        if tables.is_empty() {
+            Finding::new("schema version", "none", false, "run: exactly-once migrate")
+        } else {
+            let version = "SELECT schema_version FROM exactly_once_meta";
+            super::schema_version(db.query_row(version, [], |row| row.get(0))?, VERSION)
+        },
     ])
+}
+
+fn names(db: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
+    let mut rows = db.prepare(sql)?;
+    rows.query_map([], |row| row.get(0))?.collect()
 }

@@ -1,0 +1,56 @@
+// What can be said of deny.toml without cargo-deny and without a network: licences, sources and
+// banned crates. `cargo metadata` comes by standard input.
+// usage: cargo metadata --format-version 1 | node licences.mjs deny.toml
+import { readFileSync } from "node:fs";
+
+const rules = readFileSync(process.argv[2], "utf8");
+const list = (section, name) => {
+  const body = rules.split(`[${section}]`)[1]?.split(/^\[/m)[0] ?? "";
+  const found = body.match(new RegExp(`^${name} = \\[([\\s\\S]*?)^\\]`, "m"))?.[1] ?? "";
+  return [...found.replace(/#.*$/gm, "").matchAll(/"([^"]+)"/g)].map(([, word]) => word);
+};
+const allowed = new Set(list("licenses", "allow"));
+const banned = new Set(list("bans", "deny"));
+if (!allowed.size || !banned.size) throw new Error("deny.toml was not understood");
+
+// An SPDX expression: OR binds weaker than AND; the old way writes / for OR.
+const passes = (expression) => {
+  const words = expression.replace(/\//g, " OR ").match(/[()]|[^\s()]+/g) ?? [];
+  let at = 0;
+  const one = () => {
+    if (words[at] === "(") {
+      at += 1;
+      const inner = either();
+      at += 1;
+      return inner;
+    }
+    const ok = allowed.has(words[at++]);
+    if (words[at] === "WITH") at += 2;
+    return ok;
+  };
+  const both = () => {
+    let ok = one();
+    while (words[at] === "AND") (at += 1), (ok = one() && ok);
+    return ok;
+  };
+  const either = () => {
+    let ok = both();
+    while (words[at] === "OR") (at += 1), (ok = both() || ok);
+    return ok;
+  };
+  return either();
+};
+
+const { packages } = JSON.parse(readFileSync(0, "utf8"));
+const wrong = [];
+for (const { name, version, license, source } of packages) {
+  const say = (what) => wrong.push(`${name} ${version}: ${what}`);
+  if (banned.has(name)) say("is banned by deny.toml");
+  if (source && source !== "registry+https://github.com/rust-lang/crates.io-index")
+    say(`comes from ${source}`);
+  if (!license) say("names no licence");
+  else if (!passes(license)) say(`its licence ${license} is not among those that deny.toml allows`);
+}
+for (const line of wrong) console.error(line);
+console.log(`${packages.length} packages looked at, ${wrong.length} refused`);
+process.exit(wrong.length ? 1 : 0);
