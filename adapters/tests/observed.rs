@@ -81,6 +81,44 @@ fn conflicts_and_what_is_in_doubt_are_seen() {
     assert!(gauges[1].1 >= 0.01, "{gauges:?}");
 }
 
+/// Goal: how many effects share a commit is seen, though the store's own thread commits them.
+#[cfg(feature = "rusqlite")]
+#[tokio::test]
+async fn the_size_of_a_group_is_seen() {
+    use exactly_once::{OneShot, OneShotStore, Receipt, sqlite::SqliteStore};
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    // For all threads; the other tests have recorders of their own.
+    recorder.install().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path().join("group.db"))
+        .await
+        .unwrap();
+    let effects = (0..20).map(|number: i64| {
+        let key = IdempotencyKey::new(number.to_string()).unwrap();
+        let effect = OneShot {
+            claim: Claim::new(key, Fingerprint::of("group", &number).unwrap()),
+            statements: Vec::new(),
+            receipt: Receipt::json(&number).unwrap(),
+        };
+        let store = store.clone();
+        async move { store.execute_one_shot(&effect).await.unwrap() }
+    });
+    futures_util::future::join_all(effects).await;
+    let sizes: Vec<f64> = snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .filter(|(key, ..)| key.key().name() == "exactly_once_group_size")
+        .flat_map(|(.., value)| match value {
+            DebugValue::Histogram(sizes) => sizes.into_iter().map(|size| size.0).collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    assert_eq!(sizes.iter().sum::<f64>(), 20.0, "{sizes:?}");
+    assert!(sizes.len() < 20, "nothing was grouped: {sizes:?}");
+}
+
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 

@@ -148,7 +148,6 @@ async fn refusals_and_metrics_over_the_wire() -> Result<()> {
         "operation_duration_seconds_bucket",
         "in_doubt",
         "in_doubt_oldest_seconds",
-        "group_size",
     ] {
         assert!(
             metrics.contains(&format!("\nexactly_once_{metric}{{")),

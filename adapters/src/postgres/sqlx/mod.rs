@@ -119,7 +119,60 @@ impl SqlxPostgresBuilder {
     }
 }
 
+/// The parameters that sqlx reads from a URL, and those of libpq that it may pass over in the log
+/// since their values are no secrets.
+const PARAMETERS: [&str; 23] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+    // Passed over by sqlx.
+    "channel_binding",
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "target_session_attrs",
+];
+
+/// Refuses a parameter that sqlx would ignore: it writes such a one into the log with its value, and
+/// a password whose name is misspelt is still a password.
+fn check_parameters(url: &str) -> Result<()> {
+    let (_, query) = url.split_once('?').unwrap_or_default();
+    let (query, _) = query.split_once('#').unwrap_or((query, ""));
+    let mut names = query
+        .split('&')
+        .map(|pair| pair.split('=').next().unwrap_or_default());
+    let known =
+        |name: &str| name.is_empty() || name.starts_with("options[") || PARAMETERS.contains(&name);
+    if names.all(known) {
+        return Ok(());
+    }
+    Err(error(
+        ErrorKind::Configuration,
+        "connect",
+        format!(
+            "the connection URL has a parameter that is not known here; these are: {}",
+            PARAMETERS.join(", ")
+        ),
+    ))
+}
+
 fn pool(url: &str, size: u32, options: &Options) -> Result<PgPool> {
+    check_parameters(url)?;
     // The parser's own error may quote the URL, and with it the password.
     let mut connect = PgConnectOptions::from_str(url).map_err(|_| {
         error(
