@@ -64,9 +64,10 @@ fn conflicts_and_what_is_in_doubt_are_seen() {
 
         let now = store.now().await.unwrap();
         let until = now.checked_add(Duration::from_secs(60)).unwrap();
+        let forget = now.checked_add(Duration::from_secs(3_600)).unwrap();
         let name = TransactionId::new("order").unwrap();
         let print = Fingerprint::of("order", &1).unwrap();
-        let order = Participation::new(&name, print, until, until).unwrap();
+        let order = Participation::new(&name, print, until, forget).unwrap();
         let BegunPrepared::Fresh(tx) = store.begin_prepared(&order).await.unwrap() else {
             panic!("it is new");
         };
