@@ -7,7 +7,8 @@ use std::{
 };
 
 use exactly_once_core::{
-    Capabilities, Durability, Error, ErrorKind, Namespace, Place, Result, Store, Timestamp, TwoPhase,
+    Capabilities, Durability, Error, ErrorKind, Namespace, Place, Result, Store, Timestamp,
+    TwoPhase,
 };
 use redb::{
     ConcurrencyMode, Database, ReadTransaction, ReadableDatabase, TransactionError,

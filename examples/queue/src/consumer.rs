@@ -23,7 +23,7 @@ const NAP: Duration = Duration::from_millis(20);
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// The queue's server
-    #[arg(long, env = "QUEUE_URL")]
+    #[arg(long, env = "QUEUE_URL", hide_env_values = true)]
     pub queue: String,
     /// The SQLite file of the effects; made if it is not there
     #[arg(long)]

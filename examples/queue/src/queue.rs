@@ -3,13 +3,15 @@
 use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context, Result};
-use redis::{Client, aio::MultiplexedConnection, cmd, pipe};
+use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection, cmd, pipe};
 use serde::{Deserialize, Serialize};
 
 const STREAM: &str = "payments";
 const GROUP: &str = "ledger";
 const DEAD: &str = "payments:dead";
 const FIELD: &str = "message";
+/// The driver's own half a second is short where every write waits for a disk.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Messages taken at once.
 const BATCH: usize = 8;
 
@@ -46,8 +48,9 @@ impl Queue {
     /// # Errors
     /// Where the server can't be reached.
     pub async fn connect(url: &str) -> Result<Self> {
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         let mut connection = Client::open(url)?
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&patient)
             .await?;
         let made: redis::RedisResult<()> = cmd("XGROUP")
             .arg(&["CREATE", STREAM, GROUP, "0", "MKSTREAM"])
