@@ -37,7 +37,7 @@ pub(super) async fn key<'ctx, C: Journal<'ctx>>(
 }
 
 /// A digest stands for a name that does not fit, or that no key may hold.
-fn derive(invocation: &str, name: &str, ordinal: &str) -> String {
+pub(super) fn derive(invocation: &str, name: &str, ordinal: &str) -> String {
     let key = format!("{invocation}/{name}/{ordinal}");
     if key.len() <= MAX_NAME_BYTES && !name.contains('\0') {
         return key;

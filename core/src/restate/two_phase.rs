@@ -22,18 +22,20 @@ use crate::{
 
 const OPERATION: &str = "two_phase";
 
-/// Deadlines by the register's clock, fixed once.
+/// The transaction's name, and its deadlines by the register's clock: fixed once, and together.
 #[derive(Serialize, Deserialize)]
-struct Deadlines {
+struct Identity {
+    name: String,
     not_after: Timestamp,
     forget_after: Timestamp,
 }
 
-/// Journals the name and the deadlines, and only then begins; journals how it ended.
+/// Journals name and deadlines, and only then begins; journals how it ended.
 ///
-/// The name is derived from the invocation and journaled like every key. The deadlines are a step
-/// too: computed anew on a retry they would be later ones, and a participant that has prepared
-/// would refuse them as a mismatch.
+/// The name is derived from the invocation and journaled like every key. The deadlines are in the
+/// same entry: computed anew on a retry they would be later ones, and a participant that has
+/// prepared would refuse them as a mismatch. In an entry of their own, a restart that keeps the
+/// first entry only would do just that.
 pub(super) fn run<'a, 'ctx: 'a, C, R, Q, P>(
     context: &'a C,
     register: &R,
@@ -51,20 +53,24 @@ where
     let fingerprint = check(&step).and_then(|()| Fingerprint::of(step.name(), request));
     Box::pin(async move {
         let fingerprint = fingerprint.map_err(|error| Refusal::from_error(&error))?;
-        let key = identity::key(context, &step).await?;
+        let name = identity::derive(context.invocation(), step.name(), &context.ordinal());
         let clock = (register.clone(), step.clone());
-        let Deadlines {
-            not_after,
-            forget_after,
-        } = context
-            .step(format!("{}/deadlines", step.name()), move || async move {
-                Journaled::from_answer(deadlines(&clock.0, &clock.1).await)
+        let identity = context
+            .step(format!("{}/key", step.name()), move || async move {
+                Journaled::from_answer(identity(name, &clock.0, &clock.1).await)
             })
             .await?
             .into_answer()?;
-        let participation = TransactionId::new(key.as_str())
+        let participation = TransactionId::new(identity.name)
             .map_err(Error::from)
-            .and_then(|name| Participation::new(&name, fingerprint, not_after, forget_after))
+            .and_then(|name| {
+                Participation::new(
+                    &name,
+                    fingerprint,
+                    identity.not_after,
+                    identity.forget_after,
+                )
+            })
             .map_err(|error| Refusal::from_error(&error))?;
         context
             .step(step.name().to_owned(), move || async move {
@@ -89,7 +95,11 @@ fn check(step: &Step) -> Result<()> {
     )
 }
 
-async fn deadlines<R: DecisionRegister>(register: &R, step: &Step) -> Result<Deadlines> {
+async fn identity<R: DecisionRegister>(
+    name: String,
+    register: &R,
+    step: &Step,
+) -> Result<Identity> {
     let too_late = || {
         Error::new(ErrorKind::Invalid, OPERATION, register.backend())
             .with_message("the deadline is out of range")
@@ -98,7 +108,8 @@ async fn deadlines<R: DecisionRegister>(register: &R, step: &Step) -> Result<Dea
     let not_after = now.checked_add(step.deadline()).ok_or_else(too_late)?;
     let kept = step.retention().duration().unwrap_or(MAX_DURATION);
     let forget_after = not_after.checked_add(kept).ok_or_else(too_late)?;
-    Ok(Deadlines {
+    Ok(Identity {
+        name,
         not_after,
         forget_after,
     })

@@ -78,8 +78,12 @@ async fn make_tables(options: &ServiceOptions, control: &Control) -> Result<()> 
         Pattern::State => state::TABLES.to_owned(),
         // While the process was down, somebody has raised the price.
         Pattern::Read => format!(
-            "{} DELETE FROM price; INSERT INTO price VALUES ({});",
-            read::TABLES,
+            "{} {} DELETE FROM price; INSERT INTO price VALUES ({});",
+            read::PRICE,
+            match options.way {
+                Way::Recipe => read::UNIQUE_PAYMENTS,
+                Way::Ours => PAYMENTS,
+            },
             read::FIRST_PRICE * (1 + control.crashes()?)
         ),
     };

@@ -1,4 +1,4 @@
-//! Runs every pattern under crashes, and prints the table of `PATTERNS.md`.
+//! Runs every pattern under crashes, and prints the tables of `PATTERNS.md`.
 
 #![allow(clippy::print_stdout)]
 
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use exactly_once_patterns::{
     driver::{self, Answer, Servers},
-    table::HEAD,
+    table::{HEAD, RESTARTS_HEAD},
 };
 
 #[derive(Parser)]
@@ -28,10 +28,14 @@ async fn main() -> Result<()> {
             .with_file_name("patterns-service"),
     };
     let servers = Servers::start(program).await?;
-    let rows = driver::table(&servers).await?;
+    let (rows, restarts) = driver::tables(&servers).await?;
     println!("{HEAD}");
     for row in &rows {
         println!("{row}");
+    }
+    println!("\n{RESTARTS_HEAD}");
+    for restart in &restarts {
+        println!("{restart}");
     }
     println!();
     for cell in rows.iter().flat_map(|row| row.cells()) {

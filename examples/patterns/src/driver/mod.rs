@@ -10,7 +10,7 @@ mod seen;
 mod servers;
 mod service;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 
 pub use seen::{Answer, Seen};
@@ -20,7 +20,7 @@ pub use service::Service;
 use crate::{
     control::{AROUND_COMMIT, AROUND_PREPARE, Point},
     patterns::{Pattern, Way},
-    table::Row,
+    table::{Restart, Row},
 };
 
 /// Lets the process die at each crash point of a pattern, and gives its rows of the table.
@@ -40,6 +40,25 @@ pub async fn crash(service: &Service<'_>) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Restarts an invocation of a pattern of ours as a new one from each entry of its journal.
+///
+/// # Errors
+/// Where it does not end well without any crash, or nothing comes of a restart.
+pub async fn restarts(service: &Service<'_>) -> Result<Vec<Restart>> {
+    let name = "whole";
+    let (invocation, seen) = service.plain(name).await?;
+    ensure!(seen.is_right(), "{seen:?}");
+    let mut effects = seen.effects;
+    let mut restarts = Vec::new();
+    for (entry, kept) in service.journal(&invocation).await? {
+        let seen = service.restart(&invocation, name, entry).await?;
+        let more = seen.effects - effects;
+        effects = seen.effects;
+        restarts.push(Restart::new(service.pattern, kept, more, seen));
+    }
+    Ok(restarts)
+}
+
 fn phases(pattern: Pattern) -> Vec<&'static [Point]> {
     if pattern == Pattern::TwoPhase {
         return vec![&AROUND_PREPARE, &AROUND_COMMIT];
@@ -47,18 +66,23 @@ fn phases(pattern: Pattern) -> Vec<&'static [Point]> {
     vec![&AROUND_COMMIT]
 }
 
-/// The whole table, all patterns at once.
+/// Both tables whole, all patterns at once.
 ///
 /// # Errors
-/// As [`crash`].
-pub async fn table(servers: &Servers) -> Result<Vec<Row>> {
+/// As [`crash`] and [`restarts`].
+pub async fn tables(servers: &Servers) -> Result<(Vec<Row>, Vec<Restart>)> {
     let all = Pattern::ALL
         .into_iter()
         .flat_map(|pattern| [(pattern, Way::Recipe), (pattern, Way::Ours)]);
     let rows = all.map(async |(pattern, way)| {
         let service = Service::start(servers, pattern, way).await?;
-        crash(&service).await
+        let rows = crash(&service).await?;
+        let restarts = match way {
+            Way::Recipe => Vec::new(),
+            Way::Ours => restarts(&service).await?,
+        };
+        anyhow::Ok((rows, restarts))
     });
-    let rows = try_join_all(rows).await?;
-    Ok(rows.into_iter().flatten().collect())
+    let (rows, restarts): (Vec<_>, Vec<_>) = try_join_all(rows).await?.into_iter().unzip();
+    Ok((rows.concat(), restarts.concat()))
 }

@@ -126,7 +126,8 @@ impl<'a> Service<'a> {
         seen::look(self, name, answer).await
     }
 
-    /// The entries of an invocation's journal: their numbers and names.
+    /// The entries of an invocation's journal that a person would restart from: the input, steps,
+    /// and what is done to state.
     ///
     /// # Errors
     /// Where Restate can't be asked.
@@ -137,9 +138,10 @@ impl<'a> Service<'a> {
         );
         let entry = |row: &Value| {
             let index = u32::try_from(row["index"].as_u64()?).ok()?;
-            let name = row["name"].as_str().unwrap_or_default();
-            let kind = row["entry_type"].as_str().unwrap_or_default();
-            Some((index, if name.is_empty() { kind } else { name }.to_owned()))
+            // Results of steps are entries of their own, and kept with their steps.
+            let kind = row["entry_type"].as_str()?.strip_prefix("Command: ")?;
+            let name = row["name"].as_str().filter(|name| !name.is_empty());
+            (kind != "Output").then(|| (index, name.unwrap_or(kind).to_owned()))
         };
         let rows = self.servers.restate.query(&sql).await?;
         Ok(rows.iter().filter_map(entry).collect())

@@ -69,6 +69,19 @@ impl Pattern {
         }
     }
 
+    /// Its name on the page.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple access",
+            Self::Read => "durable read",
+            Self::Version => "versioned update",
+            Self::Key => "idempotency key",
+            Self::TwoPhase => "two-phase commit",
+            Self::State => "a counter",
+        }
+    }
+
     /// Its service in Restate.
     #[must_use]
     pub const fn service(self, way: Way) -> &'static str {

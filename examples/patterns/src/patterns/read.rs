@@ -17,9 +17,11 @@ use crate::{
 /// What the price was at first.
 pub const FIRST_PRICE: i64 = 100;
 
-/// The price, and payments that can be written only once: by themselves they do not double.
-pub const TABLES: &str = "
-CREATE TABLE IF NOT EXISTS price (cents INTEGER NOT NULL) STRICT;
+/// The price.
+pub const PRICE: &str = "CREATE TABLE IF NOT EXISTS price (cents INTEGER NOT NULL) STRICT;";
+
+/// The recipe's payments can be written only once: by themselves they do not double.
+pub const UNIQUE_PAYMENTS: &str = "
 CREATE TABLE IF NOT EXISTS payments (name TEXT PRIMARY KEY, cents INTEGER NOT NULL) STRICT;
 ";
 

@@ -4,7 +4,8 @@
 //! past it.
 
 use exactly_once::{
-    AccountId, Amount, BalanceStore, Expected, Result as StoreResult, restate::ExactlyOnce,
+    AccountId, Amount, BalanceStore, Expected, IdempotencyKey, Result as StoreResult,
+    restate::{ExactlyOnce, Step},
     sqlite::SqliteStore,
 };
 use restate_sdk::prelude::*;
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// What an account holds at first.
-pub const OPENING: i64 = 1_000;
+pub const OPENING: i64 = 1_000_000;
 
 /// The recipe's accounts.
 pub const TABLES: &str = "CREATE TABLE IF NOT EXISTS accounts (
@@ -83,8 +84,10 @@ impl VersionOurs {
     async fn run(&self, ctx: ObjectContext<'_>, Json(order): Json<Order>) -> HandlerResult<i64> {
         self.2.arm(&order);
         let account = AccountId::new(order.name.as_str()).map_err(TerminalError::from)?;
-        // Without crash points: this pattern is about the change.
-        ctx.open_account(&self.1, "open", &account, Amount::new(OPENING))
+        // Without crash points: this pattern is about the change. Whoever comes first opens it.
+        let key = IdempotencyKey::new(order.name.as_str()).map_err(TerminalError::from)?;
+        let open = Step::named("open").with_key(key);
+        ctx.open_account(&self.1, open, &account, Amount::new(OPENING))
             .await?;
         let (store, reader) = (self.1.clone(), account.clone());
         let seen = ctx
