@@ -168,6 +168,12 @@ pub enum KeyState {
 ///
 /// Each method may be dropped at any poll, and called again while the first call is still in
 /// flight.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no store of idempotency keys",
+    label = "expected a store of an adapter",
+    note = "hand over the store itself (`&SqliteStore`, `&TokioPostgresStore`, `&AnyStore`, …), not a connection or a pool; \
+            a generic `S` needs the bound `S: IdempotencyStore`"
+)]
 pub trait IdempotencyStore: Transactional {
     /// Begins a transaction and claims the key in it, in one call.
     ///

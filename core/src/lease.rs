@@ -80,6 +80,12 @@ pub enum Leased {
 ///   is not the current one change nothing.
 /// - A holder whose lease is over, but who was not superseded, may still finalize; a takeover after
 ///   that sees the outcome.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no leases for effects outside the database",
+    label = "this store has no leases",
+    note = "use a store that has them; a generic `S` needs the bound `S: LeaseStore`. An effect *inside* \
+            the database needs none: use `execute_once`"
+)]
 pub trait LeaseStore: Store {
     /// Holds the key for `ttl`, or says who is in the way.
     ///

@@ -138,6 +138,12 @@ pub struct OneShotDone {
 /// As [`IdempotencyStore`]. Adapters may group the effects of several callers into one commit. To
 /// ensure correctness, each caller's failure then stays its own: a refused statement of one must
 /// neither fail nor undo the effect of another.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't apply statements that are known up front",
+    label = "this store has no one-shot effects",
+    note = "use `execute_once`, whose work may run any statement; a generic `S` needs the bound \
+            `S: OneShotStore`"
+)]
 pub trait OneShotStore: IdempotencyStore {
     /// Claims the key, applies the statements, stores the receipt and commits; or answers with
     /// what was stored before.

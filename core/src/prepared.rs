@@ -214,6 +214,12 @@ pub struct InDoubtPage {
 /// - **After a yes, commit can't fail for the work's own reasons.** A staged participant therefore
 ///   reserves every row it touched, against everybody.
 /// - **Absent after `forget_after` is *forgotten*, never rolled back.**
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't take part in a two-phase commit",
+    label = "this store can't prepare",
+    note = "use a store that can; a generic `S` needs the bound `S: PreparedTransactions`. In one database \
+            alone, `execute_once` does it"
+)]
 pub trait PreparedTransactions: Transactional {
     /// Begins the work of one participant, with its marker.
     ///

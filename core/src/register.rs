@@ -70,6 +70,11 @@ pub struct RegisterPage {
 ///   Otherwise a late coordinator could commit while the sweeper, seeing nothing, rolls back.
 /// - **A commit decision is removed only when finished and past `forget_after`.**
 /// - **After `forget_after` nothing is written**: the answer is *forgotten*.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't keep the decisions of two-phase commits",
+    label = "this is no decision register",
+    note = "hand over the store that shall keep them; a generic `R` needs the bound `R: DecisionRegister`"
+)]
 pub trait DecisionRegister: Store {
     /// Proposes a decision; gives the one that stands.
     ///

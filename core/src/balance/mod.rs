@@ -46,6 +46,12 @@ pub const MAX_HISTORY_PAGE: u32 = 1_000;
 ///   [`crate::IdempotencyStore`]; they are kept as long as the history is.
 ///
 /// What an operation does to a state is decided by [`rules`], the same for every backend.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no versioned balances",
+    label = "this store has no balances",
+    note = "use a store that has them; a generic `S` needs the bound `S: BalanceStore`. A balance in a table \
+            of your own is changed in `execute_once`"
+)]
 pub trait BalanceStore: Store {
     /// Opens an account, or opens a closed one again: its versions go on.
     ///

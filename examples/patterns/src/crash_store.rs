@@ -10,9 +10,9 @@ use exactly_once::{
     Claimed, CloseAccount, CompareAndSet, Decision, DecisionRegister, Error, FencingToken,
     HistoryPage, IdempotencyKey, IdempotencyStore, InDoubtPage, KeyRecord, Lease, LeaseStore,
     Leased, Namespace, OneShot, OneShotDone, OneShotStore, OpenAccount, Outcome, Participation,
-    PreparedStatus, PreparedTransactions, Receipt, RegisterEntry, RegisterPage, Rejection, Result,
-    Settled, Store, Timestamp, TransactionDigest, Transactional, Transfer, Transferred, Version,
-    error::BoxError,
+    Place, PreparedStatus, PreparedTransactions, Receipt, RegisterEntry, RegisterPage, Rejection,
+    Result, Settled, Store, Timestamp, TransactionDigest, Transactional, Transfer, Transferred,
+    Version, error::BoxError,
 };
 
 use crate::control::{Control, Faults, Point};
@@ -42,6 +42,9 @@ impl<S, F: Faults> CrashStore<S, F> {
 impl<S: Store, F: Faults> Store for CrashStore<S, F> {
     fn backend(&self) -> &'static str {
         self.store.backend()
+    }
+    fn place(&self) -> Place {
+        self.store.place()
     }
     fn namespace(&self) -> &Namespace {
         self.store.namespace()

@@ -80,7 +80,8 @@ impl<S: IdempotencyStore> KeyExpiry<S> {
         schedule::status(&ctx).await
     }
 
-    #[handler]
+    // There is one for every turn: their journals would pile up.
+    #[handler(journal_retention = "10 minutes")]
     async fn turn(
         &self,
         ctx: ObjectContext<'_>,

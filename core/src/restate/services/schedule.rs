@@ -38,6 +38,10 @@ pub const MAX_ROUNDS: u32 = 64;
 const SCHEDULE: &str = "schedule";
 const TURN: &str = "turn";
 const LAST: &str = "last";
+const TOTAL: &str = "total";
+
+/// How many alarms are kept to be looked at: the latest ones.
+const KEPT_ALARMS: usize = 16;
 
 /// When a chore is done, and how much of it at once.
 ///
@@ -86,6 +90,16 @@ impl Report {
         *self.done.entry(what.to_owned()).or_default() += many;
     }
 
+    /// Adds another turn's.
+    fn add(&mut self, turn: &Self) {
+        for (what, many) in &turn.done {
+            self.count(what, *many);
+        }
+        self.alarms.extend_from_slice(&turn.alarms);
+        let old = self.alarms.len().saturating_sub(KEPT_ALARMS);
+        self.alarms.drain(..old);
+    }
+
     pub(super) fn fail(&mut self, error: &Error) {
         tracing::warn!(%error, "the next turn of the schedule tries again");
         self.failed.push(error.to_string());
@@ -101,6 +115,8 @@ pub struct Status {
     pub next_turn: u64,
     /// What the last turn did.
     pub last: Option<Report>,
+    /// What all turns have done since it was started for the first time, with the latest alarms.
+    pub total: Report,
 }
 
 /// What a schedule repeats. It must bear being done twice, and being dropped at any point.
@@ -167,6 +183,10 @@ pub(super) async fn turn(
             Ok(chore.turn(schedule.batch).await)
         })
         .await?;
+    let total = ctx.get::<Json<Report>>(TOTAL).await?;
+    let mut total = total.map_or_else(Report::default, Json::into_inner);
+    total.add(&report);
+    ctx.set(TOTAL, Json(total));
     ctx.set(LAST, Json(report));
     Ok(())
 }
@@ -177,9 +197,13 @@ pub(super) async fn status(ctx: &SharedObjectContext<'_>) -> Result<Json<Status>
         schedule: ctx
             .get::<Json<Schedule>>(SCHEDULE)
             .await?
-            .map(|Json(it)| it),
+            .map(Json::into_inner),
         next_turn: ctx.get::<u64>(TURN).await?.unwrap_or_default(),
-        last: ctx.get::<Json<Report>>(LAST).await?.map(|Json(it)| it),
+        last: ctx.get::<Json<Report>>(LAST).await?.map(Json::into_inner),
+        total: ctx
+            .get::<Json<Report>>(TOTAL)
+            .await?
+            .map_or_else(Report::default, Json::into_inner),
     }))
 }
 
@@ -216,6 +240,20 @@ mod tests {
             let refused = schedule(every_ms, batch).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Invalid, "{every_ms} {batch}");
         }
+    }
+
+    #[test]
+    fn counts_add_up_and_the_latest_alarms_are_kept() {
+        let mut total = Report::default();
+        for turn in 0..20 {
+            let mut report = Report::default();
+            report.count("expired", 5);
+            report.alarms.push(format!("alarm {turn}"));
+            total.add(&report);
+        }
+        assert_eq!(total.done["expired"], 100);
+        assert_eq!(total.alarms.len(), KEPT_ALARMS);
+        assert_eq!(total.alarms.last().map(String::as_str), Some("alarm 19"));
     }
 
     #[test]
