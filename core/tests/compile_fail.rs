@@ -11,7 +11,64 @@ use std::{
 };
 
 /// Files, and what their messages must say.
-const MISTAKES: &[(&str, &[&str])] = &[];
+const MISTAKES: &[(&str, &[&str])] = &[
+    (
+        "adjust_without",
+        &["`S` has no versioned balances", "use a store that has them"],
+    ),
+    (
+        "lease_without",
+        &["`S` has no leases", "needs the bound `S: LeaseStore`"],
+    ),
+    (
+        "one_shot_without",
+        &["known up front", "use `execute_once`, whose work"],
+    ),
+    (
+        "two_phase_without",
+        &["can't keep the decisions", "hand over the store"],
+    ),
+    (
+        "participant_without",
+        &[
+            "can't take part in a two-phase commit",
+            "use a store that can",
+        ],
+    ),
+    ("no_context", &["is no Restate context", "take one of them"]),
+    (
+        "no_operation",
+        &["`Amount` is no balance operation", "return `Adjust`"],
+    ),
+    (
+        "no_argument",
+        &["closure is expected to take 1 argument", "async |_| Ok(5)"],
+    ),
+    (
+        "plain_closure",
+        &["is not a future", "to implement `for<'t> Work<"],
+    ),
+    (
+        "not_send",
+        &["`Rc<i64>` which is not `Send`", "await occurs here"],
+    ),
+    (
+        "receipt",
+        &["Receipt: serde::Serialize", "#[derive(serde::Serialize)]"],
+    ),
+    (
+        "text_as_error",
+        &[
+            "`String: std::error::Error` is not satisfied",
+            "`WorkError`",
+        ],
+    ),
+    // Or it would be terminal, though it may be ambiguous.
+    (
+        "store_error",
+        &["`?` couldn't convert the error", "TerminalError"],
+    ),
+];
 
 /// Where the library and the SDK are, as they were compiled.
 struct Libraries {

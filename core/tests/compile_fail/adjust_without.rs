@@ -3,7 +3,8 @@ use exactly_once_core::{AccountId, Amount, IdempotencyStore, restate::ExactlyOnc
 use restate_sdk::prelude::*;
 
 async fn handler<S: IdempotencyStore>(ctx: &Context<'_>, store: &S) -> Result<(), TerminalError> {
-    ctx.adjust(store, "debit", &AccountId::new("alice")?, Amount::new(-5)).await?;
+    ctx.adjust(store, "debit", &AccountId::new("alice")?, Amount::new(-5))
+        .await?;
     Ok(())
 }
 

@@ -3,7 +3,8 @@ use exactly_once_core::{Amount, BalanceStore, restate::ExactlyOnce};
 use restate_sdk::prelude::*;
 
 async fn handler<S: BalanceStore>(ctx: &Context<'_>, store: &S) -> Result<(), TerminalError> {
-    ctx.balance_operation(store, "debit", |_key| Amount::new(-5)).await?;
+    ctx.balance_operation(store, "debit", |_key| Amount::new(-5))
+        .await?;
     Ok(())
 }
 

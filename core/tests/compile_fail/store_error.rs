@@ -2,7 +2,11 @@
 use exactly_once_core::{Adjust, BalanceStore};
 use restate_sdk::prelude::*;
 
-async fn handler<S: BalanceStore>(_ctx: &Context<'_>, store: &S, adjust: &Adjust) -> Result<(), TerminalError> {
+async fn handler<S: BalanceStore>(
+    _ctx: &Context<'_>,
+    store: &S,
+    adjust: &Adjust,
+) -> Result<(), TerminalError> {
     store.adjust(adjust).await?;
     Ok(())
 }
