@@ -283,6 +283,83 @@ mod tests {
         }
     }
 
+    /// The match does not compile when a kind is added, so that nobody forgets to decide (and to add
+    /// it below).
+    fn is_to_be_retried(kind: ErrorKind) -> bool {
+        match kind {
+            ErrorKind::Ambiguous
+            | ErrorKind::Unavailable
+            | ErrorKind::Busy
+            | ErrorKind::Reserved
+            | ErrorKind::InProgress { .. }
+            | ErrorKind::WorkFailed
+            | ErrorKind::Configuration => true,
+            ErrorKind::Mismatch
+            | ErrorKind::Conflict { .. }
+            | ErrorKind::InsufficientFunds
+            | ErrorKind::Overflow
+            | ErrorKind::UnknownAccount
+            | ErrorKind::Invalid
+            | ErrorKind::TooLarge
+            | ErrorKind::Refused
+            | ErrorKind::Rejected { .. }
+            | ErrorKind::Fenced
+            | ErrorKind::NotPrepared
+            | ErrorKind::RolledBack
+            | ErrorKind::Committed
+            | ErrorKind::Forgotten
+            | ErrorKind::Unsupported
+            | ErrorKind::Heuristic
+            | ErrorKind::Lost => false,
+        }
+    }
+
+    #[test]
+    fn a_kind_is_journaled_if_and_only_if_it_is_not_to_be_retried() {
+        let retry_after = Duration::ZERO;
+        for kind in [
+            ErrorKind::Ambiguous,
+            ErrorKind::Unavailable,
+            ErrorKind::Busy,
+            ErrorKind::Reserved,
+            ErrorKind::InProgress { retry_after },
+            ErrorKind::WorkFailed,
+            ErrorKind::Configuration,
+            ErrorKind::Mismatch,
+            ErrorKind::Conflict { current: None },
+            ErrorKind::InsufficientFunds,
+            ErrorKind::Overflow,
+            ErrorKind::UnknownAccount,
+            ErrorKind::Invalid,
+            ErrorKind::TooLarge,
+            ErrorKind::Refused,
+            ErrorKind::Rejected { status: 503 },
+            ErrorKind::Fenced,
+            ErrorKind::NotPrepared,
+            ErrorKind::RolledBack,
+            ErrorKind::Committed,
+            ErrorKind::Forgotten,
+            ErrorKind::Unsupported,
+            ErrorKind::Heuristic,
+            ErrorKind::Lost,
+        ] {
+            let answer = Journaled::<()>::from_answer(Err(Error::new(kind, "adjust", "memory")));
+            assert_eq!(answer.is_err(), is_to_be_retried(kind), "{kind:?}");
+            // What is terminal is read back, and what is not never looks like a refusal.
+            let read = super::kind(kind.as_str(), kind.http_status(), None);
+            assert_eq!(read.is_none(), is_to_be_retried(kind), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_rejection_is_final_whatever_its_status_says() {
+        // 503 invites to retry; the work has said no all the same.
+        let rejection = Rejection::new(503, "closed on Sundays");
+        let terminal = told(Error::rejected(rejection, "execute_once", "memory"));
+        assert_eq!(terminal.code(), 503);
+        assert!(Refusal::of(&terminal).is_some());
+    }
+
     #[test]
     fn a_name_that_is_none_is_refused() {
         let error = crate::AccountId::new("a\0").map_err(TerminalError::from);
