@@ -8,7 +8,7 @@
 //! # use exactly_once_core::{BalanceStore, DecisionRegister, IdempotencyStore, PreparedTransactions,
 //! #     coordinator::Sweeper, restate::{serve, shutdown_signal, services::{Account, InDoubtSweep, KeyExpiry}}};
 //! # use restate_sdk::prelude::Endpoint;
-//! # async fn main<S>(store: S) -> Result<(), Box<dyn std::error::Error>>
+//! # async fn run<S>(store: S) -> Result<(), Box<dyn std::error::Error>>
 //! # where S: IdempotencyStore + BalanceStore + PreparedTransactions + DecisionRegister {
 //! let sweeper = Sweeper::new(store.clone()).participant("orders", store.clone())?;
 //! let endpoint = Endpoint::builder()
