@@ -132,8 +132,8 @@ impl Bench {
         let [service, exclusive, shared, run, look] = stores.clone();
         // Far too short for the work.
         let hasty_options = ServiceOptions::new()
-            .inactivity_timeout(Duration::from_millis(50))
-            .abort_timeout(Duration::from_millis(50));
+            .inactivity_timeout(Duration::from_millis(150))
+            .abort_timeout(Duration::from_millis(150));
         let endpoint = Endpoint::builder()
             .bind(Everything(service))
             .bind(EverythingObject { exclusive, shared })

@@ -78,6 +78,13 @@ pub(crate) async fn a_cancel_in_the_middle_of_the_work_leaves_the_key_usable(
     let id = bench.send("Held/run", json!("cancelled")).await?;
     bench.held.attempts(1).await?;
     bench.restate.act(Action::Cancel, &id).await?;
+    let sql = format!(
+        "SELECT entry_type FROM sys_journal WHERE id = '{id}' AND entry_type LIKE '%Signal%'"
+    );
+    until("the cancel is in the journal", async || {
+        Ok(!bench.restate.query(&sql).await?.is_empty())
+    })
+    .await?;
     // The SDK tells the handler at its next await, so the work goes on to its end.
     bench.held.open();
     let answer = bench.attach(&id).await?;
