@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Change,
-    CloseAccount, CompareAndSet, Error, ErrorKind, HistoryPage, OpenAccount, Result, Transfer,
-    Transferred, Version,
+    CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, HistoryPage, OpenAccount, Result,
+    Transfer, Transferred, Version,
     balance::{
         check_page,
         rules::{self, Step},
@@ -19,6 +19,7 @@ use super::{
     balance_row::{Asked, Known, account, known, line, states},
     driver::{Driver, DriverError},
     error::{convert, error, garbled, mismatch},
+    group::{self, Booked, Operation},
     literal,
     sqlstate::{DEADLOCK, SERIALIZATION, Stage, UNIQUE_VIOLATION},
     statements::{self, COMMIT},
@@ -83,6 +84,28 @@ impl<D: Driver> PostgresStore<D> {
             asked.operation,
             format!("rivals were faster {ROUNDS} times in a row"),
         ))
+    }
+
+    /// With others who come now; `None` where the careful path must be taken.
+    async fn change_together(
+        &self,
+        name: &'static str,
+        operation: Operation,
+        fingerprint: impl Fn() -> Result<Fingerprint> + Send,
+    ) -> Result<Option<Applied>> {
+        if !self.shares_commits() {
+            return Ok(None);
+        }
+        let print = fingerprint()?;
+        match self.book_together(operation, print).await {
+            Booked::Applied(change) => Ok(Some(group::applied(change))),
+            Booked::Known(known) if known.fingerprint == print => {
+                single((known.changes, true), name).map(Some)
+            }
+            Booked::Known(_) => Err(mismatch(name)),
+            Booked::Failed(failed) => Err(convert(failed, name, Stage::Durable)),
+            Booked::Alone => Ok(None),
+        }
     }
 
     async fn change_round(
@@ -163,10 +186,28 @@ impl<D: Driver> BalanceStore for PostgresStore<D> {
     }
 
     async fn adjust(&self, operation: &Adjust) -> Result<Applied> {
+        if let Some(applied) = self
+            .change_together("adjust", Operation::Adjust(operation.clone()), || {
+                operation.fingerprint()
+            })
+            .await?
+        {
+            return Ok(applied);
+        }
         on_one!(self, "adjust", operation, rules::adjust)
     }
 
     async fn compare_and_set(&self, operation: &CompareAndSet) -> Result<Applied> {
+        if let Some(applied) = self
+            .change_together(
+                "compare_and_set",
+                Operation::CompareAndSet(operation.clone()),
+                || operation.fingerprint(),
+            )
+            .await?
+        {
+            return Ok(applied);
+        }
         on_one!(self, "compare_and_set", operation, rules::compare_and_set)
     }
 

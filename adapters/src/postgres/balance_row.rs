@@ -40,7 +40,7 @@ fn flag(row: &[Option<String>], column: usize) -> Option<bool> {
 }
 
 /// `amount, version, floor, open` from this column on.
-fn state(row: &[Option<String>], first: usize) -> Option<AccountState> {
+pub(super) fn state(row: &[Option<String>], first: usize) -> Option<AccountState> {
     Some(AccountState {
         amount: Amount::new(number(row, first)?),
         version: Version::new(number(row, first + 1)?).ok()?,
@@ -77,13 +77,15 @@ pub(super) fn known(reply: Option<&Reply>, operation: &'static str) -> Result<Op
     let Some(row) = reply.and_then(|reply| reply.rows.first()) else {
         return Ok(None);
     };
-    let read = || {
-        Some(Known {
-            fingerprint: Fingerprint::from_bytes(bytes(row, 0)?.try_into().ok()?),
-            changes: serde_json::from_slice(&bytes(row, 1)?).ok()?,
-        })
-    };
-    read().map(Some).ok_or_else(|| garbled(operation))
+    known_row(row).map(Some).ok_or_else(|| garbled(operation))
+}
+
+/// `fingerprint, changes`.
+pub(super) fn known_row(row: &[Option<String>]) -> Option<Known> {
+    Some(Known {
+        fingerprint: Fingerprint::from_bytes(bytes(row, 0)?.try_into().ok()?),
+        changes: serde_json::from_slice(&bytes(row, 1)?).ok()?,
+    })
 }
 
 /// A line of the history of an account.

@@ -56,7 +56,7 @@ impl KeyRow {
         Self::parse(row).map(Some).ok_or_else(|| garbled(operation))
     }
 
-    fn parse(row: &[Option<String>]) -> Option<Self> {
+    pub(super) fn parse(row: &[Option<String>]) -> Option<Self> {
         let text = |column: usize| row.get(column)?.as_deref();
         let number = |column: usize| text(column)?.parse::<i64>().ok();
         let outcome = match number(1) {
@@ -135,6 +135,14 @@ impl KeyRow {
     }
 }
 
+/// How long an outcome is remembered, in microseconds; `None` is for ever.
+pub(super) fn kept(retention: Retention) -> Option<i64> {
+    // At most 100 years: the number fits.
+    retention
+        .duration()
+        .map(|kept| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX / 4))
+}
+
 /// The columns that record an outcome, as they are set.
 pub(super) fn set_outcome(outcome: &Outcome, retention: Retention) -> String {
     let (number, body, status) = match outcome {
@@ -145,10 +153,7 @@ pub(super) fn set_outcome(outcome: &Outcome, retention: Retention) -> String {
             Some(i64::from(rejection.status())),
         ),
     };
-    // At most 100 years: the number fits.
-    let kept = retention
-        .duration()
-        .map(|kept| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX / 4));
+    let kept = kept(retention);
     // The clock is read once for both: the one is exactly so much after the other.
     format!(
         "outcome = {number}, body = {}, status = {}, \

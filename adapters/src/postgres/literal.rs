@@ -68,7 +68,7 @@ pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// A parameter of the user's in the text form that the server reads for any type; `None` is NULL.
-fn value(value: &Value) -> Option<String> {
+pub(super) fn plain(value: &Value) -> Option<String> {
     match value {
         Value::Bool(flag) => Some(if *flag { "t" } else { "f" }.to_owned()),
         Value::Integer(number) => Some(number.to_string()),
@@ -89,27 +89,6 @@ fn value(value: &Value) -> Option<String> {
     }
 }
 
-/// A parameter of the user's as a literal whose type the server infers. Every character but ASCII
-/// letters and digits is written as an escape, so that no setting of the server can change where
-/// the literal ends.
-pub(super) fn untyped(parameter: &Value) -> String {
-    let Some(text) = value(parameter) else {
-        return "NULL".to_owned();
-    };
-    let mut quoted = String::with_capacity(text.len() + 3);
-    quoted.push_str("E'");
-    for letter in text.chars() {
-        if letter.is_ascii_alphanumeric() {
-            quoted.push(letter);
-        } else {
-            // Writing to a String can't fail.
-            let _ = write!(quoted, "\\U{:08X}", u32::from(letter));
-        }
-    }
-    quoted.push('\'');
-    quoted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,25 +103,6 @@ mod tests {
             .unwrap();
         assert!(inner.bytes().all(|byte| byte.is_ascii_hexdigit()));
         assert_eq!(unhex(inner).unwrap(), all);
-    }
-
-    #[test]
-    fn a_literal_ends_only_where_it_ends() {
-        for nasty in ["'", "\\", "\\'; DROP TABLE x; --", "é\n\t$$", "E''"] {
-            let literal = untyped(&Value::Text(nasty.to_owned()));
-            let inner = literal
-                .strip_prefix("E'")
-                .and_then(|rest| rest.strip_suffix('\''))
-                .unwrap();
-            assert!(
-                inner
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'\\'),
-                "{literal}"
-            );
-        }
-        assert_eq!(untyped(&Value::Null), "NULL");
-        assert_eq!(untyped(&Value::Integer(-5)), "E'\\U0000002D5'");
     }
 
     #[test]

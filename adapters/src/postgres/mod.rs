@@ -26,12 +26,14 @@
 //! - `sqlstate`, `error`: what an error means.
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
 //!   `outcome`, `register`: the protocols.
+//! - `group`: several callers in one commit.
 
 mod balance;
 mod balance_row;
 mod checks;
 mod driver;
 mod error;
+mod group;
 mod idempotency;
 mod identifier;
 mod key_row;

@@ -12,9 +12,10 @@ use super::{
     PostgresTx, STORE,
     driver::{Driver, DriverError},
     error::{convert, error, garbled, mismatch},
+    group::{self, Verdict},
     key_row::{KeyRow, Standing},
     literal,
-    sqlstate::Stage,
+    sqlstate::{Stage, surely_nothing},
     statements,
     store::PostgresStore,
 };
@@ -35,6 +36,13 @@ fn check(effect: &OneShot) -> Result<()> {
                 format!("statement {at} holds a NUL byte in text; bind it as bytes"),
             ));
         }
+        if statement.is_set() && !group::inserts(statement.text()) {
+            return Err(error(
+                ErrorKind::Invalid,
+                ONE_SHOT,
+                format!("statement {at} is for a whole set of callers, and is no INSERT"),
+            ));
+        }
     }
     Ok(())
 }
@@ -47,15 +55,10 @@ fn append(sql: &mut String, statement: &Statement) {
         let _ = write!(sql, "{text}\n; ");
         return;
     }
-    let values: Vec<String> = statement
-        .parameters()
-        .iter()
-        .map(literal::untyped)
-        .collect();
     let _ = write!(
         sql,
         "PREPARE {NAME} AS {text}\n; EXECUTE {NAME}({}); DEALLOCATE {NAME}; ",
-        values.join(", ")
+        group::values(statement).join(", ")
     );
 }
 
@@ -68,23 +71,28 @@ fn done(outcome: Outcome, replayed: bool) -> OneShotDone {
     OneShotDone { outcome, replayed }
 }
 
+/// The answer that a key's row gives; `None` if the key may be taken.
+fn answer(row: KeyRow, effect: &OneShot) -> Result<Option<OneShotDone>> {
+    match row.standing(&effect.claim) {
+        Standing::Completed(outcome) => Ok(Some(done(outcome, true))),
+        Standing::Mismatch => Err(mismatch(ONE_SHOT)),
+        Standing::Leased { retry_after } => Err(error(
+            ErrorKind::InProgress { retry_after },
+            ONE_SHOT,
+            "a lease holds the key",
+        )),
+        Standing::Free => Ok(None),
+    }
+}
+
 impl<D: Driver> PostgresStore<D> {
     /// What is known of the key already, without writing anything; `None` if it is free.
     async fn one_shot_known(&self, effect: &OneShot) -> Result<Option<OneShotDone>> {
         let select = self.select_key(effect.claim.key());
         let replies = self.read(ONE_SHOT, &select).await?;
-        let Some(row) = KeyRow::read(replies.first(), ONE_SHOT)? else {
-            return Ok(None);
-        };
-        match row.standing(&effect.claim) {
-            Standing::Completed(outcome) => Ok(Some(done(outcome, true))),
-            Standing::Mismatch => Err(mismatch(ONE_SHOT)),
-            Standing::Leased { retry_after } => Err(error(
-                ErrorKind::InProgress { retry_after },
-                ONE_SHOT,
-                "a lease holds the key",
-            )),
-            Standing::Free => Ok(None),
+        match KeyRow::read(replies.first(), ONE_SHOT)? {
+            Some(row) => answer(row, effect),
+            None => Ok(None),
         }
     }
 
@@ -186,12 +194,30 @@ impl<D: Driver> PostgresStore<D> {
     }
 }
 
-impl<D: Driver> OneShotStore for PostgresStore<D> {
-    async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
-        check(effect)?;
-        effect
-            .receipt
-            .check_size(self.max_receipt_bytes(), ONE_SHOT, STORE)?;
+impl<D: Driver> PostgresStore<D> {
+    /// With others who come now; `None` where the careful path must be taken.
+    async fn one_shot_together(&self, effect: &OneShot) -> Result<Option<OneShotDone>> {
+        if self.replays_expected() {
+            let known = match self.look(&effect.claim, ONE_SHOT).await? {
+                Some(row) => answer(row, effect)?,
+                None => None,
+            };
+            self.looked_first(known.is_some());
+            if known.is_some() {
+                return Ok(known);
+            }
+        }
+        match self.shoot_together(effect).await {
+            Verdict::Applied => Ok(Some(done(Outcome::Applied(effect.receipt.clone()), false))),
+            Verdict::Replayed(outcome) => Ok(Some(done(outcome, true))),
+            Verdict::Known(row) => answer(row, effect),
+            Verdict::Failed(failed) => Err(convert(failed, ONE_SHOT, Stage::Durable)),
+            Verdict::Alone => Ok(None),
+        }
+    }
+
+    /// On a connection of its own.
+    async fn one_shot_alone(&self, effect: &OneShot) -> Result<OneShotDone> {
         if let Some(known) = self.one_shot_known(effect).await? {
             return Ok(known);
         }
@@ -202,16 +228,25 @@ impl<D: Driver> OneShotStore for PostgresStore<D> {
         match self.one_shot_at_once(effect).await {
             Ok(done) => Ok(done),
             // Nothing is stored, and no connection is left with the name. Whose fault it was, one by one will tell.
-            Err(failed) if failed.code().is_some_and(sure) => self.one_shot_slowly(effect).await,
+            Err(failed) if failed.code().is_some_and(surely_nothing) => {
+                self.one_shot_slowly(effect).await
+            }
             Err(failed) => Err(convert(failed, ONE_SHOT, Stage::Durable)),
         }
     }
 }
 
-/// Whether the answer says that nothing was committed, whatever was in flight.
-fn sure(code: &str) -> bool {
-    super::sqlstate::kind(
-        &super::driver::Cause::Server(code.to_owned()),
-        Stage::Durable,
-    ) != ErrorKind::Ambiguous
+impl<D: Driver> OneShotStore for PostgresStore<D> {
+    async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
+        check(effect)?;
+        effect
+            .receipt
+            .check_size(self.max_receipt_bytes(), ONE_SHOT, STORE)?;
+        if self.shares_commits()
+            && let Some(done) = self.one_shot_together(effect).await?
+        {
+            return Ok(done);
+        }
+        self.one_shot_alone(effect).await
+    }
 }

@@ -29,6 +29,11 @@ pub(super) const NO_TRANSACTION: &str = "25P01";
 pub(super) const SERIALIZATION: &str = "40001";
 pub(super) const DEADLOCK: &str = "40P01";
 
+/// Whether this answer says that nothing was committed, whatever was in flight.
+pub(super) fn surely_nothing(code: &str) -> bool {
+    of_code(code, Stage::Durable) != ErrorKind::Ambiguous
+}
+
 /// What to do next.
 pub(super) fn kind(cause: &Cause, stage: Stage) -> ErrorKind {
     match (cause, stage) {

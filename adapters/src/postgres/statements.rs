@@ -48,6 +48,11 @@ impl Preamble {
         }
         Self { settings }
     }
+
+    /// The settings, as further columns of a SELECT.
+    pub(super) fn settings(&self) -> &str {
+        &self.settings
+    }
 }
 
 /// Whatever the server's defaults are. The division fails in a transaction that was open before:

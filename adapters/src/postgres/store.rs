@@ -19,6 +19,7 @@ use super::{
     checks::Server,
     driver::{Cause, Driver, DriverError, Reply},
     error::{convert, error, garbled},
+    group::Groups,
     identifier::GidPrefix,
     literal,
     options::{Options, Timeouts},
@@ -48,6 +49,7 @@ struct Shared<D> {
     tables: Tables,
     preamble: Preamble,
     server: Server,
+    groups: Groups,
     closed: AtomicBool,
 }
 
@@ -74,8 +76,10 @@ impl<D: Driver> PostgresStore<D> {
         let server = Server::look(&mut session, &options).await?;
         let preamble = Preamble::new(&options.timeouts, server.watches_client);
         session.release();
+        let groups = Groups::new(&tables, &options.timeouts, server.watches_client);
         let shared = Arc::new(Shared {
             driver,
+            groups,
             tables,
             preamble,
             server,
@@ -119,6 +123,15 @@ impl<D: Driver> PostgresStore<D> {
 
     pub(super) fn preamble(&self) -> &Preamble {
         &self.shared.preamble
+    }
+
+    pub(super) fn groups(&self) -> &Groups {
+        &self.shared.groups
+    }
+
+    /// Whether callers may share a commit.
+    pub(super) fn shares_commits(&self) -> bool {
+        self.shared.options.share_commits
     }
 
     pub(super) fn prefix(&self) -> &GidPrefix {

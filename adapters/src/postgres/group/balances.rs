@@ -1,0 +1,335 @@
+//! Changes of balances by several callers: folded per account in memory, written by one statement.
+//!
+//! What an account holds is remembered as a *guess*. The statement only writes where version, amount
+//! and floor are still what was guessed, and no operation is known; otherwise it fails as a whole,
+//! the truth is read, and who is still to be served tries again. A refusal is never decided by a
+//! guess: it takes the careful path, under the account's lock.
+
+use std::collections::{HashMap, HashSet};
+
+use exactly_once_core::{
+    AccountState, Adjust, Applied, Change, CompareAndSet, Expected, Fingerprint, Floor, Result,
+    balance::rules::{self, Step},
+};
+
+use super::{
+    Of, copy,
+    guesses::AccountName,
+    ledger,
+    named::{Message, NOT_ALL},
+    queue::{Flush, Queue, ask},
+};
+use crate::postgres::{
+    STORE,
+    balance_row::Known,
+    driver::{Driver, DriverError},
+    literal, sqlstate,
+};
+
+/// How often the truth is read before everybody goes alone.
+const LOOKS: u32 = 3;
+
+/// What is asked of an account.
+#[derive(Clone)]
+pub(in crate::postgres) enum Operation {
+    Adjust(Adjust),
+    CompareAndSet(CompareAndSet),
+}
+
+impl Operation {
+    fn decide(&self, state: Option<&AccountState>) -> Result<Step> {
+        match self {
+            Self::Adjust(operation) => rules::adjust(operation, state, STORE),
+            Self::CompareAndSet(operation) => rules::compare_and_set(operation, state, STORE),
+        }
+    }
+}
+
+/// A caller's operation.
+pub(super) struct Booking {
+    pub(super) account: AccountName,
+    /// In hexadecimal.
+    pub(super) key: String,
+    pub(super) print: Fingerprint,
+    operation: Operation,
+}
+
+/// What the group says to a caller.
+pub(in crate::postgres) enum Booked {
+    /// Applied, now.
+    Applied(Change),
+    /// The key was used before.
+    Known(Known),
+    /// It failed with the group, and may have been applied.
+    Failed(DriverError),
+    /// Not by the group: take the careful path.
+    Alone,
+}
+
+/// A change that the group makes.
+pub(super) struct Entry {
+    pub(super) at: usize,
+    pub(super) change: Change,
+    /// The operation's record.
+    pub(super) record: Vec<u8>,
+}
+
+/// An account before and after the group.
+pub(super) struct Moved {
+    pub(super) account: AccountName,
+    pub(super) before: AccountState,
+    pub(super) after: AccountState,
+}
+
+/// What a group writes.
+#[derive(Default)]
+pub(super) struct Fold {
+    /// By account, in the order of their versions.
+    pub(super) entries: Vec<Entry>,
+    pub(super) moved: Vec<Moved>,
+}
+
+struct Group<'a> {
+    bookings: &'a [Booking],
+    told: Vec<Option<Booked>>,
+}
+
+impl Group<'_> {
+    fn tell(&mut self, at: usize, booked: Booked) {
+        if let Some(told) = self.told.get_mut(at) {
+            *told = Some(booked);
+        }
+    }
+
+    /// Who has no answer yet, by account, and in the order in which they came.
+    fn open(&self) -> Vec<(usize, &Booking)> {
+        let mut open: Vec<(usize, &Booking)> = self
+            .bookings
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| matches!(self.told.get(*at), Some(None)))
+            .collect();
+        open.sort_by(|(_, one), (_, other)| one.account.cmp(&other.account));
+        open
+    }
+
+    fn tell_open(&mut self, booked: impl Fn() -> Booked) {
+        for told in self.told.iter_mut().filter(|told| told.is_none()) {
+            *told = Some(booked());
+        }
+    }
+
+    /// Lets the later callers of a key go alone: they will find what the first one did.
+    fn without_doubles(bookings: &[Booking]) -> Vec<Option<Booked>> {
+        let mut seen = HashSet::with_capacity(bookings.len());
+        bookings
+            .iter()
+            .map(|booking| {
+                let new = seen.insert((&booking.account.namespace, &booking.key));
+                (!new).then_some(Booked::Alone)
+            })
+            .collect()
+    }
+
+    /// Decides for everybody by what is known of the accounts. Whom a guess refuses goes alone.
+    fn fold(&mut self, states: &HashMap<AccountName, AccountState>) -> Fold {
+        let mut fold = Fold::default();
+        let mut alone = Vec::new();
+        for (at, booking) in self.open() {
+            let moved = fold
+                .moved
+                .last()
+                .filter(|moved| moved.account == booking.account);
+            let state = match moved {
+                Some(moved) => Some(moved.after),
+                None => states.get(&booking.account).copied(),
+            };
+            let decided = booking.operation.decide(state.as_ref());
+            let (Some(state), Ok((change, after))) = (state, decided) else {
+                alone.push(at);
+                continue;
+            };
+            let Ok(record) = serde_json::to_vec(std::slice::from_ref(&change)) else {
+                alone.push(at);
+                continue;
+            };
+            match fold.moved.last_mut() {
+                Some(moved) if moved.account == booking.account => moved.after = after,
+                _ => fold.moved.push(Moved {
+                    account: booking.account.clone(),
+                    before: state,
+                    after,
+                }),
+            }
+            fold.entries.push(Entry { at, change, record });
+        }
+        for at in alone {
+            self.tell(at, Booked::Alone);
+        }
+        fold
+    }
+}
+
+struct Together<D: Driver>(Of<D>);
+
+impl<D: Driver> Clone for Together<D> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<D: Driver> Flush for Together<D> {
+    type Job = Booking;
+    type Answer = Booked;
+
+    fn queue(&self) -> &Queue<Booking, Booked> {
+        &self.0.groups().ledger.queue
+    }
+
+    async fn flush(&self, bookings: Vec<Booking>) -> Vec<Booked> {
+        let mut group = Group {
+            told: Group::without_doubles(&bookings),
+            bookings: &bookings,
+        };
+        self.0.book(&mut group).await;
+        group
+            .told
+            .into_iter()
+            .map(|told| told.unwrap_or(Booked::Alone))
+            .collect()
+    }
+}
+
+impl<D: Driver> Of<D> {
+    async fn book(&self, group: &mut Group<'_>) {
+        let guesses = &self.groups().ledger.guesses;
+        let guessed = {
+            let open = group.open();
+            guesses.of(open.iter().map(|(_, booking)| &booking.account))
+        };
+        // One that nobody has a guess of must be read; then all are.
+        let mut states = match guessed {
+            Some(states) if !self.groups().ledger.replays.expected() => states,
+            _ => match self.read_truth(group).await {
+                Some(states) => states,
+                None => return,
+            },
+        };
+        for look in 0..=LOOKS {
+            let fold = group.fold(&states);
+            if fold.entries.is_empty() {
+                return;
+            }
+            let failed = match self.write(group, &fold).await {
+                Ok(()) => {
+                    guesses.learn(&fold.moved);
+                    for entry in fold.entries {
+                        group.tell(entry.at, Booked::Applied(entry.change));
+                    }
+                    return;
+                }
+                Err(failed) => failed,
+            };
+            guesses.forget(&fold.moved);
+            match failed.code() {
+                Some(NOT_ALL) if look < LOOKS => match self.read_truth(group).await {
+                    Some(truth) => states = truth,
+                    None => return,
+                },
+                Some(code) if sqlstate::surely_nothing(code) => {
+                    return group.tell_open(|| Booked::Alone);
+                }
+                _ => return group.tell_open(|| Booked::Failed(copy(&failed))),
+            }
+        }
+    }
+
+    /// Reads the accounts, and tells those whose operation is known. `None` if all were told.
+    async fn read_truth(
+        &self,
+        group: &mut Group<'_>,
+    ) -> Option<HashMap<AccountName, AccountState>> {
+        let truth = {
+            let open = group.open();
+            let bookings: Vec<&Booking> = open.iter().map(|(_, booking)| *booking).collect();
+            let places: Vec<usize> = open.iter().map(|(at, _)| *at).collect();
+            self.look_at_ledger(&bookings)
+                .await
+                .map(|truth| (truth, places))
+        };
+        match truth {
+            Ok((truth, places)) => {
+                for (known, at) in truth.known.into_iter().zip(places) {
+                    if let Some(known) = known {
+                        self.groups().ledger.replays.found();
+                        group.tell(at, Booked::Known(known));
+                    }
+                }
+                Some(truth.states)
+            }
+            Err(_) => {
+                group.tell_open(|| Booked::Alone);
+                None
+            }
+        }
+    }
+
+    async fn write(&self, group: &Group<'_>, fold: &Fold) -> std::result::Result<(), DriverError> {
+        let groups = self.groups();
+        let bookings: Vec<&Booking> = fold
+            .entries
+            .iter()
+            .filter_map(|entry| group.bookings.get(entry.at))
+            .collect();
+        let mut message = Message::begin(&groups.begin_generic);
+        message.execute(&groups.ledger.write, &ledger::columns(&bookings, fold));
+        self.send(&message.commit()).await.map(drop)
+    }
+
+    /// Applies an operation together with those of others who come now.
+    pub(in crate::postgres) async fn book_together(
+        &self,
+        operation: Operation,
+        print: Fingerprint,
+    ) -> Booked {
+        let (account, key) = match &operation {
+            Operation::Adjust(Adjust { account, key, .. }) => (account, key),
+            // Nothing to fold: it opens the account.
+            Operation::CompareAndSet(CompareAndSet {
+                expected: Expected::Absent,
+                ..
+            }) => return Booked::Alone,
+            Operation::CompareAndSet(CompareAndSet { account, key, .. }) => (account, key),
+        };
+        let booking = Booking {
+            account: AccountName {
+                namespace: self.namespace_hex().into(),
+                account: literal::hex(account.as_str().as_bytes()).into(),
+            },
+            key: literal::hex(key.as_str().as_bytes()),
+            print,
+            operation,
+        };
+        let booked = ask(Together(self.clone()), booking).await;
+        if let Some(Booked::Applied(_)) = booked {
+            self.groups().ledger.replays.fresh();
+        }
+        booked.unwrap_or(Booked::Alone)
+    }
+}
+
+/// The floor as a number; `None` is none.
+pub(super) fn floor(floor: Floor) -> Option<i64> {
+    match floor {
+        Floor::At(amount) => Some(amount.get()),
+        Floor::None => None,
+    }
+}
+
+/// As an answer of the store.
+pub(in crate::postgres) fn applied(change: Change) -> Applied {
+    Applied {
+        change,
+        replayed: false,
+    }
+}

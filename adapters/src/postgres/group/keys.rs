@@ -1,0 +1,184 @@
+//! What is known of many keys, read at once; and when to look before the leap.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use exactly_once_core::{Claim, Result};
+
+use super::{
+    Of, copy,
+    named::{Message, Named},
+    queue::{Flush, Queue, ask},
+    text,
+};
+use crate::postgres::{
+    driver::{Cause, Driver, DriverError, Reply},
+    error::convert,
+    key_row::KeyRow,
+    literal,
+    schema::Tables,
+    sqlstate::Stage,
+    statements::NOW,
+};
+
+/// How many flights of reads there may be at once.
+const FLIGHTS: usize = 2;
+
+/// How often a read is sent again after its connection turned out to be dead.
+const TRIES: usize = 32;
+
+/// A name of a key, as it stands in an array.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct KeyName {
+    pub(super) namespace: Arc<str>,
+    pub(super) key: String,
+}
+
+pub(super) type Look = std::result::Result<Option<KeyRow>, DriverError>;
+
+/// Those who look.
+pub(super) struct Looks {
+    queue: Queue<KeyName, Look>,
+    select: Arc<Named>,
+}
+
+impl Looks {
+    pub(super) fn new(tables: &Tables) -> Self {
+        let select = format!(
+            "SELECT a.at, pg_catalog.encode(k.fingerprint, 'hex'), k.outcome, \
+             pg_catalog.encode(k.body, 'hex'), k.status, k.token, k.lease_until, k.completed_at, \
+             k.expires_at, {NOW} \
+             FROM pg_catalog.unnest($1, $2) WITH ORDINALITY a (namespace, key, at) \
+             CROSS JOIN LATERAL (SELECT * FROM {} k \
+             WHERE k.namespace = pg_catalog.decode(a.namespace, 'hex') \
+             AND k.key = pg_catalog.decode(a.key, 'hex') LIMIT 1) k",
+            tables.keys
+        );
+        Self {
+            queue: Queue::new(FLIGHTS),
+            select: Named::new("(text[], text[])", &select),
+        }
+    }
+}
+
+/// Whether keys are found completed so often that looking first is cheaper than claiming in vain.
+#[derive(Default)]
+pub(super) struct Replays(AtomicU32);
+
+impl Replays {
+    /// How much one that was found weighs, against one that was fresh.
+    const WEIGHT: u32 = 8;
+    const MOST: u32 = 64;
+
+    pub(super) fn expected(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn found(&self) {
+        let more = |now: u32| Some((now + Self::WEIGHT).min(Self::MOST));
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    pub(super) fn fresh(&self) {
+        let less = |now: u32| now.checked_sub(1);
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+}
+
+struct Looking<D: Driver>(Of<D>);
+
+impl<D: Driver> Clone for Looking<D> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<D: Driver> Flush for Looking<D> {
+    type Job = KeyName;
+    type Answer = Look;
+
+    fn queue(&self) -> &Queue<KeyName, Look> {
+        &self.0.groups().looks.queue
+    }
+
+    async fn flush(&self, jobs: Vec<KeyName>) -> Vec<Look> {
+        let asked: Vec<&KeyName> = jobs.iter().collect();
+        match self.0.look_at_all(&asked).await {
+            Ok(rows) => rows.into_iter().map(Ok).collect(),
+            Err(failed) => jobs.iter().map(|_| Err(copy(&failed))).collect(),
+        }
+    }
+}
+
+impl<D: Driver> Of<D> {
+    pub(super) fn key_name(&self, claim: &Claim) -> KeyName {
+        KeyName {
+            namespace: self.namespace_hex().into(),
+            key: literal::hex(claim.key().as_str().as_bytes()),
+        }
+    }
+
+    /// Sends what only reads: a lost connection loses nothing, so another one is tried.
+    pub(super) async fn read_only(
+        &self,
+        message: &Message,
+    ) -> std::result::Result<Vec<Reply>, DriverError> {
+        let mut tries = 0;
+        loop {
+            match self.send(message).await {
+                Err(failed) if failed.cause == Cause::Lost && tries < TRIES => tries += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The rows of these keys, in order.
+    pub(super) async fn look_at_all(
+        &self,
+        asked: &[&KeyName],
+    ) -> std::result::Result<Vec<Option<KeyRow>>, DriverError> {
+        let groups = self.groups();
+        let mut message = Message::begin(&groups.begin_generic);
+        let values = [
+            text::plain(asked.iter().map(|name| &name.namespace)),
+            text::plain(asked.iter().map(|name| &name.key)),
+        ];
+        message.execute(&groups.looks.select, &values);
+        let message = message.commit();
+        let replies = self.read_only(&message).await?;
+        let mut found: Vec<Option<KeyRow>> = asked.iter().map(|_| None).collect();
+        // BEGIN, the settings, the rows.
+        for row in replies.get(2).map_or(&[][..], |reply| &reply.rows) {
+            let at = row
+                .first()
+                .and_then(|at| at.as_deref()?.parse::<usize>().ok());
+            let place = at.and_then(|at| found.get_mut(at.checked_sub(1)?));
+            match (place, KeyRow::parse(row.get(1..).unwrap_or_default())) {
+                (Some(place), Some(row)) => *place = Some(row),
+                _ => return Err(DriverError::bare(Cause::Driver)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is known of a key; read with those of others who ask now.
+    pub(in crate::postgres) async fn look(
+        &self,
+        claim: &Claim,
+        operation: &'static str,
+    ) -> Result<Option<KeyRow>> {
+        match ask(Looking(self.clone()), self.key_name(claim)).await {
+            Some(answer) => answer.map_err(|failed| convert(failed, operation, Stage::Before)),
+            None => {
+                let replies = self.read(operation, &self.select_key(claim.key())).await?;
+                KeyRow::read(replies.first(), operation)
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The statements that read and write many accounts.
+
+use std::{collections::HashMap, sync::Arc};
+
+use exactly_once_core::AccountState;
+
+use super::{
+    Of,
+    balances::{Booked, Booking, Fold, floor},
+    guesses::{AccountName, Guesses},
+    keys::Replays,
+    named::{Message, Named, all_or_nothing},
+    queue::Queue,
+    text,
+};
+use crate::postgres::{
+    balance_row::{Known, known_row, state},
+    driver::{Cause, Driver, DriverError, Reply},
+    literal,
+    schema::Tables,
+};
+
+/// One flight: two would meet at a hot account, where one waits for the other only to find that it
+/// has guessed wrong.
+const FLIGHTS: usize = 1;
+
+/// Those who change balances.
+pub(super) struct Ledger {
+    pub(super) queue: Queue<Booking, Booked>,
+    pub(super) write: Arc<Named>,
+    pub(super) guesses: Guesses,
+    pub(super) replays: Replays,
+    select_operations: Arc<Named>,
+    select_accounts: Arc<Named>,
+}
+
+/// What the database says.
+pub(super) struct Truth {
+    /// For each booking, in order.
+    pub(super) known: Vec<Option<Known>>,
+    pub(super) states: HashMap<AccountName, AccountState>,
+}
+
+impl Ledger {
+    pub(super) fn new(tables: &Tables) -> Self {
+        let select = |columns: &str, table: &str, name: &str| {
+            let body = format!(
+                "SELECT a.at, {columns} \
+                 FROM pg_catalog.unnest($1, $2) WITH ORDINALITY a (namespace, name, at) \
+                 CROSS JOIN LATERAL (SELECT * FROM {table} t \
+                 WHERE t.namespace = pg_catalog.decode(a.namespace, 'hex') \
+                 AND t.{name} = pg_catalog.decode(a.name, 'hex') LIMIT 1) t"
+            );
+            Named::new("(text[], text[])", &body)
+        };
+        Self {
+            queue: Queue::new(FLIGHTS),
+            write: write(tables),
+            guesses: Guesses::default(),
+            replays: Replays::default(),
+            select_operations: select(
+                "pg_catalog.encode(t.fingerprint, 'hex'), pg_catalog.encode(t.changes, 'hex')",
+                &tables.operations,
+                "key",
+            ),
+            select_accounts: select(
+                "t.amount, t.version, t.floor, t.open",
+                &tables.accounts,
+                "account",
+            ),
+        }
+    }
+}
+
+/// The records first, so that a rival's key is met before anything else. An account is only changed
+/// where it is what was guessed; amount and floor are compared as well as the version, for the case
+/// that a failover took the database back and others went on from there.
+fn write(tables: &Tables) -> Arc<Named> {
+    let body = format!(
+        "WITH operation AS (INSERT INTO {operations} (namespace, key, fingerprint, changes) \
+         SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.key, 'hex'), \
+         pg_catalog.decode(a.print, 'hex'), pg_catalog.decode(a.changes, 'hex') \
+         FROM pg_catalog.unnest($1, $2, $3, $4) a (namespace, key, print, changes) \
+         ON CONFLICT DO NOTHING RETURNING 1), \
+         moved AS (UPDATE {accounts} a SET amount = v.amount, version = v.version \
+         FROM pg_catalog.unnest($11, $12, $13, $14, $15, $16, $17) \
+         v (namespace, account, was_amount, was_version, was_floor, amount, version) \
+         WHERE a.namespace = pg_catalog.decode(v.namespace, 'hex') \
+         AND a.account = pg_catalog.decode(v.account, 'hex') AND a.version = v.was_version \
+         AND a.amount = v.was_amount AND a.floor IS NOT DISTINCT FROM v.was_floor AND a.open \
+         RETURNING 1), \
+         line AS (INSERT INTO {history} \
+         (namespace, account, version, key, kind, delta, before, after) \
+         SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.account, 'hex'), \
+         a.version, pg_catalog.decode(a.key, 'hex'), a.kind, a.delta, a.before, a.after \
+         FROM pg_catalog.unnest($1, $2, $5, $6, $7, $8, $9, $10) \
+         a (namespace, key, account, version, kind, delta, before, after)) \
+         SELECT {all}",
+        operations = tables.operations,
+        accounts = tables.accounts,
+        history = tables.history,
+        all = all_or_nothing(
+            "(SELECT pg_catalog.count(*) FROM operation) = pg_catalog.cardinality($1) \
+             AND (SELECT pg_catalog.count(*) FROM moved) = pg_catalog.cardinality($11)"
+        ),
+    );
+    Named::new(
+        "(text[], text[], text[], text[], text[], int8[], text[], int8[], int8[], int8[], \
+         text[], text[], int8[], int8[], int8[], int8[], int8[])",
+        &body,
+    )
+}
+
+/// The values of [`write`].
+pub(super) fn columns(bookings: &[&Booking], fold: &Fold) -> Vec<String> {
+    let each = || bookings.iter();
+    let entries = || fold.entries.iter().map(|entry| &entry.change);
+    let moved = || fold.moved.iter();
+    let print = |booking: &&Booking| literal::hex(booking.print.as_bytes());
+    vec![
+        text::plain(each().map(|booking| &booking.account.namespace)),
+        text::plain(each().map(|booking| &booking.key)),
+        text::plain(each().map(print)),
+        text::plain(fold.entries.iter().map(|entry| literal::hex(&entry.record))),
+        text::plain(each().map(|booking| &booking.account.account)),
+        text::numbers(entries().map(|change| Some(change.version.get()))),
+        text::plain(entries().map(|change| change.kind.as_str())),
+        text::numbers(entries().map(|change| Some(change.delta.get()))),
+        text::numbers(entries().map(|change| Some(change.before.get()))),
+        text::numbers(entries().map(|change| Some(change.after.get()))),
+        text::plain(moved().map(|one| &one.account.namespace)),
+        text::plain(moved().map(|one| &one.account.account)),
+        text::numbers(moved().map(|one| Some(one.before.amount.get()))),
+        text::numbers(moved().map(|one| Some(one.before.version.get()))),
+        text::numbers(moved().map(|one| floor(one.before.floor))),
+        text::numbers(moved().map(|one| Some(one.after.amount.get()))),
+        text::numbers(moved().map(|one| Some(one.after.version.get()))),
+    ]
+}
+
+/// Rows of a reply that begin with their place, from 1 on.
+fn placed(reply: Option<&Reply>) -> impl Iterator<Item = Option<(usize, &[Option<String>])>> {
+    reply
+        .map_or(&[][..], |reply| &reply.rows)
+        .iter()
+        .map(|row| {
+            let at: usize = row.first()?.as_deref()?.parse().ok()?;
+            Some((at.checked_sub(1)?, row.get(1..)?))
+        })
+}
+
+impl<D: Driver> Of<D> {
+    /// What is known of these operations and of their accounts.
+    pub(super) async fn look_at_ledger(&self, bookings: &[&Booking]) -> Result<Truth, DriverError> {
+        let groups = self.groups();
+        let namespaces = || text::plain(bookings.iter().map(|one| &one.account.namespace));
+        let keys = text::plain(bookings.iter().map(|one| &one.key));
+        let accounts = text::plain(bookings.iter().map(|one| &one.account.account));
+        let mut message = Message::begin(&groups.begin_generic);
+        message.execute(&groups.ledger.select_operations, &[namespaces(), keys]);
+        message.execute(&groups.ledger.select_accounts, &[namespaces(), accounts]);
+        let replies = self.read_only(&message.commit()).await?;
+        let garbled = || DriverError::bare(Cause::Driver);
+        let mut known: Vec<Option<Known>> = bookings.iter().map(|_| None).collect();
+        // BEGIN, the settings, operations, accounts.
+        for row in placed(replies.get(2)) {
+            let (at, row) = row.ok_or_else(garbled)?;
+            let place = known.get_mut(at).ok_or_else(garbled)?;
+            *place = Some(known_row(row).ok_or_else(garbled)?);
+        }
+        let mut states = HashMap::with_capacity(bookings.len());
+        for row in placed(replies.get(3)) {
+            let (at, row) = row.ok_or_else(garbled)?;
+            let booking = bookings.get(at).ok_or_else(garbled)?;
+            let state = state(row, 0).ok_or_else(garbled)?;
+            states.insert(booking.account.clone(), state);
+        }
+        Ok(Truth { known, states })
+    }
+}

@@ -1,0 +1,118 @@
+//! Several callers in one commit.
+//!
+//! What limits a busy server is the work for each statement, not the disk: a transaction for each
+//! caller parses, plans, commits and answers for each. So callers that are there at the same time
+//! share one message and one commit. A single caller waits for nobody: who finds nothing in flight
+//! goes at once, and what comes meanwhile is the next group.
+//!
+//! A group takes the good path only, and takes it whole: every key is new, every statement works,
+//! every guess is right. Whatever else happens rolls the group back, its halves try again, and who
+//! fails alone takes the careful path on a connection of its own: so each caller's failure stays its
+//! own, and nobody waits long behind the lock of another.
+//!
+//! # Layout
+//! - `queue`: who flies, and who waits for the next flight.
+//! - `named`: prepared statements that are named by what they do, one message of them.
+//! - `text`: parameters and arrays in such a message.
+//! - `keys`: what is known of many keys, read at once; when to look before the leap.
+//! - `shots`, `effects`: one-shot effects, and the user's statements in them.
+//! - `balances`, `guesses`, `ledger`: changes of balances, what accounts are thought to hold, and the
+//!   statements.
+
+mod balances;
+mod effects;
+mod guesses;
+mod keys;
+mod ledger;
+mod named;
+mod queue;
+mod shots;
+mod text;
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    driver::{Driver, DriverError},
+    options::Timeouts,
+    schema::Tables,
+    statements::Preamble,
+};
+use effects::Effects;
+use keys::{Looks, Replays};
+use ledger::Ledger;
+use named::Named;
+use shots::Shots;
+
+pub(super) use balances::{Booked, Operation, applied};
+pub(super) use effects::{inserts, values};
+pub(super) use shots::Verdict;
+
+/// The most callers of one group.
+const GROUP_MAX: usize = 64;
+
+/// How long a group waits for a lock: behind a key or row that somebody holds for longer, its
+/// callers had better wait each for itself.
+const LOCK_WAIT: Duration = Duration::from_millis(50);
+
+/// What the callers of a store share.
+pub(super) struct Groups {
+    /// Settings and guard of every group's transaction.
+    begin: Arc<Named>,
+    /// The same, with plans that don't depend on the length of the arrays.
+    begin_generic: Arc<Named>,
+    effects: Effects,
+    shots: Shots,
+    looks: Looks,
+    ledger: Ledger,
+    replays: Replays,
+}
+
+impl Groups {
+    pub(super) fn new(tables: &Tables, timeouts: &Timeouts, watch_client: bool) -> Self {
+        let impatient = Timeouts {
+            lock: LOCK_WAIT.min(timeouts.lock),
+            ..*timeouts
+        };
+        let preamble = Preamble::new(&impatient, watch_client);
+        Self {
+            begin: Named::new("", &named::begin(&preamble, "")),
+            begin_generic: Named::new(
+                "",
+                &named::begin(
+                    &preamble,
+                    ", pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
+                ),
+            ),
+            effects: Effects::default(),
+            shots: Shots::new(tables),
+            looks: Looks::new(tables),
+            ledger: Ledger::new(tables),
+            replays: Replays::default(),
+        }
+    }
+}
+
+/// The same error for each caller of a group.
+fn copy(failed: &DriverError) -> DriverError {
+    DriverError {
+        cause: failed.cause.clone(),
+        source: failed
+            .source
+            .as_ref()
+            .map(|source| source.to_string().into()),
+    }
+}
+
+/// A store, as a group's flight owns it.
+type Of<D> = super::store::PostgresStore<D>;
+
+impl<D: Driver> Of<D> {
+    /// The namespace as it stands in a group's arrays.
+    fn namespace_hex(&self) -> String {
+        super::literal::hex(
+            exactly_once_core::Store::namespace(self)
+                .as_str()
+                .as_bytes(),
+        )
+    }
+}

@@ -1,0 +1,178 @@
+//! Prepared statements that are named by what they do.
+//!
+//! A group goes as one message of the simple protocol, in which `EXECUTE` runs statements that are
+//! parsed and planned already. That is one round trip with either driver, the first failure keeps the
+//! rest from running, and the name of a statement is a digest of its text: so behind a transaction
+//! pooler, where any connection of the pool may have been taught by anybody, a name never means
+//! another statement. One that a connection does not know is taught and asked again.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use sha2::{Digest, Sha256};
+
+use crate::postgres::{
+    driver::{Cause, Connection, Driver, DriverError, Reply},
+    literal,
+    session::Session,
+    sqlstate::{ACTIVE_TRANSACTION, IN_FAILED_TRANSACTION},
+    statements::{COMMIT, Preamble},
+    store::PostgresStore,
+};
+
+/// A statement is not known by its name.
+const UNKNOWN_STATEMENT: &str = "26000";
+
+/// What [`begin`] fails with in a transaction that is not ours.
+const NOT_OURS: &str = "2201F";
+
+/// What [`all_or_nothing`] fails with.
+pub(super) const NOT_ALL: &str = "2201E";
+
+/// How often a message is sent anew, because its statements are unknown or the connection is not
+/// clean. Behind a pooler each round may meet another connection.
+const ROUNDS: usize = 8;
+
+/// A prepared statement.
+pub(super) struct Named {
+    name: String,
+    prepare: String,
+}
+
+impl Named {
+    /// `types` are those of the parameters, in parentheses; where it is empty the server infers them.
+    pub(super) fn new(types: &str, body: &str) -> Arc<Self> {
+        let mut hash = Sha256::new();
+        hash.update(b"exactly-once/postgres/named/1\0");
+        hash.update(types.as_bytes());
+        hash.update(b"\0");
+        hash.update(body.as_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let name = format!("exactly_once_{}", literal::hex(&digest[..16]));
+        Arc::new(Self {
+            prepare: format!("PREPARE {name}{types} AS {body}\n"),
+            name,
+        })
+    }
+}
+
+/// The first statement of a group's transaction: settings, and the guard against a transaction that
+/// somebody left open; as [`crate::postgres::statements::begin`].
+pub(super) fn begin(preamble: &Preamble, more: &str) -> String {
+    format!(
+        "SELECT pg_catalog.sqrt((CASE WHEN pg_catalog.now() = pg_catalog.statement_timestamp() \
+         THEN 1 ELSE -1 END)::float8){}{more}",
+        preamble.settings()
+    )
+}
+
+/// A value that can only be had where the condition holds; fails with [`NOT_ALL`].
+pub(super) fn all_or_nothing(condition: &str) -> String {
+    format!("pg_catalog.ln((CASE WHEN {condition} THEN 1 ELSE 0 END)::float8)")
+}
+
+/// One transaction in one message.
+pub(super) struct Message {
+    sql: String,
+    uses: Vec<Arc<Named>>,
+}
+
+impl Message {
+    /// Begins with the settings.
+    pub(super) fn begin(settings: &Arc<Named>) -> Self {
+        let mut message = Self {
+            sql: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ".to_owned(),
+            uses: Vec::new(),
+        };
+        message.execute(settings, &[]);
+        message
+    }
+
+    /// Runs a statement; the values are SQL.
+    pub(super) fn execute(&mut self, statement: &Arc<Named>, values: &[String]) {
+        self.sql.push_str("EXECUTE ");
+        self.sql.push_str(&statement.name);
+        for (at, value) in values.iter().enumerate() {
+            self.sql.push_str(if at == 0 { "(" } else { ", " });
+            self.sql.push_str(value);
+        }
+        self.sql
+            .push_str(if values.is_empty() { "; " } else { "); " });
+        if !self.uses.iter().any(|used| used.name == statement.name) {
+            self.uses.push(Arc::clone(statement));
+        }
+    }
+
+    /// Ends with the commit.
+    pub(super) fn commit(mut self) -> Self {
+        self.sql.push_str(COMMIT);
+        self
+    }
+}
+
+impl<D: Driver> PostgresStore<D> {
+    /// Sends a transaction. After an error with a code nothing is open, and unless it says otherwise
+    /// nothing is stored.
+    pub(super) async fn send(&self, message: &Message) -> Result<Vec<Reply>, DriverError> {
+        let mut last = DriverError::bare(Cause::Exhausted);
+        for _ in 0..ROUNDS {
+            let mut session = self.session().await?;
+            let failed = match session.batch(&message.sql).await {
+                Ok(replies) => {
+                    session.release();
+                    return Ok(replies);
+                }
+                Err(failed) => failed,
+            };
+            match failed.code() {
+                Some(UNKNOWN_STATEMENT) => teach(session, &message.uses).await?,
+                // Nobody will ever commit it: its owner is gone. Closed, with the session.
+                Some(NOT_OURS | ACTIVE_TRANSACTION | IN_FAILED_TRANSACTION) => {
+                    tracing::warn!("a connection of the pool had a transaction open; closed");
+                }
+                Some(_) => {
+                    // Failing that, the session closes its connection.
+                    let _ = session.roll_back().await;
+                    return Err(failed);
+                }
+                None => return Err(failed),
+            }
+            last = failed;
+        }
+        Err(last)
+    }
+}
+
+/// Teaches a connection what it does not know. In one transaction, so that behind a pooler it is
+/// one connection.
+async fn teach<C: Connection>(
+    mut session: Session<C>,
+    uses: &[Arc<Named>],
+) -> Result<(), DriverError> {
+    let names: Vec<String> = uses.iter().map(|used| format!("'{}'", used.name)).collect();
+    let look = format!(
+        "ROLLBACK; BEGIN; SELECT name FROM pg_catalog.pg_prepared_statements WHERE name IN ({})",
+        names.join(", ")
+    );
+    let known = session.batch(&look).await?;
+    let is_known = |used: &&Arc<Named>| {
+        known.iter().flat_map(|reply| &reply.rows).any(|row| {
+            row.first()
+                .is_some_and(|name| name.as_deref() == Some(&used.name))
+        })
+    };
+    let mut sql = String::new();
+    for used in uses.iter().filter(|used| !is_known(used)) {
+        let _ = write!(sql, "{}; ", used.prepare);
+    }
+    sql.push_str("COMMIT");
+    match session.batch(&sql).await {
+        Ok(_) => {
+            session.release();
+            Ok(())
+        }
+        Err(failed) => {
+            let _ = session.roll_back().await;
+            Err(failed)
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! One-shot effects of several callers: claims with receipts, everybody's statements, one commit.
+
+use std::{collections::HashMap, sync::Arc};
+
+use exactly_once_core::{Fingerprint, OneShot, Outcome};
+
+use super::{
+    Of, copy,
+    effects::{self, Effect},
+    keys::KeyName,
+    named::{Message, NOT_ALL, Named, all_or_nothing},
+    queue::{Flush, Queue, ask},
+    text,
+};
+use crate::postgres::{
+    driver::{Driver, DriverError},
+    key_row::{KeyRow, kept},
+    literal,
+    schema::Tables,
+    sqlstate::{self, LOCK_NOT_AVAILABLE},
+    statements::NOW,
+};
+
+/// A second flight only pays where a whole group waits for it.
+const FLIGHTS: usize = 2;
+
+/// A larger receipt travels alone.
+const RECEIPT_MAX: usize = 16 * 1024;
+
+/// Those who have effects.
+pub(super) struct Shots {
+    queue: Queue<Shot, Verdict>,
+    claim: Arc<Named>,
+}
+
+impl Shots {
+    /// Each key is claimed under the advisory lock that tells whose it is; see
+    /// [`Of::claim_lock`](crate::postgres::store::PostgresStore::claim_lock).
+    pub(super) fn new(tables: &Tables) -> Self {
+        let claim = format!(
+            "WITH mine AS (INSERT INTO {keys} (namespace, key, fingerprint, outcome, body, \
+             completed_at, expires_at) \
+             SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.key, 'hex'), \
+             pg_catalog.decode(a.print, 'hex'), 1, pg_catalog.decode(a.body, 'hex'), \
+             clock.now, clock.now + a.kept \
+             FROM (SELECT {NOW} AS now OFFSET 0) clock \
+             CROSS JOIN pg_catalog.unnest($1, $2, $3, $4, $5, $6) \
+             a (namespace, key, print, body, kept, lock) \
+             CROSS JOIN LATERAL pg_catalog.pg_advisory_xact_lock_shared(a.lock) \
+             ON CONFLICT DO NOTHING RETURNING 1) SELECT {all} FROM mine",
+            keys = tables.keys,
+            all = all_or_nothing("pg_catalog.count(*) = pg_catalog.cardinality($1)"),
+        );
+        let types = "(text[], text[], text[], text[], int8[], int8[])";
+        Self {
+            queue: Queue::new(FLIGHTS),
+            claim: Named::new(types, &claim),
+        }
+    }
+}
+
+/// A caller's effect.
+pub(super) struct Shot {
+    name: KeyName,
+    print: Fingerprint,
+    outcome: Outcome,
+    body: String,
+    kept: Option<i64>,
+    lock: i64,
+    effects: Vec<Effect>,
+}
+
+/// What the group says to a caller.
+pub(in crate::postgres) enum Verdict {
+    /// Done, now.
+    Applied,
+    /// Done by another caller of this very group.
+    Replayed(Outcome),
+    /// The key has a row.
+    Known(KeyRow),
+    /// It failed with the group, and may have been done.
+    Failed(DriverError),
+    /// Not by the group: take the careful path.
+    Alone,
+}
+
+struct Shooting<D: Driver>(Of<D>);
+
+impl<D: Driver> Clone for Shooting<D> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<D: Driver> Flush for Shooting<D> {
+    type Job = Shot;
+    type Answer = Verdict;
+
+    fn queue(&self) -> &Queue<Shot, Verdict> {
+        &self.0.groups().shots.queue
+    }
+
+    async fn flush(&self, shots: Vec<Shot>) -> Vec<Verdict> {
+        let mut group = Group::new(&shots);
+        while let Some(part) = group.parts.pop() {
+            self.0.shoot(&mut group, part).await;
+        }
+        group.verdicts()
+    }
+}
+
+/// A part of a group that shares its fate.
+struct Part {
+    /// Which shots, in the order of their keys: two groups never wait for each other in a circle.
+    members: Vec<usize>,
+    /// Whether their keys were looked at.
+    looked: bool,
+}
+
+struct Group<'a> {
+    shots: &'a [Shot],
+    told: Vec<Option<Verdict>>,
+    /// Later callers of a key, and its first.
+    doubles: Vec<(usize, usize)>,
+    parts: Vec<Part>,
+}
+
+impl<'a> Group<'a> {
+    fn new(shots: &'a [Shot]) -> Self {
+        let mut first_of = HashMap::with_capacity(shots.len());
+        let (mut members, mut doubles) = (Vec::new(), Vec::new());
+        for (at, shot) in shots.iter().enumerate() {
+            match first_of.get(&shot.name) {
+                Some(first) => doubles.push((at, *first)),
+                None => {
+                    first_of.insert(&shot.name, at);
+                    members.push(at);
+                }
+            }
+        }
+        members.sort_by(|one, other| {
+            let name = |at: &usize| shots.get(*at).map(|shot| &shot.name);
+            name(one).cmp(&name(other))
+        });
+        Self {
+            shots,
+            told: shots.iter().map(|_| None).collect(),
+            doubles,
+            parts: vec![Part {
+                members,
+                looked: false,
+            }],
+        }
+    }
+
+    fn members<'g>(&'g self, part: &'g Part) -> impl Iterator<Item = &'g Shot> + Clone {
+        part.members.iter().filter_map(|at| self.shots.get(*at))
+    }
+
+    fn tell(&mut self, at: usize, verdict: Verdict) {
+        if let Some(told) = self.told.get_mut(at) {
+            *told = Some(verdict);
+        }
+    }
+
+    fn tell_all(&mut self, part: &Part, verdict: impl Fn() -> Verdict) {
+        for at in &part.members {
+            self.tell(*at, verdict());
+        }
+    }
+
+    /// Halves try again; one alone takes the careful path.
+    fn split(&mut self, mut part: Part) {
+        if part.members.len() < 2 {
+            return self.tell_all(&part, || Verdict::Alone);
+        }
+        let half = part.members.split_off(part.members.len() / 2);
+        let looked = part.looked;
+        self.parts.push(part);
+        self.parts.push(Part {
+            members: half,
+            looked,
+        });
+    }
+
+    fn verdicts(mut self) -> Vec<Verdict> {
+        for (later, first) in std::mem::take(&mut self.doubles) {
+            let verdict = match (self.shots.get(first), self.shots.get(later)) {
+                (Some(first_shot), Some(shot))
+                    if shot.print == first_shot.print
+                        && matches!(self.told.get(first), Some(Some(Verdict::Applied))) =>
+                {
+                    Verdict::Replayed(first_shot.outcome.clone())
+                }
+                _ => Verdict::Alone,
+            };
+            self.tell(later, verdict);
+        }
+        self.told
+            .into_iter()
+            .map(|told| told.unwrap_or(Verdict::Alone))
+            .collect()
+    }
+}
+
+impl<D: Driver> Of<D> {
+    async fn shoot(&self, group: &mut Group<'_>, part: Part) {
+        let message = self.shots_message(group, &part);
+        let failed = match self.send(&message).await {
+            Ok(_) => return group.tell_all(&part, || Verdict::Applied),
+            Err(failed) => failed,
+        };
+        match failed.code() {
+            Some(NOT_ALL) if !part.looked => self.look_again(group, part).await,
+            // Somebody holds a key or a row for long. Each waits for himself.
+            Some(LOCK_NOT_AVAILABLE) => group.tell_all(&part, || Verdict::Alone),
+            Some(code) if sqlstate::surely_nothing(code) => group.split(part),
+            _ => group.tell_all(&part, || Verdict::Failed(copy(&failed))),
+        }
+    }
+
+    /// Some keys are taken: those are told so, the others try again.
+    async fn look_again(&self, group: &mut Group<'_>, part: Part) {
+        let names: Vec<&KeyName> = group.members(&part).map(|shot| &shot.name).collect();
+        let Ok(rows) = self.look_at_all(&names).await else {
+            return group.tell_all(&part, || Verdict::Alone);
+        };
+        let mut members = Vec::new();
+        for (at, row) in part.members.into_iter().zip(rows) {
+            match row {
+                Some(row) => group.tell(at, Verdict::Known(row)),
+                None => members.push(at),
+            }
+        }
+        if !members.is_empty() {
+            group.parts.push(Part {
+                members,
+                looked: true,
+            });
+        }
+    }
+
+    fn shots_message(&self, group: &Group<'_>, part: &Part) -> Message {
+        let groups = self.groups();
+        let members = group.members(part);
+        let each = || members.clone();
+        let print = |shot: &Shot| literal::hex(shot.print.as_bytes());
+        let claims = [
+            text::plain(each().map(|shot| &shot.name.namespace)),
+            text::plain(each().map(|shot| &shot.name.key)),
+            text::plain(each().map(print)),
+            text::plain(each().map(|shot| &shot.body)),
+            text::numbers(each().map(|shot| shot.kept)),
+            text::numbers(each().map(|shot| Some(shot.lock))),
+        ];
+        let mut message = Message::begin(&groups.begin);
+        message.execute(&groups.shots.claim, &claims);
+        effects::execute(&mut message, each().map(|shot| shot.effects.as_slice()));
+        message.commit()
+    }
+
+    /// Executes an effect together with those of others who come now.
+    pub(in crate::postgres) async fn shoot_together(&self, effect: &OneShot) -> Verdict {
+        let body = effect.receipt.as_bytes();
+        if body.len() > RECEIPT_MAX {
+            return Verdict::Alone;
+        }
+        let Some(effects) = self.groups().effects.of(&effect.statements) else {
+            return Verdict::Alone;
+        };
+        let shot = Shot {
+            name: self.key_name(&effect.claim),
+            print: *effect.claim.fingerprint(),
+            outcome: Outcome::Applied(effect.receipt.clone()),
+            body: literal::hex(body),
+            kept: kept(effect.claim.retention()),
+            lock: self.claim_lock(&effect.claim),
+            effects,
+        };
+        let verdict = ask(Shooting(self.clone()), shot).await;
+        match verdict {
+            Some(Verdict::Applied) => self.groups().replays.fresh(),
+            Some(Verdict::Known(_) | Verdict::Replayed(_)) => self.groups().replays.found(),
+            _ => {}
+        }
+        verdict.unwrap_or(Verdict::Alone)
+    }
+
+    /// Whether keys are found completed often, so that looking first is worth its trip.
+    pub(in crate::postgres) fn replays_expected(&self) -> bool {
+        self.groups().replays.expected()
+    }
+
+    /// A key was looked at first: was it worth it?
+    pub(in crate::postgres) fn looked_first(&self, found: bool) {
+        if found {
+            self.groups().replays.found();
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Parameters and arrays in a group's message.
+//!
+//! Our own bytes go as hexadecimal, so an array of them needs no quoting. What the user binds goes
+//! as a literal whose type the server infers.
+
+use std::fmt::Write as _;
+
+use exactly_once_core::Value;
+
+use crate::postgres::literal;
+
+/// An array of what needs no quoting: hexadecimal, numbers, words.
+pub(super) fn plain<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let mut text = "'{".to_owned();
+    for (at, item) in items.into_iter().enumerate() {
+        // Writing to a String can't fail. An empty element would be no element.
+        let before = if at == 0 { "\"" } else { ",\"" };
+        let _ = write!(text, "{before}{item}\"");
+    }
+    text.push_str("}'");
+    text
+}
+
+/// An array of numbers; `None` is NULL.
+pub(super) fn numbers(items: impl IntoIterator<Item = Option<i64>>) -> String {
+    let mut text = "'{".to_owned();
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        let _ = match item {
+            Some(number) => write!(text, "{number}"),
+            None => write!(text, "NULL"),
+        };
+    }
+    text.push_str("}'");
+    text
+}
+
+/// A literal of any type.
+pub(super) fn value(value: &Value) -> String {
+    match literal::plain(value) {
+        Some(text) => quoted(&text),
+        None => "NULL".to_owned(),
+    }
+}
+
+/// An array of any type.
+pub(super) fn array<'a>(items: impl IntoIterator<Item = &'a Value>) -> String {
+    let mut text = "{".to_owned();
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        match literal::plain(item) {
+            None => text.push_str("NULL"),
+            Some(plain) => {
+                text.push('"');
+                for letter in plain.chars() {
+                    if matches!(letter, '"' | '\\') {
+                        text.push('\\');
+                    }
+                    text.push(letter);
+                }
+                text.push('"');
+            }
+        }
+    }
+    text.push('}');
+    quoted(&text)
+}
+
+/// An escape string: what could end it or begin an escape is written as one, whatever the server's
+/// settings for quotes and backslashes are.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 8);
+    quoted.push_str("E'");
+    for letter in text.chars() {
+        if (letter.is_ascii_graphic() || letter == ' ') && !matches!(letter, '\'' | '\\') {
+            quoted.push(letter);
+        } else {
+            let _ = write!(quoted, "\\U{:08X}", u32::from(letter));
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_ends_a_literal_but_its_end() {
+        for nasty in [
+            "'",
+            "\\",
+            "\\'; DROP TABLE x; --",
+            "é\n\t$$",
+            "E''",
+            "\"},{\"",
+        ] {
+            let value_of = Value::Text(nasty.to_owned());
+            for literal in [value(&value_of), array([&value_of, &value_of])] {
+                let inner = literal
+                    .strip_prefix("E'")
+                    .and_then(|rest| rest.strip_suffix('\''))
+                    .unwrap();
+                assert!(!inner.contains('\''), "{literal}");
+                let escapes = inner.replace("\\U", "");
+                assert!(!escapes.contains('\\'), "{literal}");
+                assert!(inner.is_ascii(), "{literal}");
+            }
+        }
+    }
+
+    #[test]
+    fn arrays_know_null_from_the_word_and_from_nothing() {
+        let items = [
+            Value::Null,
+            Value::Text("NULL".into()),
+            Value::Text("".into()),
+        ];
+        assert_eq!(array(&items), "E'{NULL,\"NULL\",\"\"}'");
+        assert_eq!(plain(["", "61"]), "'{\"\",\"61\"}'");
+        assert_eq!(numbers([Some(-1), None]), "'{-1,NULL}'");
+    }
+}
