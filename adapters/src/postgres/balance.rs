@@ -103,6 +103,7 @@ impl<D: Driver> PostgresStore<D> {
                 single((known.changes, true), name).map(Some)
             }
             Booked::Known(_) => Err(mismatch(name)),
+            Booked::Refused(refusal) => Err(refusal),
             Booked::Failed(failed) => Err(convert(failed, name, Stage::Durable)),
             Booked::Alone => Ok(None),
         }

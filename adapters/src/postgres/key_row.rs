@@ -143,16 +143,21 @@ pub(super) fn kept(retention: Retention) -> Option<i64> {
         .map(|kept| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX / 4))
 }
 
-/// The columns that record an outcome, as they are set.
-pub(super) fn set_outcome(outcome: &Outcome, retention: Retention) -> String {
-    let (number, body, status) = match outcome {
+/// `outcome, body, status`.
+pub(super) fn columns_of(outcome: &Outcome) -> (i64, &[u8], Option<i64>) {
+    match outcome {
         Outcome::Applied(receipt) => (APPLIED, receipt.as_bytes(), None),
         Outcome::Rejected(rejection) => (
             REJECTED,
             rejection.message().as_bytes(),
             Some(i64::from(rejection.status())),
         ),
-    };
+    }
+}
+
+/// The columns that record an outcome, as they are set.
+pub(super) fn set_outcome(outcome: &Outcome, retention: Retention) -> String {
+    let (number, body, status) = columns_of(outcome);
     let kept = kept(retention);
     // The clock is read once for both: the one is exactly so much after the other.
     format!(

@@ -10,7 +10,8 @@
 //! | acknowledged writes | survive a power cut: `synchronous_commit` is raised where it is `off` or `local`, and a server without `fsync` is refused |
 //! | failover | survives with synchronous replication; an asynchronous failover loses what was not shipped, prepared transactions included |
 //! | two-phase commit | native (`PREPARE TRANSACTION`), where `max_prepared_transactions` is above 0 |
-//! | transaction poolers | work: nothing of a session is used outside of a transaction |
+//! | transaction poolers | work: of a session nothing is used outside of a transaction but prepared statements, whose names are digests of what they do |
+//! | callers at the same time | share a transaction, each failing alone; `share_commits(false)` gives each one of its own |
 //! | the server's defaults | don't matter: isolation, read-only, timeouts and quoting are set, or not relied upon |
 //! | the user's pool | a connection that somebody left with a transaction open is closed, not used |
 //!

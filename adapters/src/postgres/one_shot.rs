@@ -202,8 +202,8 @@ impl<D: Driver> PostgresStore<D> {
                 Some(row) => answer(row, effect)?,
                 None => None,
             };
-            self.looked_first(known.is_some());
             if known.is_some() {
+                self.key_was(true);
                 return Ok(known);
             }
         }

@@ -99,19 +99,22 @@ impl<C: Connection> Session<C> {
         sql: &str,
     ) -> Result<Begun<C>, BeginError> {
         match self.batch(&statements::begin(preamble, sql)).await {
-            Ok(mut replies) => {
-                let identity = statements::identity(&replies);
-                replies.drain(..statements::PREAMBLE_REPLIES.min(replies.len()));
-                match identity {
-                    Some(identity) => Ok(Begun {
-                        session: self,
-                        identity,
-                        replies,
-                    }),
-                    None => Err(BeginError::Failed(DriverError::bare(Cause::Driver))),
-                }
-            }
+            Ok(replies) => self.begun(replies).map_err(BeginError::Failed),
             Err(error) => Err(self.begin_failed(error).await),
+        }
+    }
+
+    /// The transaction that these replies have begun.
+    pub(super) fn begun(self, mut replies: Vec<Reply>) -> Result<Begun<C>, DriverError> {
+        let identity = statements::identity(&replies);
+        replies.drain(..statements::PREAMBLE_REPLIES.min(replies.len()));
+        match identity {
+            Some(identity) => Ok(Begun {
+                session: self,
+                identity,
+                replies,
+            }),
+            None => Err(DriverError::bare(Cause::Driver)),
         }
     }
 
@@ -132,7 +135,7 @@ impl<C: Connection> Session<C> {
     }
 
     /// Tells a connection with somebody else's transaction on it from an error of our own.
-    async fn begin_failed(self, error: DriverError) -> BeginError {
+    pub(super) async fn begin_failed(self, error: DriverError) -> BeginError {
         if matches!(
             error.code(),
             Some(DIVISION_BY_ZERO | ACTIVE_TRANSACTION | IN_FAILED_TRANSACTION)

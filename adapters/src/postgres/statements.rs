@@ -59,9 +59,16 @@ impl Preamble {
 /// only in one that began with this very message is its beginning the statement's.
 pub(super) fn begin(preamble: &Preamble, sql: &str) -> String {
     format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-         SELECT {BEGAN} / (CASE WHEN pg_catalog.now() = pg_catalog.statement_timestamp() \
-         THEN 1 ELSE 0 END){}; {sql}",
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}; {sql}",
+        first(preamble)
+    )
+}
+
+/// The statement after BEGIN.
+pub(super) fn first(preamble: &Preamble) -> String {
+    format!(
+        "SELECT {BEGAN} / (CASE WHEN pg_catalog.now() = pg_catalog.statement_timestamp() \
+         THEN 1 ELSE 0 END){}",
         preamble.settings
     )
 }
@@ -98,7 +105,12 @@ pub(super) fn probe(identity: i64) -> String {
 
 /// Whether this is still the transaction that we began.
 pub(super) fn same(identity: i64) -> String {
-    format!("{BEGAN} = {}", literal::int(identity))
+    began_at(&literal::int(identity))
+}
+
+/// The same, of a number that is an SQL expression.
+pub(super) fn began_at(identity: &str) -> String {
+    format!("{BEGAN} = {identity}")
 }
 
 /// The text of a cell.

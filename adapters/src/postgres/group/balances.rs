@@ -3,12 +3,14 @@
 //! What an account holds is remembered as a *guess*. The statement only writes where version, amount
 //! and floor are still what was guessed, and no operation is known; otherwise it fails as a whole,
 //! the truth is read, and who is still to be served tries again. A refusal is never decided by a
-//! guess: it takes the careful path, under the account's lock.
+//! guess, but by what was read: first the accounts and then the operations, so that nobody is
+//! refused because of what his own operation did.
 
 use std::collections::{HashMap, HashSet};
 
 use exactly_once_core::{
-    AccountState, Adjust, Applied, Change, CompareAndSet, Expected, Fingerprint, Floor, Result,
+    AccountState, Adjust, Applied, Change, CompareAndSet, Error, ErrorKind, Expected, Fingerprint,
+    Floor, Result,
     balance::rules::{self, Step},
 };
 
@@ -26,8 +28,8 @@ use crate::postgres::{
     literal, sqlstate,
 };
 
-/// How often the truth is read before everybody goes alone.
-const LOOKS: u32 = 3;
+/// How often who is still to be served tries, before he goes alone.
+const ROUNDS: u32 = 4;
 
 /// What is asked of an account.
 #[derive(Clone)]
@@ -60,6 +62,8 @@ pub(in crate::postgres) enum Booked {
     Applied(Change),
     /// The key was used before.
     Known(Known),
+    /// Refused, as the account is.
+    Refused(Error),
     /// It failed with the group, and may have been applied.
     Failed(DriverError),
     /// Not by the group: take the careful path.
@@ -87,6 +91,8 @@ pub(super) struct Fold {
     /// By account, in the order of their versions.
     pub(super) entries: Vec<Entry>,
     pub(super) moved: Vec<Moved>,
+    /// Whom the states refuse.
+    refused: Vec<(usize, Error)>,
 }
 
 struct Group<'a> {
@@ -131,10 +137,9 @@ impl Group<'_> {
             .collect()
     }
 
-    /// Decides for everybody by what is known of the accounts. Whom a guess refuses goes alone.
-    fn fold(&mut self, states: &HashMap<AccountName, AccountState>) -> Fold {
+    /// Decides for everybody by what is known of the accounts.
+    fn fold(&self, states: &HashMap<AccountName, AccountState>) -> Fold {
         let mut fold = Fold::default();
-        let mut alone = Vec::new();
         for (at, booking) in self.open() {
             let moved = fold
                 .moved
@@ -144,27 +149,29 @@ impl Group<'_> {
                 Some(moved) => Some(moved.after),
                 None => states.get(&booking.account).copied(),
             };
-            let decided = booking.operation.decide(state.as_ref());
-            let (Some(state), Ok((change, after))) = (state, decided) else {
-                alone.push(at);
-                continue;
-            };
-            let Ok(record) = serde_json::to_vec(std::slice::from_ref(&change)) else {
-                alone.push(at);
-                continue;
-            };
-            match fold.moved.last_mut() {
-                Some(moved) if moved.account == booking.account => moved.after = after,
-                _ => fold.moved.push(Moved {
-                    account: booking.account.clone(),
-                    before: state,
-                    after,
-                }),
+            let decided = booking.operation.decide(state.as_ref()).and_then(|step| {
+                let record =
+                    serde_json::to_vec(std::slice::from_ref(&step.0)).map_err(|failed| {
+                        Error::new(ErrorKind::Invalid, "record", STORE).with_source(failed)
+                    })?;
+                Ok((step, record))
+            });
+            match (state, decided) {
+                (Some(before), Ok(((change, after), record))) => {
+                    match fold.moved.last_mut() {
+                        Some(moved) if moved.account == booking.account => moved.after = after,
+                        _ => fold.moved.push(Moved {
+                            account: booking.account.clone(),
+                            before,
+                            after,
+                        }),
+                    }
+                    fold.entries.push(Entry { at, change, record });
+                }
+                (_, Err(refusal)) => fold.refused.push((at, refusal)),
+                // It would open an account: not here.
+                (None, Ok(_)) => {}
             }
-            fold.entries.push(Entry { at, change, record });
-        }
-        for at in alone {
-            self.tell(at, Booked::Alone);
         }
         fold
     }
@@ -208,38 +215,47 @@ impl<D: Driver> Of<D> {
             guesses.of(open.iter().map(|(_, booking)| &booking.account))
         };
         // One that nobody has a guess of must be read; then all are.
-        let mut states = match guessed {
-            Some(states) if !self.groups().ledger.replays.expected() => states,
+        let (mut states, mut true_states) = match guessed {
+            Some(states) if !self.groups().ledger.replays.expected() => (states, false),
             _ => match self.read_truth(group).await {
-                Some(states) => states,
+                Some(states) => (states, true),
                 None => return,
             },
         };
-        for look in 0..=LOOKS {
+        for _ in 0..ROUNDS {
             let fold = group.fold(&states);
-            if fold.entries.is_empty() {
-                return;
-            }
-            let failed = match self.write(group, &fold).await {
+            match self.write(group, &fold).await {
                 Ok(()) => {
                     guesses.learn(&fold.moved);
                     for entry in fold.entries {
                         group.tell(entry.at, Booked::Applied(entry.change));
                     }
-                    return;
+                    if true_states {
+                        for (at, refusal) in fold.refused {
+                            group.tell(at, Booked::Refused(refusal));
+                        }
+                    }
                 }
-                Err(failed) => failed,
-            };
-            guesses.forget(&fold.moved);
-            match failed.code() {
-                Some(NOT_ALL) if look < LOOKS => match self.read_truth(group).await {
-                    Some(truth) => states = truth,
-                    None => return,
-                },
-                Some(code) if sqlstate::surely_nothing(code) => {
-                    return group.tell_open(|| Booked::Alone);
+                Err(failed) => {
+                    tracing::debug!(
+                        ?failed,
+                        changes = fold.entries.len(),
+                        "a group of changes failed"
+                    );
+                    guesses.forget(&fold.moved);
+                    match failed.code() {
+                        Some(NOT_ALL) => {}
+                        Some(code) if sqlstate::surely_nothing(code) => return,
+                        _ => return group.tell_open(|| Booked::Failed(copy(&failed))),
+                    }
                 }
-                _ => return group.tell_open(|| Booked::Failed(copy(&failed))),
+            }
+            if group.open().is_empty() {
+                return;
+            }
+            match self.read_truth(group).await {
+                Some(truth) => (states, true_states) = (truth, true),
+                None => return,
             }
         }
     }
@@ -267,14 +283,15 @@ impl<D: Driver> Of<D> {
                 }
                 Some(truth.states)
             }
-            Err(_) => {
-                group.tell_open(|| Booked::Alone);
-                None
-            }
+            // Who has no answer goes alone.
+            Err(_) => None,
         }
     }
 
     async fn write(&self, group: &Group<'_>, fold: &Fold) -> std::result::Result<(), DriverError> {
+        if fold.entries.is_empty() {
+            return Ok(());
+        }
         let groups = self.groups();
         let bookings: Vec<&Booking> = fold
             .entries

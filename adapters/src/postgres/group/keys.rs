@@ -50,11 +50,12 @@ impl Looks {
             "SELECT a.at, pg_catalog.encode(k.fingerprint, 'hex'), k.outcome, \
              pg_catalog.encode(k.body, 'hex'), k.status, k.token, k.lease_until, k.completed_at, \
              k.expires_at, {NOW} \
-             FROM pg_catalog.unnest($1, $2) WITH ORDINALITY a (namespace, key, at) \
+             FROM {rows} WITH ORDINALITY a (namespace, key, at) \
              CROSS JOIN LATERAL (SELECT * FROM {} k \
              WHERE k.namespace = pg_catalog.decode(a.namespace, 'hex') \
              AND k.key = pg_catalog.decode(a.key, 'hex') LIMIT 1) k",
-            tables.keys
+            tables.keys,
+            rows = text::rows(&[1, 2]),
         );
         Self {
             queue: Queue::new(FLIGHTS),

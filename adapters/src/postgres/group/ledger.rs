@@ -46,10 +46,11 @@ impl Ledger {
         let select = |columns: &str, table: &str, name: &str| {
             let body = format!(
                 "SELECT a.at, {columns} \
-                 FROM pg_catalog.unnest($1, $2) WITH ORDINALITY a (namespace, name, at) \
+                 FROM {rows} WITH ORDINALITY a (namespace, name, at) \
                  CROSS JOIN LATERAL (SELECT * FROM {table} t \
                  WHERE t.namespace = pg_catalog.decode(a.namespace, 'hex') \
-                 AND t.{name} = pg_catalog.decode(a.name, 'hex') LIMIT 1) t"
+                 AND t.{name} = pg_catalog.decode(a.name, 'hex') LIMIT 1) t",
+                rows = text::rows(&[1, 2]),
             );
             Named::new("(text[], text[])", &body)
         };
@@ -80,10 +81,10 @@ fn write(tables: &Tables) -> Arc<Named> {
         "WITH operation AS (INSERT INTO {operations} (namespace, key, fingerprint, changes) \
          SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.key, 'hex'), \
          pg_catalog.decode(a.print, 'hex'), pg_catalog.decode(a.changes, 'hex') \
-         FROM pg_catalog.unnest($1, $2, $3, $4) a (namespace, key, print, changes) \
+         FROM {records} a (namespace, key, print, changes) \
          ON CONFLICT DO NOTHING RETURNING 1), \
          moved AS (UPDATE {accounts} a SET amount = v.amount, version = v.version \
-         FROM pg_catalog.unnest($11, $12, $13, $14, $15, $16, $17) \
+         FROM {accounts_of} \
          v (namespace, account, was_amount, was_version, was_floor, amount, version) \
          WHERE a.namespace = pg_catalog.decode(v.namespace, 'hex') \
          AND a.account = pg_catalog.decode(v.account, 'hex') AND a.version = v.was_version \
@@ -93,12 +94,15 @@ fn write(tables: &Tables) -> Arc<Named> {
          (namespace, account, version, key, kind, delta, before, after) \
          SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.account, 'hex'), \
          a.version, pg_catalog.decode(a.key, 'hex'), a.kind, a.delta, a.before, a.after \
-         FROM pg_catalog.unnest($1, $2, $5, $6, $7, $8, $9, $10) \
+         FROM {lines} \
          a (namespace, key, account, version, kind, delta, before, after)) \
          SELECT {all}",
         operations = tables.operations,
         accounts = tables.accounts,
         history = tables.history,
+        records = text::rows(&[1, 2, 3, 4]),
+        accounts_of = text::rows(&[11, 12, 13, 14, 15, 16, 17]),
+        lines = text::rows(&[1, 2, 5, 6, 7, 8, 9, 10]),
         all = all_or_nothing(
             "(SELECT pg_catalog.count(*) FROM operation) = pg_catalog.cardinality($1) \
              AND (SELECT pg_catalog.count(*) FROM moved) = pg_catalog.cardinality($11)"
@@ -157,19 +161,20 @@ impl<D: Driver> Of<D> {
         let keys = text::plain(bookings.iter().map(|one| &one.key));
         let accounts = text::plain(bookings.iter().map(|one| &one.account.account));
         let mut message = Message::begin(&groups.begin_generic);
-        message.execute(&groups.ledger.select_operations, &[namespaces(), keys]);
+        // In this order: what an operation has done to its account is not seen without it.
         message.execute(&groups.ledger.select_accounts, &[namespaces(), accounts]);
+        message.execute(&groups.ledger.select_operations, &[namespaces(), keys]);
         let replies = self.read_only(&message.commit()).await?;
         let garbled = || DriverError::bare(Cause::Driver);
         let mut known: Vec<Option<Known>> = bookings.iter().map(|_| None).collect();
-        // BEGIN, the settings, operations, accounts.
-        for row in placed(replies.get(2)) {
+        // BEGIN, the settings, accounts, operations.
+        for row in placed(replies.get(3)) {
             let (at, row) = row.ok_or_else(garbled)?;
             let place = known.get_mut(at).ok_or_else(garbled)?;
             *place = Some(known_row(row).ok_or_else(garbled)?);
         }
         let mut states = HashMap::with_capacity(bookings.len());
-        for row in placed(replies.get(3)) {
+        for row in placed(replies.get(2)) {
             let (at, row) = row.ok_or_else(garbled)?;
             let booking = bookings.get(at).ok_or_else(garbled)?;
             let state = state(row, 0).ok_or_else(garbled)?;

@@ -16,10 +16,12 @@
 //! - `text`: parameters and arrays in such a message.
 //! - `keys`: what is known of many keys, read at once; when to look before the leap.
 //! - `shots`, `effects`: one-shot effects, and the user's statements in them.
+//! - `closures`: claim and completion of a closure, each on its own.
 //! - `balances`, `guesses`, `ledger`: changes of balances, what accounts are thought to hold, and the
 //!   statements.
 
 mod balances;
+mod closures;
 mod effects;
 mod guesses;
 mod keys;
@@ -37,6 +39,7 @@ use super::{
     schema::Tables,
     statements::Preamble,
 };
+use closures::Closures;
 use effects::Effects;
 use keys::{Looks, Replays};
 use ledger::Ledger;
@@ -60,6 +63,7 @@ pub(super) struct Groups {
     begin: Arc<Named>,
     /// The same, with plans that don't depend on the length of the arrays.
     begin_generic: Arc<Named>,
+    closures: Closures,
     effects: Effects,
     shots: Shots,
     looks: Looks,
@@ -83,6 +87,7 @@ impl Groups {
                     ", pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
                 ),
             ),
+            closures: Closures::new(tables, &Preamble::new(timeouts, watch_client)),
             effects: Effects::default(),
             shots: Shots::new(tables),
             looks: Looks::new(tables),

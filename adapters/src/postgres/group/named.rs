@@ -20,7 +20,7 @@ use crate::postgres::{
 };
 
 /// A statement is not known by its name.
-const UNKNOWN_STATEMENT: &str = "26000";
+pub(super) const UNKNOWN_STATEMENT: &str = "26000";
 
 /// What [`begin`] fails with in a transaction that is not ours.
 const NOT_OURS: &str = "2201F";
@@ -41,17 +41,34 @@ pub(super) struct Named {
 impl Named {
     /// `types` are those of the parameters, in parentheses; where it is empty the server infers them.
     pub(super) fn new(types: &str, body: &str) -> Arc<Self> {
+        Self::of_family("", types, body)
+    }
+
+    /// Whose name also depends on what it is taught with.
+    pub(super) fn of_family(family: &str, types: &str, body: &str) -> Arc<Self> {
         let mut hash = Sha256::new();
         hash.update(b"exactly-once/postgres/named/1\0");
-        hash.update(types.as_bytes());
-        hash.update(b"\0");
-        hash.update(body.as_bytes());
+        for part in [family, types, body] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
         let digest: [u8; 32] = hash.finalize().into();
         let name = format!("exactly_once_{}", literal::hex(&digest[..16]));
         Arc::new(Self {
             prepare: format!("PREPARE {name}{types} AS {body}\n"),
             name,
         })
+    }
+
+    /// The SQL that executes it; the values are SQL.
+    pub(super) fn call(&self, values: &[String]) -> String {
+        let mut sql = format!("EXECUTE {}", self.name);
+        for (at, value) in values.iter().enumerate() {
+            sql.push_str(if at == 0 { "(" } else { ", " });
+            sql.push_str(value);
+        }
+        sql.push_str(if values.is_empty() { "; " } else { "); " });
+        sql
     }
 }
 
@@ -89,17 +106,29 @@ impl Message {
 
     /// Runs a statement; the values are SQL.
     pub(super) fn execute(&mut self, statement: &Arc<Named>, values: &[String]) {
-        self.sql.push_str("EXECUTE ");
-        self.sql.push_str(&statement.name);
-        for (at, value) in values.iter().enumerate() {
-            self.sql.push_str(if at == 0 { "(" } else { ", " });
-            self.sql.push_str(value);
-        }
-        self.sql
-            .push_str(if values.is_empty() { "; " } else { "); " });
+        self.sql.push_str(&statement.call(values));
+        self.uses(statement);
+    }
+
+    /// Runs a statement without a name.
+    pub(super) fn plain(&mut self, sql: &str) {
+        self.sql.push_str(sql);
+        self.sql.push_str("; ");
+    }
+
+    /// Wants a statement to be known, now or later.
+    pub(super) fn uses(&mut self, statement: &Arc<Named>) {
         if !self.uses.iter().any(|used| used.name == statement.name) {
             self.uses.push(Arc::clone(statement));
         }
+    }
+
+    pub(super) fn all_uses(&self) -> &[Arc<Named>] {
+        &self.uses
+    }
+
+    pub(super) fn sql(&self) -> &str {
+        &self.sql
     }
 
     /// Ends with the commit.
@@ -144,7 +173,7 @@ impl<D: Driver> PostgresStore<D> {
 
 /// Teaches a connection what it does not know. In one transaction, so that behind a pooler it is
 /// one connection.
-async fn teach<C: Connection>(
+pub(super) async fn teach<C: Connection>(
     mut session: Session<C>,
     uses: &[Arc<Named>],
 ) -> Result<(), DriverError> {

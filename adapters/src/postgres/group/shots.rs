@@ -44,11 +44,12 @@ impl Shots {
              pg_catalog.decode(a.print, 'hex'), 1, pg_catalog.decode(a.body, 'hex'), \
              clock.now, clock.now + a.kept \
              FROM (SELECT {NOW} AS now OFFSET 0) clock \
-             CROSS JOIN pg_catalog.unnest($1, $2, $3, $4, $5, $6) \
+             CROSS JOIN {rows} \
              a (namespace, key, print, body, kept, lock) \
              CROSS JOIN LATERAL pg_catalog.pg_advisory_xact_lock_shared(a.lock) \
              ON CONFLICT DO NOTHING RETURNING 1) SELECT {all} FROM mine",
             keys = tables.keys,
+            rows = text::rows(&[1, 2, 3, 4, 5, 6]),
             all = all_or_nothing("pg_catalog.count(*) = pg_catalog.cardinality($1)"),
         );
         let types = "(text[], text[], text[], text[], int8[], int8[])";
@@ -210,6 +211,11 @@ impl<D: Driver> Of<D> {
             Ok(_) => return group.tell_all(&part, || Verdict::Applied),
             Err(failed) => failed,
         };
+        tracing::debug!(
+            ?failed,
+            callers = part.members.len(),
+            "a group of effects failed"
+        );
         match failed.code() {
             Some(NOT_ALL) if !part.looked => self.look_again(group, part).await,
             // Somebody holds a key or a row for long. Each waits for himself.
@@ -279,8 +285,8 @@ impl<D: Driver> Of<D> {
         };
         let verdict = ask(Shooting(self.clone()), shot).await;
         match verdict {
-            Some(Verdict::Applied) => self.groups().replays.fresh(),
-            Some(Verdict::Known(_) | Verdict::Replayed(_)) => self.groups().replays.found(),
+            Some(Verdict::Applied) => self.key_was(false),
+            Some(Verdict::Known(_) | Verdict::Replayed(_)) => self.key_was(true),
             _ => {}
         }
         verdict.unwrap_or(Verdict::Alone)
@@ -291,10 +297,12 @@ impl<D: Driver> Of<D> {
         self.groups().replays.expected()
     }
 
-    /// A key was looked at first: was it worth it?
-    pub(in crate::postgres) fn looked_first(&self, found: bool) {
-        if found {
+    /// A key was found completed, or it was new.
+    pub(in crate::postgres) fn key_was(&self, completed: bool) {
+        if completed {
             self.groups().replays.found();
+        } else {
+            self.groups().replays.fresh();
         }
     }
 }

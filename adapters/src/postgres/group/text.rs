@@ -37,6 +37,15 @@ pub(super) fn numbers(items: impl IntoIterator<Item = Option<i64>>) -> String {
     text
 }
 
+/// Arrays as the columns of one table. (`unnest` of several arrays has no name in `pg_catalog`.)
+pub(super) fn rows(parameters: &[u32]) -> String {
+    let arrays: Vec<String> = parameters
+        .iter()
+        .map(|number| format!("pg_catalog.unnest(${number})"))
+        .collect();
+    format!("ROWS FROM ({})", arrays.join(", "))
+}
+
 /// A literal of any type.
 pub(super) fn value(value: &Value) -> String {
     match literal::plain(value) {

@@ -1,0 +1,130 @@
+//! What a closure's claim and completion say, by named statements: they are the same for all, and
+//! parsing them anew costs more than executing them.
+
+use std::sync::Arc;
+
+use exactly_once_core::{Claim, Outcome};
+
+use super::{
+    Of,
+    named::{Message, Named, UNKNOWN_STATEMENT, teach},
+};
+use crate::postgres::{
+    driver::{Cause, Driver, DriverError},
+    key_row::{columns_of, kept},
+    literal,
+    schema::Tables,
+    session::{BeginError, Begun},
+    statements::{self, NOW, Preamble},
+};
+
+/// How often a beginning is tried on another connection, or on one that had to be taught.
+const ROUNDS: usize = 32;
+
+/// The statements of a claim and of its completion. Their names depend on all of them, so a
+/// connection that knows one knows the others: a completion can't meet one that was never taught.
+pub(super) struct Closures {
+    begin: Arc<Named>,
+    claim: Arc<Named>,
+    settle: Arc<Named>,
+}
+
+impl Closures {
+    pub(super) fn new(tables: &Tables, preamble: &Preamble) -> Self {
+        let keys = &tables.keys;
+        let begin = statements::first(preamble);
+        let claim = format!(
+            "INSERT INTO {keys} (namespace, key, fingerprint) \
+             SELECT pg_catalog.decode($1, 'hex'), pg_catalog.decode($2, 'hex'), \
+             pg_catalog.decode($3, 'hex') FROM pg_catalog.pg_advisory_xact_lock_shared($4) \
+             ON CONFLICT DO NOTHING"
+        );
+        // The division is guard and probe in one; see `settle_sql`.
+        let settle = format!(
+            "WITH done AS (UPDATE {keys} SET outcome = $3, body = pg_catalog.decode($4, 'hex'), \
+             status = $5, (completed_at, expires_at) = \
+             (SELECT now, now + $6 FROM (SELECT {NOW} AS now) clock), token = 0, lease_until = 0 \
+             WHERE namespace = pg_catalog.decode($1, 'hex') \
+             AND key = pg_catalog.decode($2, 'hex') AND outcome IS NULL AND {here} RETURNING 1) \
+             SELECT 1 / pg_catalog.count(*) FROM done",
+            here = statements::began_at("$7"),
+        );
+        let family = format!("{begin}\0{claim}\0{settle}");
+        Self {
+            begin: Named::of_family(&family, "", &begin),
+            claim: Named::of_family(&family, "(text, text, text, int8)", &claim),
+            settle: Named::of_family(
+                &family,
+                "(text, text, int2, text, int4, int8, int8)",
+                &settle,
+            ),
+        }
+    }
+}
+
+impl<D: Driver> Of<D> {
+    /// Begins a transaction and claims the key's row in it, if nobody has it. The first reply
+    /// counts 1 if it was claimed; then comes the savepoint's.
+    pub(in crate::postgres) async fn open_claim(
+        &self,
+        claim: &Claim,
+        savepoint: &str,
+    ) -> Result<Begun<D::Connection>, DriverError> {
+        let closures = &self.groups().closures;
+        let mut message = Message::begin(&closures.begin);
+        let values = [
+            format!("'{}'", self.namespace_hex()),
+            format!("'{}'", literal::hex(claim.key().as_str().as_bytes())),
+            format!("'{}'", literal::hex(claim.fingerprint().as_bytes())),
+            format!("'{}'", self.claim_lock(claim)),
+        ];
+        message.execute(&closures.claim, &values);
+        message.plain(savepoint);
+        message.uses(&closures.settle);
+        let mut last = DriverError::bare(Cause::Exhausted);
+        for _ in 0..ROUNDS {
+            let mut session = self.session().await?;
+            let failed = match session.batch(message.sql()).await {
+                Ok(replies) => match session.begun(replies) {
+                    Ok(begun) => return Ok(begun),
+                    Err(error) => return Err(error),
+                },
+                Err(failed) => failed,
+            };
+            if failed.code() == Some(UNKNOWN_STATEMENT) {
+                teach(session, message.all_uses()).await?;
+                last = failed;
+                continue;
+            }
+            match session.begin_failed(failed).await {
+                BeginError::Dirty => {}
+                // It was dead before; nothing was done, and a new one is made.
+                BeginError::Failed(error) if error.cause == Cause::Lost => last = error,
+                BeginError::Failed(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Records an outcome on the row that [`Self::open_claim`] has claimed.
+    pub(in crate::postgres) fn settle_by_name(
+        &self,
+        claim: &Claim,
+        outcome: &Outcome,
+        identity: i64,
+    ) -> String {
+        let (number, body, status) = columns_of(outcome);
+        let null = |number: Option<i64>| {
+            number.map_or_else(|| "NULL".to_owned(), |number| format!("'{number}'"))
+        };
+        self.groups().closures.settle.call(&[
+            format!("'{}'", self.namespace_hex()),
+            format!("'{}'", literal::hex(claim.key().as_str().as_bytes())),
+            format!("'{number}'"),
+            format!("'{}'", literal::hex(body)),
+            null(status),
+            null(kept(claim.retention())),
+            format!("'{identity}'"),
+        ])
+    }
+}
