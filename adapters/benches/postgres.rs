@@ -36,6 +36,7 @@ const UPDATE: &str = "bare UPDATE, 10,000 rows";
 const HOT: &str = "bare UPDATE, one hot row";
 const TWO: &str = "two bare UPDATEs";
 const PAY: &str = "INSERT INTO payment (id, cents) VALUES ($1, 500)";
+const PAY_ALL: &str = "INSERT INTO payment (id, cents) SELECT id, 500 FROM unnest($1::int8[]) id";
 
 async fn bench(world: &World) -> Result<Bench> {
     let mut bench = Bench::default();
@@ -65,6 +66,16 @@ async fn once(bench: &mut Bench, store: &TokioPostgresStore) -> Result<()> {
             "one-shot, grouped",
             INSERT,
             cases::one_shot(store, statement),
+        )
+        .quicker_than("usual recipe")
+        .target(&[(1, 0.75), (8, 1.3), (32, 2.3), (128, 5.0)]);
+    bench
+        .case(
+            "one-shot, grouped, as a set",
+            INSERT,
+            cases::one_shot(store, |turn| {
+                Statement::set(PAY_ALL).bind(turn.number.cast_signed())
+            }),
         )
         .quicker_than("usual recipe")
         .target(&[(1, 0.75), (8, 1.3), (32, 2.3), (128, 5.0)]);

@@ -92,8 +92,11 @@ impl<D: Driver> Of<D> {
                 Err(failed) => failed,
             };
             if failed.code() == Some(UNKNOWN_STATEMENT) {
-                teach(session, message.all_uses()).await?;
-                last = failed;
+                last = match teach(session, message.all_uses()).await {
+                    Ok(()) => failed,
+                    Err(error) if error.cause == Cause::Lost => error,
+                    Err(error) => return Err(error),
+                };
                 continue;
             }
             match session.begin_failed(failed).await {
