@@ -141,9 +141,12 @@ fn changes_rows_only(text: &str) -> bool {
     begins && !text.contains(';') && !text.to_ascii_lowercase().contains("set_config")
 }
 
+/// Texts, and the callers who ask for just these.
+type Set<'a> = (Vec<&'a Arc<Named>>, Vec<&'a [Effect]>);
+
 /// Adds the statements of a group's callers: each caller's in their order.
 pub(super) fn execute<'a>(message: &mut Message, callers: impl Iterator<Item = &'a [Effect]>) {
-    let mut sets: Vec<(Vec<&Arc<Named>>, Vec<&[Effect]>)> = Vec::new();
+    let mut sets: Vec<Set<'_>> = Vec::new();
     for effects in callers {
         let Some(shape) = shape(effects) else {
             for effect in effects {
