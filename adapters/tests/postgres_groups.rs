@@ -128,7 +128,7 @@ async fn trips_are_counted() {
                 .expecting_rows(1),
         ],
     );
-    trips(&[counted.clone()]).await;
+    trips(std::slice::from_ref(&counted)).await;
     let again = OneShot {
         claim: claim("counted again"),
         statements: vec![Statement::new(INSERT).bind("c2").bind(5).expecting_rows(1)],
