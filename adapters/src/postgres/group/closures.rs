@@ -82,8 +82,12 @@ impl<D: Driver> Of<D> {
         message.plain(savepoint);
         message.uses(&closures.settle);
         let mut last = DriverError::bare(Cause::Exhausted);
+        let mut taught = None;
         for _ in 0..ROUNDS {
-            let mut session = self.session().await?;
+            let mut session = match taught.take() {
+                Some(session) => session,
+                None => self.session().await?,
+            };
             let failed = match session.batch(message.sql()).await {
                 Ok(replies) => match session.begun(replies) {
                     Ok(begun) => return Ok(begun),
@@ -93,7 +97,10 @@ impl<D: Driver> Of<D> {
             };
             if failed.code() == Some(UNKNOWN_STATEMENT) {
                 last = match teach(session, message.all_uses()).await {
-                    Ok(()) => failed,
+                    Ok(session) => {
+                        taught = Some(session);
+                        failed
+                    }
                     Err(error) if error.cause == Cause::Lost => error,
                     Err(error) => return Err(error),
                 };

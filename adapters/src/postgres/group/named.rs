@@ -30,7 +30,7 @@ pub(super) const NOT_ALL: &str = "2201E";
 
 /// How often a message is sent anew, because its statements are unknown or the connection is not
 /// clean. Behind a pooler each round may meet another connection.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 32;
 
 /// A prepared statement.
 pub(super) struct Named {
@@ -143,8 +143,12 @@ impl<D: Driver> PostgresStore<D> {
     /// nothing is stored.
     pub(super) async fn send(&self, message: &Message) -> Result<Vec<Reply>, DriverError> {
         let mut last = DriverError::bare(Cause::Exhausted);
+        let mut taught = None;
         for _ in 0..ROUNDS {
-            let mut session = self.session().await?;
+            let mut session = match taught.take() {
+                Some(session) => session,
+                None => self.session().await?,
+            };
             let failed = match session.batch(&message.sql).await {
                 Ok(replies) => {
                     session.release();
@@ -153,7 +157,7 @@ impl<D: Driver> PostgresStore<D> {
                 Err(failed) => failed,
             };
             match failed.code() {
-                Some(UNKNOWN_STATEMENT) => teach(session, &message.uses).await?,
+                Some(UNKNOWN_STATEMENT) => taught = Some(teach(session, &message.uses).await?),
                 // Nobody will ever commit it: its owner is gone. Closed, with the session.
                 Some(NOT_OURS | ACTIVE_TRANSACTION | IN_FAILED_TRANSACTION) => {
                     tracing::warn!("a connection of the pool had a transaction open; closed");
@@ -171,12 +175,12 @@ impl<D: Driver> PostgresStore<D> {
     }
 }
 
-/// Teaches a connection what it does not know. In one transaction, so that behind a pooler it is
-/// one connection.
+/// Teaches a connection what it does not know, and gives it back: the next one out of the pool may
+/// know as little. In one transaction, so that behind a pooler it is one connection.
 pub(super) async fn teach<C: Connection>(
     mut session: Session<C>,
     uses: &[Arc<Named>],
-) -> Result<(), DriverError> {
+) -> Result<Session<C>, DriverError> {
     let names: Vec<String> = uses.iter().map(|used| format!("'{}'", used.name)).collect();
     let look = format!(
         "ROLLBACK; BEGIN; SELECT name FROM pg_catalog.pg_prepared_statements WHERE name IN ({})",
@@ -195,10 +199,7 @@ pub(super) async fn teach<C: Connection>(
     }
     sql.push_str("COMMIT");
     match session.batch(&sql).await {
-        Ok(_) => {
-            session.release();
-            Ok(())
-        }
+        Ok(_) => Ok(session),
         Err(failed) => {
             let _ = session.roll_back().await;
             Err(failed)
