@@ -32,37 +32,40 @@ pub(super) enum Mode {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) mode: Mode,
-    /// The authorities, read.
-    pub(super) authorities: Option<Vec<u8>>,
+    /// The file of authorities.
+    file: Option<PathBuf>,
     /// The URL without what tokio-postgres does not know.
     pub(super) url: String,
 }
 
 impl Asked {
-    /// Reads it, and the file of authorities.
+    /// Reads it; refuses what is not compiled in.
     pub(super) fn of(url: &str, feature: &'static str, compiled_in: bool) -> Result<Self> {
         let (mode, file, url) = split(url);
-        if mode != Mode::Driver && !compiled_in {
+        let asked = Self { mode, file, url };
+        if !compiled_in && (asked.mode != Mode::Driver || asked.file.is_some()) {
             return Err(refuse(format!(
-                "the URL's sslmode asks for TLS, which is not compiled in: add the feature \
-                 `{feature}`"
+                "the URL's sslmode or sslrootcert asks for TLS, which is not compiled in: add the \
+                 feature `{feature}`"
             )));
         }
-        let authorities = match file {
-            None => None,
-            Some(file) => Some(std::fs::read(&file).map_err(|failed| {
-                refuse(format!(
-                    "the file of the URL's sslrootcert can't be read: {}",
-                    file.display()
-                ))
-                .with_source(failed)
-            })?),
+        Ok(asked)
+    }
+
+    /// The authorities to trust, where the URL names their file.
+    #[cfg(feature = "postgres-tls-shared")]
+    pub(super) fn authorities(&self) -> Result<Option<Vec<u8>>> {
+        let Some(file) = &self.file else {
+            return Ok(None);
         };
-        Ok(Self {
-            mode,
-            authorities,
-            url,
-        })
+        let read = std::fs::read(file).map_err(|failed| {
+            refuse(format!(
+                "the file of the URL's sslrootcert can't be read: {}",
+                file.display()
+            ))
+            .with_source(failed)
+        });
+        read.map(Some)
     }
 }
 
@@ -169,8 +172,17 @@ mod tests {
         let refusal = Asked::of("postgres://h/d?sslmode=require", "some-tls", false).unwrap_err();
         assert_eq!(refusal.kind(), ErrorKind::Configuration);
         assert!(refusal.to_string().contains("some-tls"), "{refusal}");
-        let lost = "postgres://u:s3cret@h/d?sslrootcert=/no/such/file";
-        let refusal = Asked::of(lost, "some-tls", true).unwrap_err();
+        let url = "postgres://u:s3cret@h/d?sslrootcert=/no/such/file";
+        let refusal = Asked::of(url, "some-tls", false).unwrap_err();
+        assert!(!format!("{refusal} {refusal:?}").contains("s3cret"));
+    }
+
+    #[cfg(feature = "postgres-tls-shared")]
+    #[test]
+    fn a_missing_file_of_authorities_is_named() {
+        let url = "postgres://u:s3cret@h/d?sslrootcert=/no/such/file";
+        let refusal = Asked::of(url, "some-tls", true).unwrap().authorities();
+        let refusal = refusal.unwrap_err();
         assert_eq!(refusal.kind(), ErrorKind::Configuration);
         let text = format!("{refusal} {refusal:?}");
         assert!(

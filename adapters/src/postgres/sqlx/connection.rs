@@ -45,6 +45,12 @@ impl Driver for SqlxDriver {
         // more, and not a login half done.
         match tokio::spawn(self.pool.acquire()).await {
             Ok(Ok(connection)) => Ok(SqlxConnection(Some(connection))),
+            // The pool goes on trying for as long as it may: with no connection at all, it is not
+            // that others hold them.
+            Ok(Err(SqlxError::PoolTimedOut)) if self.pool.size() == 0 => Err(DriverError::new(
+                Cause::Unreachable,
+                SqlxError::PoolTimedOut,
+            )),
             Ok(Err(error)) if refused(&error) => Err(DriverError::new(Cause::Tls, error)),
             Ok(Err(error)) => Err(match cause(&error) {
                 Cause::Lost => DriverError::new(Cause::Unreachable, error),

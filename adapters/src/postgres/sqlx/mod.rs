@@ -123,7 +123,8 @@ fn pool(url: &str, size: u32, timeouts: &Timeouts) -> Result<PgPool> {
         Mode::VerifyFull => connect = connect.ssl_mode(PgSslMode::VerifyFull),
         Mode::Driver | Mode::Require => {}
     }
-    if let Some(authorities) = asked.authorities {
+    #[cfg(feature = "sqlx-postgres-tls")]
+    if let Some(authorities) = asked.authorities()? {
         connect = connect.ssl_root_cert_from_pem(authorities);
     }
     // Statements hold receipts, which don't belong in a log; nor may a pooler's servers hold

@@ -33,8 +33,6 @@ use std::str::FromStr;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use exactly_once_core::{ErrorKind, Result};
-#[cfg(feature = "tokio-postgres-tls")]
-use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::{
@@ -88,18 +86,23 @@ pub(crate) fn pool(url: &str, size: u32, timeouts: &Timeouts) -> Result<Pool> {
         })
 }
 
-#[cfg_attr(not(feature = "tokio-postgres-tls"), allow(unused_variables))]
+/// A connection is given back clean or not at all: nothing to verify.
+const OPTIONS: ManagerConfig = ManagerConfig {
+    recycling_method: RecyclingMethod::Fast,
+};
+
+#[cfg(feature = "tokio-postgres-tls")]
 fn manager(config: Config, asked: &Asked) -> Result<Manager> {
-    let options = ManagerConfig {
-        // A connection is given back clean or not at all: nothing to verify.
-        recycling_method: RecyclingMethod::Fast,
-    };
-    #[cfg(feature = "tokio-postgres-tls")]
-    if config.get_ssl_mode() != SslMode::Disable {
-        let connector = tls::connector(asked)?;
-        return Ok(Manager::from_config(config, connector, options));
+    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Disable {
+        return Ok(Manager::from_config(config, NoTls, OPTIONS));
     }
-    Ok(Manager::from_config(config, NoTls, options))
+    let connector = tls::connector(asked)?;
+    Ok(Manager::from_config(config, connector, OPTIONS))
+}
+
+#[cfg(not(feature = "tokio-postgres-tls"))]
+fn manager(config: Config, _: &Asked) -> Result<Manager> {
+    Ok(Manager::from_config(config, NoTls, OPTIONS))
 }
 
 impl TokioPostgresTx {

@@ -56,11 +56,11 @@ pub(super) fn connector(asked: &Asked) -> Result<MakeRustlsConnect> {
 
 /// Whom to trust.
 fn roots(asked: &Asked) -> Result<RootCertStore> {
-    let Some(pem) = &asked.authorities else {
+    let Some(pem) = asked.authorities()? else {
         return Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
         let broken = "the file of sslrootcert holds no certificate in PEM";
         let certificate = certificate.map_err(|failed| refuse(broken).with_source(failed))?;
         let added = roots.add(certificate);
