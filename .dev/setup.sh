@@ -47,6 +47,7 @@ setup_postgres() {
     missing+=("postgresql-$POSTGRES_DEBIAN")
   command -v psql >/dev/null || missing+=("postgresql-client-$POSTGRES_DEBIAN")
   command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
+  command -v openssl >/dev/null || missing+=(openssl)
   debian "${missing[@]}"
   postgres_from_npm 17 "$POSTGRES_17_VERSION"
   postgres_from_npm 18 "$POSTGRES_18_VERSION"

@@ -99,8 +99,8 @@ verify_deps() {
   for feature in $(features); do
     case $feature in
       rusqlite) wanted="libsqlite3-sys rusqlite" ;;
-      tokio-postgres) wanted="deadpool-postgres tokio-postgres" ;;
-      sqlx-postgres) wanted="sqlx sqlx-core sqlx-postgres" ;;
+      tokio-postgres | tokio-postgres-tls) wanted="deadpool-postgres tokio-postgres" ;;
+      sqlx-postgres | sqlx-postgres-tls) wanted="sqlx sqlx-core sqlx-postgres" ;;
       redis) wanted="redis" ;;
       restate) wanted="restate-sdk" ;;
       *) wanted="" ;;

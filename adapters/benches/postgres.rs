@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use exactly_once::{
-    Namespace, Statement, Store as _,
+    Statement,
     postgres::{SqlxPostgresStore, SqlxPostgresTx, TokioPostgresStore, TokioPostgresTx},
 };
 use exactly_once_bench::{
@@ -52,7 +52,7 @@ async fn bench(world: &World) -> Result<Bench> {
     );
     once(&mut bench, &world.store).await?;
     balances(&mut bench, world);
-    two_phase(&mut bench, &world.store)?;
+    two_phase(&mut bench, world);
     sqlx(&mut bench, world).await?;
     Ok(bench)
 }
@@ -113,8 +113,8 @@ fn balances(bench: &mut Bench, world: &World) {
     bench.case("transfer", UPDATE, cases::transfer(store, ACCOUNTS));
 }
 
-fn two_phase(bench: &mut Bench, store: &TokioPostgresStore) -> Result<()> {
-    let other = store.with_namespace(Namespace::new("other")?);
+fn two_phase(bench: &mut Bench, world: &World) {
+    let (store, other) = (&world.store, &world.other);
     bench
         .case(
             "two-phase commit, one participant",
@@ -122,7 +122,7 @@ fn two_phase(bench: &mut Bench, store: &TokioPostgresStore) -> Result<()> {
             cases::prepare_and_commit(store, debit(0)),
         )
         .target(&[(1, 0.9), (8, 0.9), (32, 0.85), (128, 0.8)]);
-    let participants = vec![(store.clone(), debit(0)), (other, debit(1))];
+    let participants = vec![(store.clone(), debit(0)), (other.clone(), debit(1))];
     bench
         .case(
             "two-phase commit, two participants",
@@ -130,7 +130,6 @@ fn two_phase(bench: &mut Bench, store: &TokioPostgresStore) -> Result<()> {
             cases::two_phase(store, participants),
         )
         .target(&[(1, 0.45), (8, 0.45), (32, 0.45), (128, 0.4)]);
-    Ok(())
 }
 
 /// The same through the other driver, with the adapter of tokio-postgres as its floor.
@@ -226,6 +225,8 @@ async fn main() -> Result<()> {
     let major = major()?;
     let server = Postgres::options(major)
         .setting("max_prepared_transactions", "400")
+        // The pools of two worlds, and the callers that connect each time.
+        .setting("max_connections", "600")
         .setting("shared_buffers", "256MB")
         .setting("max_wal_size", "4GB")
         .start()

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `tokio-postgres` | PostgreSQL by `tokio-postgres` and a `deadpool` pool |
 //! | `sqlx-postgres` | PostgreSQL by `sqlx`, over your own `PgPool` |
+//! | `tokio-postgres-tls`, `sqlx-postgres-tls` | the same over TLS, by rustls with ring |
 //! | `rusqlite` | SQLite, bundled |
 //! | `redis` | Redis and Valkey, one node or a cluster |
 //! | `memory` | the reference store, for doctests and unit tests |

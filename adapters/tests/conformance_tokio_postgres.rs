@@ -32,7 +32,7 @@ impl Adapter for TokioPostgres {
     ) -> Result<TokioPostgresStore> {
         TokioPostgresStore::builder(url)
             .schema(schema)
-            .pool_size(pool as usize)
+            .pool_size(pool)
             .timeouts(timeouts)
             .connect()
             .await

@@ -7,33 +7,57 @@
     unreachable_pub,
     dead_code
 )]
-#![cfg(feature = "tokio-postgres")]
+#![cfg(all(feature = "tokio-postgres", feature = "memory", feature = "cli"))]
 
 #[path = "support/postgres_world.rs"]
 mod world;
 
+use std::{process::Command, time::Duration};
+
 use exactly_once::{
-    BegunPrepared, Decision, DecisionRegister, ErrorKind, PreparedStatus, PreparedTransactions,
-    postgres::TokioPostgresStore,
+    BegunPrepared, Decision, DecisionRegister, ErrorKind, Participation, PreparedStatus,
+    PreparedTransactions, Store,
+    coordinator::{Outcome, Sweeper, TwoPhaseCommit},
+    memory::MemoryStore,
+    postgres::{TokioPostgresStore, TokioPostgresTx},
 };
 use exactly_once_servers::{Postgres, Replication, Standby};
-use world::{major, participation, refused, timeouts};
+use world::{between, major, participation, refused, timeouts};
 
 async fn connect(url: String) -> TokioPostgresStore {
     let builder = TokioPostgresStore::builder(url).timeouts(timeouts());
     builder.connect().await.unwrap()
 }
 
+const INSERT: &str = "INSERT INTO t VALUES (1)";
+
 /// Prepares one insert.
-async fn prepare(store: &TokioPostgresStore, name: &str) -> exactly_once::Participation {
+async fn prepare(store: &TokioPostgresStore, name: &str) -> Participation {
     let participation = participation(store, name).await;
-    let BegunPrepared::Fresh(tx) = store.begin_prepared(&participation).await.unwrap() else {
+    prepare_as(store, &participation).await;
+    participation
+}
+
+async fn prepare_as(store: &TokioPostgresStore, participation: &Participation) {
+    let BegunPrepared::Fresh(tx) = store.begin_prepared(participation).await.unwrap() else {
         panic!("it is not fresh");
     };
-    let insert = "INSERT INTO t VALUES (1)";
-    tx.client().unwrap().execute(insert, &[]).await.unwrap();
-    store.prepare(tx, &participation).await.unwrap();
-    participation
+    tx.client().unwrap().execute(INSERT, &[]).await.unwrap();
+    store.prepare(tx, participation).await.unwrap();
+}
+
+/// A transaction that may be prepared and decided for so long.
+async fn within(store: &impl Store, name: &str, deadline: Duration) -> Participation {
+    let now = store.now().await.unwrap();
+    let kept = now.checked_add(Duration::from_secs(600)).unwrap();
+    between(name, now.checked_add(deadline).unwrap(), kept)
+}
+
+/// Waits until its deadline is over.
+async fn overdue(store: &impl Store, transaction: &Participation) {
+    while store.now().await.unwrap() <= transaction.not_after() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn rows(server: &Postgres) -> String {
@@ -70,6 +94,41 @@ async fn prepared_work_outlives_the_server() {
             assert!(error.is_retryable(), "{error}");
         });
     store.commit_prepared(&participation).await.unwrap();
+    assert_eq!(rows(&server).await, "1");
+}
+
+// 8. And by another process, a person's, long after the one that prepared is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_work_is_committed_once_by_another_process() {
+    let server = started().await;
+    let store = connect(server.url()).await;
+    let transaction = within(&store, "t", Duration::from_secs(2)).await;
+    prepare_as(&store, &transaction).await;
+    let decided = store.decide(&transaction, Decision::Commit).await;
+    assert_eq!(decided.unwrap(), Decision::Commit);
+    server.stop_immediate().await.unwrap();
+    server.restart().await.unwrap();
+    drop(store);
+    overdue(&connect(server.url()).await, &transaction).await;
+    let digest = transaction.transaction().to_string();
+    let resolve = || {
+        Command::new(env!("CARGO_BIN_EXE_exactly-once"))
+            .args(["in-doubt", "resolve", &digest, "--yes"])
+            .env("EXACTLY_ONCE_URL", server.url())
+            .output()
+            .unwrap()
+    };
+    let first = resolve();
+    let said = String::from_utf8_lossy(&first.stdout).into_owned();
+    assert!(
+        first.status.success() && said.contains("commit"),
+        "{first:?}"
+    );
+    assert_eq!(rows(&server).await, "1");
+    // Nothing is in doubt any more: the second one finds nothing to do.
+    assert!(!resolve().status.success());
+    let again = connect(server.url()).await;
+    again.commit_prepared(&transaction).await.unwrap();
     assert_eq!(rows(&server).await, "1");
 }
 
@@ -125,4 +184,88 @@ async fn what_an_asynchronous_failover_lost_is_not_told_as_committed() {
     let status = promoted.prepared_status(&participation).await.unwrap();
     assert_eq!(status, PreparedStatus::None);
     assert_eq!(rows(standby.postgres()).await, "0");
+}
+
+/// An asynchronous pair whose primary dies with all that it did after `did` began.
+async fn lost(did: impl AsyncFnOnce(&TokioPostgresStore)) -> (Standby, TokioPostgresStore) {
+    let primary = started().await;
+    connect(primary.url()).await;
+    let standby = Standby::of(&primary, Replication::Asynchronous);
+    let standby = standby.await.unwrap();
+    standby.disconnect(&primary).await.unwrap();
+    did(&connect(primary.url()).await).await;
+    primary.kill();
+    standby.promote().await.unwrap();
+    let promoted = connect(standby.postgres().url()).await;
+    (standby, promoted)
+}
+
+/// One attempt at the transaction, as a handler's retry makes it.
+async fn attempt(
+    register: &MemoryStore,
+    store: &TokioPostgresStore,
+    transaction: &Participation,
+) -> exactly_once::Result<Outcome> {
+    TwoPhaseCommit::new(register, transaction.clone())
+        .participant("a", store, async |tx: &mut TokioPostgresTx| {
+            tx.client()?.execute(INSERT, &[]).await?;
+            Ok(())
+        })
+        .run()
+        .await
+}
+
+// 12. A PREPARE, or a PREPARE and its COMMIT, that a failover lost: the coordinator that decided
+// *commit* tells it as lost. So does its sweeper, by leaving the decision unfinished.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_asynchronous_failover_lost_is_told_as_lost() {
+    // Elsewhere: it has lost nothing.
+    let register = MemoryStore::new();
+    let deadline = Duration::from_secs(8);
+    let prepared = within(&register, "prepared", deadline).await;
+    let committed = within(&register, "committed", deadline).await;
+    let (standby, promoted) = lost(async |primary| {
+        for transaction in [&prepared, &committed] {
+            prepare_as(primary, transaction).await;
+            let decided = register.decide(transaction, Decision::Commit).await;
+            assert_eq!(decided.unwrap(), Decision::Commit);
+        }
+        // Acknowledged, and lost all the same.
+        primary.commit_prepared(&committed).await.unwrap();
+    })
+    .await;
+    overdue(&register, &prepared).await;
+    overdue(&promoted, &prepared).await;
+    for transaction in [&prepared, &committed] {
+        let answer = attempt(&register, &promoted, transaction).await;
+        refused(answer, ErrorKind::Lost, &["\"a\""]);
+    }
+    let sweeper = Sweeper::new(register.clone());
+    let sweeper = sweeper.participant("a", promoted.clone()).unwrap();
+    let report = sweeper.sweep().await.unwrap();
+    assert_eq!(report.committed, 0, "{report:?}");
+    assert_eq!(report.unfinished.len(), 2, "{report:?}");
+    for transaction in [&prepared, &committed] {
+        let entry = register.decision(transaction).await.unwrap().unwrap();
+        assert!(!entry.finished, "a loss is not finished");
+    }
+    assert_eq!(rows(standby.postgres()).await, "0");
+}
+
+// 12. In time, a retry does the lost work anew: one effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_in_time_mends_what_a_failover_lost() {
+    let register = MemoryStore::new();
+    let transaction = within(&register, "t", Duration::from_secs(120)).await;
+    let (standby, promoted) = lost(async |primary| {
+        prepare_as(primary, &transaction).await;
+        let decided = register.decide(&transaction, Decision::Commit).await;
+        assert_eq!(decided.unwrap(), Decision::Commit);
+    })
+    .await;
+    for _ in 0..2 {
+        let outcome = attempt(&register, &promoted, &transaction).await.unwrap();
+        assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+        assert_eq!(rows(standby.postgres()).await, "1");
+    }
 }

@@ -309,8 +309,8 @@ async fn a_lost_reply_is_ambiguous_for_the_whole_group() {
     let cuts: [fn(Trigger) -> Rule; 2] = [Rule::cut_before, Rule::cut_after];
     for (round, cut) in cuts.into_iter().enumerate() {
         let effects = payments(INSERT, &format!("cut {round}"), 20);
-        // The first goes alone; this one is in the group.
-        proxy.set(cut(Trigger::contains(format!("cut {round}/15"))));
+        // The first goes alone; the one whose name ends with /15 is in the group.
+        proxy.set(cut(Trigger::contains(r"\U0000002F15'")));
         let done = at_once(&store, &effects).await;
         let ambiguous = done.iter().filter(|done| done.is_err()).count();
         assert!(ambiguous >= 10, "{ambiguous} lost their answer");

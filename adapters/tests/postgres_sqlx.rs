@@ -196,3 +196,43 @@ async fn parameters_take_the_type_that_the_server_infers() {
     }
     world.nothing_open().await;
 }
+
+// What can't be connected to is typed, and the password is in no error.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_urls_are_typed_and_keep_the_password() {
+    let world = world().await;
+    let url = world.url();
+    for (url, kind) in [
+        (
+            url.replace("throwaway", "sesame-42"),
+            ErrorKind::Configuration,
+        ),
+        (format!("{url}_missing"), ErrorKind::Configuration),
+        ("nonsense sesame-42".to_owned(), ErrorKind::Configuration),
+        (
+            "postgres://a:sesame-42@h:port/d".to_owned(),
+            ErrorKind::Configuration,
+        ),
+        (
+            "postgres://u:sesame-42@127.0.0.1:1/d".to_owned(),
+            ErrorKind::Unavailable,
+        ),
+    ] {
+        // sqlx tries again, until its time is over, where nobody listens.
+        let patience = match kind {
+            ErrorKind::Unavailable => std::time::Duration::from_secs(1),
+            _ => timeouts().connect,
+        };
+        let patient = exactly_once::postgres::Timeouts {
+            connect: patience,
+            acquire: patience,
+            ..timeouts()
+        };
+        let builder = SqlxPostgresStore::builder(url).timeouts(patient);
+        assert!(!format!("{builder:?}").contains("sesame-42"));
+        let error = builder.connect().await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("sesame-42"), "{text}");
+        assert_eq!(error.kind(), kind, "{text}");
+    }
+}

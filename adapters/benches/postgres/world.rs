@@ -32,31 +32,34 @@ pub(crate) struct World {
     pub(crate) url: String,
     pub(crate) bare: Bare,
     pub(crate) store: TokioPostgresStore,
+    /// In another database: a second participant.
+    pub(crate) other: TokioPostgresStore,
     pub(crate) sqlx: SqlxPostgresStore,
-    pools: [Pool; 2],
+    pools: [Pool; 3],
     relay: Option<Arc<Relay>>,
 }
 
 impl World {
     pub(crate) async fn direct(server: &Postgres) -> Result<Self> {
-        let url = server.create_database("timed").await?;
-        server.sql("timed", TABLES).await?;
-        Self::over(url, None).await
+        let urls = databases(server, "timed").await?;
+        Self::over(urls, None).await
     }
 
     /// On a way on which round trips are counted.
     pub(crate) async fn counting(server: &Postgres) -> Result<Self> {
-        let url = server.create_database("counting").await?;
-        server.sql("counting", TABLES).await?;
+        let urls = databases(server, "counting").await?;
         let relay = Relay::start(server.port()).await?;
         let (from, to) = (format!(":{}/", server.port()), relay.address().port());
-        let url = url.replace(&from, &format!(":{to}/"));
-        Self::over(url, Some(Arc::new(relay))).await
+        let urls = urls.map(|url| url.replace(&from, &format!(":{to}/")));
+        Self::over(urls, Some(Arc::new(relay))).await
     }
 
-    async fn over(url: String, relay: Option<Arc<Relay>>) -> Result<Self> {
-        let pools = [pool(&url)?, pool(&url)?];
+    async fn over([url, other]: [String; 2], relay: Option<Arc<Relay>>) -> Result<Self> {
+        let pools = [pool(&url)?, pool(&url)?, pool(&other)?];
         let store = TokioPostgresStore::from_pool(pools[1].clone())
+            .connect()
+            .await?;
+        let other = TokioPostgresStore::from_pool(pools[2].clone())
             .connect()
             .await?;
         let sqlx = SqlxPostgresStore::builder(url.clone())
@@ -68,6 +71,7 @@ impl World {
             bare: Bare::new(pools[0].clone(), url.clone()),
             url,
             store,
+            other,
             sqlx,
             pools,
             relay,
@@ -103,6 +107,17 @@ impl World {
             .boxed()
         }))
     }
+}
+
+async fn databases(server: &Postgres, name: &str) -> Result<[String; 2]> {
+    let other = format!("{name}_other");
+    let urls = [
+        server.create_database(name).await?,
+        server.create_database(&other).await?,
+    ];
+    server.sql(name, TABLES).await?;
+    server.sql(&other, TABLES).await?;
+    Ok(urls)
 }
 
 /// A backend keeps its counts to itself for up to a second; this makes all of a pool tell.

@@ -30,6 +30,8 @@ pub enum Cause {
     Closed,
     /// The URL or another setting is wrong; nothing was sent.
     Settings,
+    /// The server has no TLS, or its certificate was refused; nothing was sent.
+    Tls,
     /// The driver refused: a parameter that can't be encoded, say.
     Driver,
 }

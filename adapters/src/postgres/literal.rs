@@ -7,6 +7,8 @@
 //! name, a receipt or a message is ever part of the SQL, and no setting of the server
 //! (`standard_conforming_strings`, `backslash_quote`) can change what is meant.
 
+use std::fmt::Write as _;
+
 use exactly_once_core::Value;
 
 /// Bytes, as an expression of type `bytea`.
@@ -89,6 +91,28 @@ pub(super) fn plain(value: &Value) -> Option<String> {
         Value::Bytes(bytes) => Some(format!("\\x{}", hex(bytes))),
         _ => None,
     }
+}
+
+/// A parameter of the user's as a literal whose type the server infers.
+pub(super) fn untyped(parameter: &Value) -> String {
+    plain(parameter).map_or_else(|| "NULL".to_owned(), |text| escaped(&text))
+}
+
+/// An escape string. Every character but ASCII letters and digits is written as an escape, so that
+/// no setting of the server can change where the literal ends.
+pub(super) fn escaped(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 3);
+    quoted.push_str("E'");
+    for letter in text.chars() {
+        if letter.is_ascii_alphanumeric() {
+            quoted.push(letter);
+        } else {
+            // Writing to a String can't fail.
+            let _ = write!(quoted, "\\U{:08X}", u32::from(letter));
+        }
+    }
+    quoted.push('\'');
+    quoted
 }
 
 #[cfg(test)]

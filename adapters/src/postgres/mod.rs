@@ -12,6 +12,7 @@
 //! | two-phase commit | native (`PREPARE TRANSACTION`), where `max_prepared_transactions` is above 0 |
 //! | transaction poolers | work: of a session nothing is used outside of a transaction but prepared statements, whose names are digests of what they do |
 //! | callers at the same time | share a transaction, each failing alone; `share_commits(false)` gives each one of its own |
+//! | TLS | by rustls, optional; `sslmode` and `sslrootcert` of the URL, see [`tls`] |
 //! | the server's defaults | don't matter: isolation, read-only, timeouts and quoting are set, or not relied upon |
 //! | the user's pool | a connection that somebody left with a transaction open is closed, not used |
 //!
@@ -19,7 +20,8 @@
 //! TRANSACTION`; if it ends the transaction all the same, completing answers *invalid*.
 //!
 //! # Layout
-//! - [`store`], [`transaction`], [`options`]: the store, what a user holds, what can be chosen.
+//! - [`store`], [`transaction`], [`builder`], [`options`], [`tls`]: the store, what a user holds, what
+//!   can be chosen.
 //! - `driver`: what the two drivers have in common; `session`: a connection that is closed unless
 //!   it is given back.
 //! - `schema`, `migrate`, `checks`: the tables, and what is looked at before the first call.
@@ -31,6 +33,7 @@
 
 mod balance;
 mod balance_row;
+pub mod builder;
 mod checks;
 mod driver;
 mod error;
@@ -51,6 +54,7 @@ mod session;
 mod sqlstate;
 mod statements;
 pub mod store;
+pub mod tls;
 pub mod transaction;
 
 #[cfg(feature = "sqlx-postgres")]
@@ -58,6 +62,7 @@ pub mod sqlx;
 #[cfg(feature = "tokio-postgres")]
 pub mod tokio_postgres;
 
+pub use builder::PostgresBuilder;
 pub use options::Timeouts;
 pub use store::PostgresStore;
 pub use transaction::PostgresTx;

@@ -115,65 +115,6 @@ impl Options {
     }
 }
 
-/// The setters that both builders have.
-macro_rules! options {
-    () => {
-        /// The namespace that the store is bound to; `default` if none is named.
-        pub fn namespace(mut self, namespace: ::exactly_once_core::Namespace) -> Self {
-            self.options.namespace = Some(namespace);
-            self
-        }
-
-        /// The schema of the store's own tables; default `exactly_once`.
-        pub fn schema(mut self, schema: impl Into<String>) -> Self {
-            self.options.schema = schema.into();
-            self
-        }
-
-        /// How long things may take.
-        pub fn timeouts(mut self, timeouts: $crate::postgres::Timeouts) -> Self {
-            self.options.timeouts = timeouts;
-            self
-        }
-
-        /// Whether to create or upgrade the tables while connecting; default yes. Where the tables
-        /// are there already this changes nothing and needs no right to create anything.
-        pub fn migrate_at_connect(mut self, migrate: bool) -> Self {
-            self.options.migrate = migrate;
-            self
-        }
-
-        /// Refuses a server without prepared transactions; default no: then the store works, and
-        /// two-phase operations answer *configuration*.
-        pub fn require_two_phase(mut self, require: bool) -> Self {
-            self.options.require_two_phase = require;
-            self
-        }
-
-        /// Takes a server whose disk writes are not safe (`fsync` or `full_page_writes` off), for
-        /// tests; the store then declares that it survives a process, and not a power cut.
-        pub fn accept_unsafe_durability(mut self, accept: bool) -> Self {
-            self.options.accept_unsafe_durability = accept;
-            self
-        }
-
-        /// The largest receipt, in bytes; default 1 MiB.
-        pub fn max_receipt_bytes(mut self, bytes: usize) -> Self {
-            self.options.max_receipt_bytes = bytes;
-            self
-        }
-
-        /// Whether callers that are there at the same time share a transaction; default yes. It is
-        /// several times as fast, and each caller's failure stays its own; but triggers of yours see
-        /// the rows of several callers in one transaction.
-        pub fn share_commits(mut self, share: bool) -> Self {
-            self.options.share_commits = share;
-            self
-        }
-    };
-}
-pub(super) use options;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -134,11 +134,13 @@ CREATE INDEX decisions_unfinished ON {decisions} (namespace, transaction) WHERE 
 
     /// Whether the tables are there, as one cell; needs no right at all. It reads the catalogue by a
     /// new snapshot: `to_regclass` would answer from a cache that is older than a lock just taken.
+    /// The inner selects are worked out once and make it two looks into indexes; as plain conditions
+    /// they would be worked out for each table of the database.
     pub(super) fn exists(&self) -> String {
         format!(
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c \
-             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = {} AND c.relname = 'schema_version')",
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = 'schema_version' \
+             AND relnamespace = (SELECT oid FROM pg_catalog.pg_namespace \
+             WHERE nspname = (SELECT {}::name)))",
             super::literal::text(&self.name)
         )
     }

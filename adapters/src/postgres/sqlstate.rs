@@ -43,7 +43,7 @@ pub(super) fn kind(cause: &Cause, stage: Stage) -> ErrorKind {
             ErrorKind::Unavailable
         }
         (Cause::Exhausted, _) => ErrorKind::Busy,
-        (Cause::Settings, _) => ErrorKind::Configuration,
+        (Cause::Settings | Cause::Tls, _) => ErrorKind::Configuration,
         (Cause::Driver, _) => ErrorKind::Invalid,
     }
 }
@@ -90,6 +90,10 @@ pub(super) fn hint(cause: &Cause) -> Option<&'static str> {
                  acquire timeout, and don't begin a second transaction while one is held",
             ),
             Cause::Closed => Some("this store was closed"),
+            Cause::Tls => Some(
+                "the server has no TLS (ssl = on), or its certificate was refused: see sslmode \
+                 and sslrootcert in the URL",
+            ),
             _ => None,
         };
     };

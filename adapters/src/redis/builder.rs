@@ -8,12 +8,15 @@ use super::{
     checks::{self, Require},
     connection::Link,
     error::{Effect, error, from_driver},
+    group::Groups,
     replicas::Replicas,
     schema::{Layout, Placement},
     store::{RedisStore, Shared},
 };
 
 const OPERATION: &str = "connect";
+/// Below this many callers a script each is quicker: it waits for nobody.
+const GROUP_FROM: usize = 32;
 const MAX_PREFIX_BYTES: usize = 64;
 
 /// Options of a [`RedisStore`].
@@ -29,6 +32,7 @@ pub struct RedisStoreBuilder {
     require: Require,
     replicas: Option<Replicas>,
     max_receipt_bytes: usize,
+    group_from: usize,
 }
 
 /// Without the URLs, which may hold a password.
@@ -57,6 +61,7 @@ impl RedisStoreBuilder {
             require: Require::default(),
             replicas: None,
             max_receipt_bytes: MAX_RECEIPT_BYTES,
+            group_from: GROUP_FROM,
         }
     }
 
@@ -111,6 +116,14 @@ impl RedisStoreBuilder {
         self
     }
 
+    /// From how many callers at once on the writes of one-shot effects and balances share a script
+    /// (32): each still succeeds or fails alone. Fewer are quicker without; `usize::MAX` never
+    /// groups.
+    pub fn group_from(mut self, callers: usize) -> Self {
+        self.group_from = callers;
+        self
+    }
+
     /// Connects, and checks the server's settings.
     ///
     /// # Errors
@@ -148,6 +161,7 @@ impl RedisStoreBuilder {
                 max_receipt_bytes: self.max_receipt_bytes,
                 durability: self.require.durability(),
                 listed: std::sync::Mutex::default(),
+                groups: Groups::new(self.group_from),
             }),
             namespace,
         ))

@@ -47,7 +47,7 @@ impl Link {
     }
 
     /// EVALSHA, and EVAL where the server does not know the script (yet, or any more).
-    async fn evaluate(&self, call: &Call, deadline: Instant) -> Result<Value> {
+    pub(super) async fn evaluate(&self, call: &Call, deadline: Instant) -> Result<Value> {
         let mut whole = false;
         loop {
             let command = command_of(call, whole);

@@ -28,7 +28,8 @@
 //! of a namespace into one slot instead.
 //!
 //! # Layout
-//! `schema` names keys and shards; `scripts` decide and write; `connection` sends them;
+//! `schema` names keys and shards; `scripts` decide and write; `connection` sends them, and `group`
+//! those of many callers in one;
 //! `transaction` is what a user works in; the others are a trait each.
 
 mod attempt;
@@ -41,6 +42,7 @@ mod commands;
 mod connection;
 mod digests;
 mod error;
+mod group;
 mod idempotency;
 mod lease;
 mod ledger;

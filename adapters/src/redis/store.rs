@@ -16,6 +16,7 @@ use super::{
     call::Call,
     connection::Link,
     error::{BACKEND, Effect},
+    group::Groups,
     reply::Reply,
     schema::{Layout, Placement, Shard},
     scripts::{self, LuaScript},
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub(super) durability: Durability,
     /// Shards that this process knows to be listed on the server.
     pub(super) listed: Mutex<HashSet<(Namespace, Shard)>>,
+    pub(super) groups: Groups,
 }
 
 /// A store on Redis or Valkey. Cheap to clone; clones share the connection.
@@ -143,7 +145,11 @@ impl RedisStore {
             arguments,
             effect,
         };
-        let reply = self.shared.link.run(call).await?;
+        let reply = if script.grouped.is_some() {
+            self.shared.run_in_group(call).await?
+        } else {
+            self.shared.link.run(call).await?
+        };
         self.replicate(operation, shard).await?;
         Ok(reply)
     }

@@ -215,10 +215,10 @@ impl SqliteStore {
     ) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Ledger<'_>) -> Result<T> + Send + 'static,
+        F: Fn(&Ledger<'_>) -> Result<T> + Send + 'static,
     {
         let namespace = self.namespace.clone();
-        self.write(operation, undo, None, move |bench| {
+        self.write_again(operation, undo, None, move |bench| {
             work(&Ledger {
                 bench,
                 namespace: &namespace,

@@ -50,6 +50,10 @@ impl StdError for Shared {
 }
 
 impl Failure {
+    pub(super) fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
     /// A failure that no error of the driver explains.
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {

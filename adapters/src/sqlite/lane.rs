@@ -1,5 +1,7 @@
 //! One write connection and its transaction, with every way in which SQLite ends one by itself.
 
+use std::cell::Cell;
+
 use exactly_once_core::ErrorKind;
 use rusqlite::Connection;
 
@@ -14,13 +16,19 @@ use super::{
 pub(super) struct Lane {
     pub(super) connection: Connection,
     pub(super) guard: Guard,
+    /// For how many groups more each effect has a savepoint.
+    pub(super) careful: Cell<u32>,
 }
 
 impl Lane {
     pub(super) fn new(connection: Connection) -> rusqlite::Result<Self> {
         let guard = Guard::default();
         guard.install(&connection)?;
-        Ok(Self { connection, guard })
+        Ok(Self {
+            connection,
+            guard,
+            careful: Cell::new(0),
+        })
     }
 
     pub(super) fn bench<'a>(&'a self, settings: &'a Settings) -> Bench<'a> {
@@ -39,9 +47,13 @@ impl Lane {
     }
 
     pub(super) fn execute(&self, sql: &str) -> Result<(), Failure> {
-        self.connection
-            .execute_batch(sql)
+        self.run(sql)
             .map_err(|source| self.abandon(Failure::of(Phase::Statement, source)))
+    }
+
+    /// One statement, compiled once.
+    fn run(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
 
     /// Whether the transaction is still there. A full disk makes SQLite roll it back by itself,
@@ -57,7 +69,7 @@ impl Lane {
     pub(super) fn commit(&self) -> Result<(), Failure> {
         self.check_open()?;
         self.guard
-            .committing(|| self.connection.execute_batch("COMMIT"))
+            .committing(|| self.run("COMMIT"))
             .map_err(|source| self.abandon(Failure::of(Phase::Commit, source)))
     }
 
@@ -65,8 +77,7 @@ impl Lane {
         if self.connection.is_autocommit() {
             return Ok(());
         }
-        self.connection
-            .execute_batch("ROLLBACK")
+        self.run("ROLLBACK")
             .map_err(|source| Failure::of(Phase::Statement, source))
     }
 

@@ -91,7 +91,7 @@ pub use transaction::SqliteTx;
 
 use connection::Purpose;
 use error::{STORE, error};
-use queue::{Bench, KeyInUse, Message, Task, Ticket, Undo};
+use queue::{Bench, KeyInUse, Message, Repeatable, Task, Ticket, Undo};
 use reader::Readers;
 use settings::Settings;
 use writer::Writer;
@@ -186,6 +186,28 @@ impl SqliteStore {
             ..self.ticket(operation, Purpose::Write, undo)
         };
         self.submit(ticket, work).await
+    }
+
+    /// The same for an effect that may be run again after a rollback.
+    async fn write_again<T, F>(
+        &self,
+        operation: &'static str,
+        undo: Undo,
+        key: Option<KeyInUse>,
+        work: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Bench<'_>) -> Result<T> + Send + 'static,
+    {
+        let ticket = Ticket {
+            key,
+            ..self.ticket(operation, Purpose::Write, undo)
+        };
+        let (task, answer) = Repeatable::new(ticket, work);
+        self.writer
+            .enqueue(operation, Message::Job(Box::new(task)))?;
+        answer.await.map_err(|_| writer::lost(operation))?
     }
 
     async fn submit<T, F>(&self, ticket: Ticket, work: F) -> Result<T>

@@ -34,7 +34,7 @@ impl OneShotStore for SqliteStore {
         }
         let key = Some(self.key_in_use(&effect.claim));
         let (store, effect) = (self.clone(), effect.clone());
-        self.write(OPERATION, Undo::Savepoint, key, move |bench| {
+        self.write_again(OPERATION, Undo::Savepoint, key, move |bench| {
             store.apply(bench, &effect)
         })
         .await

@@ -65,7 +65,8 @@ impl KeyInUse {
 pub(super) enum Undo {
     /// It refuses before it writes; nothing is to be undone.
     Nothing,
-    /// By a savepoint around it.
+    /// By a savepoint around it; if all of a group can be run again, by rolling the group back and
+    /// running it again with savepoints, so that a group without failures needs none.
     Savepoint,
     /// It undoes its own writes.
     Own,
@@ -99,6 +100,8 @@ pub(super) trait Job: Send {
     /// Whether the caller is gone, so that nothing need be done.
     fn abandoned(&self) -> bool;
     fn run(&mut self, bench: &Bench<'_>) -> Ran;
+    /// Whether it may be run again after its transaction was rolled back.
+    fn repeatable(&self) -> bool;
     /// Tells the caller: its own answer after a commit, otherwise the failure.
     fn settle(self: Box<Self>, failure: Option<Error>);
 }
@@ -203,6 +206,18 @@ where
     }
 }
 
+/// Runs a job's work, and says how it went.
+fn ran(undo: Undo, bench: &Bench<'_>, work: impl FnOnce() -> bool) -> Ran {
+    let before = bench.connection.total_changes();
+    if work() {
+        Ran::Done
+    } else if undo == Undo::Own || bench.connection.total_changes() == before {
+        Ran::Clean
+    } else {
+        Ran::Dirty
+    }
+}
+
 impl<F, T> Job for Task<F, T>
 where
     F: FnOnce(&Bench<'_>) -> Result<T> + Send,
@@ -217,18 +232,63 @@ where
     }
 
     fn run(&mut self, bench: &Bench<'_>) -> Ran {
-        let before = bench.connection.total_changes();
-        if self.work(bench) {
-            Ran::Done
-        } else if self.ticket.undo == Undo::Own || bench.connection.total_changes() == before {
-            Ran::Clean
-        } else {
-            Ran::Dirty
-        }
+        ran(self.ticket.undo, bench, || self.work(bench))
+    }
+
+    fn repeatable(&self) -> bool {
+        false
     }
 
     fn settle(self: Box<Self>, failure: Option<Error>) {
         self.tell(failure);
+    }
+}
+
+/// A task that may be run again.
+pub(super) struct Repeatable<F, T>(Task<F, T>);
+
+impl<F, T> Repeatable<F, T> {
+    pub(super) fn new(ticket: Ticket, work: F) -> (Self, oneshot::Receiver<Result<T>>) {
+        let (task, receiver) = Task::new(ticket, work);
+        (Self(task), receiver)
+    }
+}
+
+impl<F, T> Job for Repeatable<F, T>
+where
+    F: Fn(&Bench<'_>) -> Result<T> + Send,
+    T: Send,
+{
+    fn ticket(&self) -> &Ticket {
+        &self.0.ticket
+    }
+
+    fn abandoned(&self) -> bool {
+        self.0.reply.is_closed()
+    }
+
+    fn run(&mut self, bench: &Bench<'_>) -> Ran {
+        let Task {
+            ticket,
+            work,
+            answer,
+            ..
+        } = &mut self.0;
+        ran(ticket.undo, bench, || {
+            let ran = work
+                .as_ref()
+                .map(|work| caught(ticket.operation, || work(bench)));
+            *answer = ran;
+            matches!(answer, Some(Ok(_)))
+        })
+    }
+
+    fn repeatable(&self) -> bool {
+        true
+    }
+
+    fn settle(self: Box<Self>, failure: Option<Error>) {
+        self.0.tell(failure);
     }
 }
 

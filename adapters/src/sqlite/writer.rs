@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::{
     connection::{Connector, Purpose},
     error::{Failure, Phase, error},
-    group::commit_group,
+    group::{Ended, commit_group},
     lane::Lane,
     queue::{Call, Job, Message, Ticket, closed},
     schema,
@@ -284,9 +284,18 @@ impl WriterThread {
     fn run_group(&mut self, mut group: Vec<Box<dyn Job>>) {
         let settings = self.settings.clone();
         while let Some(purpose) = group.first().map(|job| job.ticket().purpose) {
-            let (ran, failure) = match self.prepare_lane(purpose) {
+            let ended = match self.prepare_lane(purpose) {
                 Ok(lane) => commit_group(lane, &settings, &mut group),
-                Err(failure) => (group.len(), Some(failure)),
+                Err(failure) => Ended::Settled(group.len(), Some(failure)),
+            };
+            let (ran, failure) = match ended {
+                Ended::Settled(ran, failure) => (ran, failure),
+                Ended::OneByOne => {
+                    for job in std::mem::take(&mut group) {
+                        self.run_group(vec![job]);
+                    }
+                    break;
+                }
             };
             let rest = group.split_off(ran);
             for job in std::mem::replace(&mut group, rest) {

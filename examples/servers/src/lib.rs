@@ -27,6 +27,7 @@
 //! |---|---|
 //! | [`ports`] | free loopback ports, reserved across processes |
 //! | [`tools`] | where the servers' binaries are, and how to install them |
+//! | [`certificates`] | an authority of our own, and what it issues, for TLS |
 //! | [`identity`] | who a server runs as, and what that user can reach |
 //! | [`launch`] | how a child is started, so that it dies with us |
 //! | [`process`] | a running child: signals to its whole tree, its log, killed when dropped |
@@ -39,6 +40,7 @@
 //! | [`ingress`] | a client of Restate that asks again with the same key |
 //! | [`redis`], [`redis_cluster`] | one Redis, and a cluster of three masters and three replicas |
 
+pub mod certificates;
 pub mod demo;
 pub mod identity;
 pub mod ingress;
@@ -55,6 +57,7 @@ pub mod service;
 pub mod standby;
 pub mod tools;
 
+pub use certificates::{Authority, Certificate};
 pub use ingress::{Call, Ingress, Reply};
 pub use pgbouncer::Pgbouncer;
 pub use ports::Port;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
+use crate::certificates::Certificate;
 use crate::identity::{Identity, give_away, temporary_folder};
 use crate::launch::Launch;
 use crate::ports::Port;
@@ -32,6 +33,7 @@ pub struct PostgresOptions {
     major: u32,
     settings: BTreeMap<String, String>,
     trusting: bool,
+    certificate: Option<Certificate>,
 }
 
 impl PostgresOptions {
@@ -54,6 +56,7 @@ impl PostgresOptions {
             major,
             settings: settings.into(),
             trusting: false,
+            certificate: None,
         }
     }
 
@@ -77,6 +80,13 @@ impl PostgresOptions {
     pub fn trusting(mut self) -> Self {
         self.trusting = true;
         self
+    }
+
+    /// Speaks TLS, by this certificate.
+    #[must_use]
+    pub fn certificate(mut self, certificate: &Certificate) -> Self {
+        self.certificate = Some(certificate.clone());
+        self.setting("ssl", "on")
     }
 
     /// Makes the cluster and starts it.
@@ -108,6 +118,9 @@ impl PostgresOptions {
             .await?;
         let postgres = Postgres::new(self.major, binaries, folder, self.trusting)?;
         postgres.write_settings(&self.settings)?;
+        if let Some(certificate) = &self.certificate {
+            certificate.install(&postgres.data_folder())?;
+        }
         postgres.restart().await?;
         Ok(postgres)
     }

@@ -66,6 +66,15 @@ pub fn pgbouncer() -> Result<PathBuf> {
     )
 }
 
+/// OpenSSL's command, to make certificates; `EXACTLY_ONCE_OPENSSL` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn openssl() -> Result<PathBuf> {
+    let install = "./dev setup postgres (or: apt-get install openssl)";
+    find("openssl", "EXACTLY_ONCE_OPENSSL", &[], install)
+}
+
 /// Postgres' command-line client, of any version; `EXACTLY_ONCE_PSQL` overrides.
 ///
 /// # Errors

@@ -289,8 +289,7 @@ async fn participation<S: Store>(store: &S, turn: Turn) -> Result<Participation>
     )?)
 }
 
-/// A two-phase commit by the coordinator, with one participant for each work. Several on one store
-/// take part under namespaces of their own, as if they were apart.
+/// A two-phase commit by the coordinator, with one participant for each work.
 pub fn two_phase<S>(register: &S, participants: Vec<(S, TxWork<S>)>) -> Operation
 where
     S: PreparedTransactions + DecisionRegister,

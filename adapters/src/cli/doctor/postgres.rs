@@ -1,23 +1,22 @@
 //! PostgreSQL.
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::{Finding, unreachable};
-use crate::{Result, postgres::schema::VERSION};
+use crate::{
+    Result,
+    postgres::{Timeouts, schema::VERSION, tokio_postgres::pool},
+};
 
 const STORE: &str = "postgres";
 
 pub(super) async fn examine(url: &str, max_age: u32) -> Result<Vec<Finding>> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls)
+    // As the store would connect, TLS and all.
+    let pool = pool(url, 1, &Timeouts::default())?;
+    let client = pool.get().await.map_err(|_| unreachable(STORE))?;
+    ask(&client, max_age.into())
         .await
-        .map_err(|_| unreachable(STORE))?;
-    let connection = tokio::spawn(connection);
-    let findings = ask(&client, max_age.into())
-        .await
-        .map_err(|error| unreachable(STORE).with_source(error));
-    drop(client);
-    let _ = connection.await;
-    findings
+        .map_err(|error| unreachable(STORE).with_source(error))
 }
 
 type Asked<T> = std::result::Result<T, tokio_postgres::Error>;

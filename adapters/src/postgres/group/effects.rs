@@ -18,6 +18,7 @@ use super::{
     named::{Message, Named},
     text,
 };
+use crate::postgres::literal;
 
 /// The most texts that are prepared on each connection: a program that writes values into its texts
 /// must not fill the server's memory.
@@ -94,7 +95,7 @@ pub(in crate::postgres) fn values(statement: &Statement) -> Vec<String> {
         if statement.is_set() {
             text::array([value])
         } else {
-            text::value(value)
+            literal::untyped(value)
         }
     };
     statement.parameters().iter().map(value).collect()

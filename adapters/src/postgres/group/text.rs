@@ -46,14 +46,6 @@ pub(super) fn rows(parameters: &[u32]) -> String {
     format!("ROWS FROM ({})", arrays.join(", "))
 }
 
-/// A literal of any type.
-pub(super) fn value(value: &Value) -> String {
-    match literal::plain(value) {
-        Some(text) => quoted(&text),
-        None => "NULL".to_owned(),
-    }
-}
-
 /// An array of any type.
 pub(super) fn array<'a>(items: impl IntoIterator<Item = &'a Value>) -> String {
     let mut text = "{".to_owned();
@@ -76,23 +68,7 @@ pub(super) fn array<'a>(items: impl IntoIterator<Item = &'a Value>) -> String {
         }
     }
     text.push('}');
-    quoted(&text)
-}
-
-/// An escape string: what could end it or begin an escape is written as one, whatever the server's
-/// settings for quotes and backslashes are.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 8);
-    quoted.push_str("E'");
-    for letter in text.chars() {
-        if (letter.is_ascii_graphic() || letter == ' ') && !matches!(letter, '\'' | '\\') {
-            quoted.push(letter);
-        } else {
-            let _ = write!(quoted, "\\U{:08X}", u32::from(letter));
-        }
-    }
-    quoted.push('\'');
-    quoted
+    literal::escaped(&text)
 }
 
 #[cfg(test)]
@@ -110,7 +86,8 @@ mod tests {
             "\"},{\"",
         ] {
             let value_of = Value::Text(nasty.to_owned());
-            for literal in [value(&value_of), array([&value_of, &value_of])] {
+            {
+                let literal = array([&value_of, &value_of]);
                 let inner = literal
                     .strip_prefix("E'")
                     .and_then(|rest| rest.strip_suffix('\''))
@@ -130,7 +107,7 @@ mod tests {
             Value::Text("NULL".into()),
             Value::Text("".into()),
         ];
-        assert_eq!(array(&items), "E'{NULL,\"NULL\",\"\"}'");
+        assert_eq!(array(&items), literal::escaped("{NULL,\"NULL\",\"\"}"));
         assert_eq!(plain(["", "61"]), "'{\"\",\"61\"}'");
         assert_eq!(numbers([Some(-1), None]), "'{-1,NULL}'");
     }

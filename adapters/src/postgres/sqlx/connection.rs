@@ -9,7 +9,12 @@ use sqlx::{
     postgres::{PgDatabaseError, PgRow},
 };
 
-use crate::postgres::driver::{Cause, Connection, Driver, DriverError, Reply};
+use crate::postgres::{
+    builder::Pooled,
+    driver::{Cause, Connection, Driver, DriverError, Reply},
+    options::Timeouts,
+    tls::refused,
+};
 
 /// A pool of sqlx.
 #[derive(Clone)]
@@ -19,13 +24,16 @@ pub struct SqlxDriver {
     owned: bool,
 }
 
-impl SqlxDriver {
-    pub(super) fn owned(pool: PgPool) -> Self {
-        Self { pool, owned: true }
+impl Pooled for SqlxDriver {
+    type Pool = PgPool;
+
+    fn shared(pool: PgPool) -> Self {
+        Self { pool, owned: false }
     }
 
-    pub(super) fn shared(pool: PgPool) -> Self {
-        Self { pool, owned: false }
+    fn owned(url: &str, size: u32, timeouts: &Timeouts) -> exactly_once_core::Result<Self> {
+        let pool = super::pool(url, size, timeouts)?;
+        Ok(Self { pool, owned: true })
     }
 }
 
@@ -37,6 +45,13 @@ impl Driver for SqlxDriver {
         // more, and not a login half done.
         match tokio::spawn(self.pool.acquire()).await {
             Ok(Ok(connection)) => Ok(SqlxConnection(Some(connection))),
+            // The pool goes on trying for as long as it may: with no connection at all, it is not
+            // that others hold them.
+            Ok(Err(SqlxError::PoolTimedOut)) if self.pool.size() == 0 => Err(DriverError::new(
+                Cause::Unreachable,
+                SqlxError::PoolTimedOut,
+            )),
+            Ok(Err(error)) if refused(&error) => Err(DriverError::new(Cause::Tls, error)),
             Ok(Err(error)) => Err(match cause(&error) {
                 Cause::Lost => DriverError::new(Cause::Unreachable, error),
                 cause => DriverError::new(cause, error),
@@ -71,7 +86,8 @@ fn cause(error: &SqlxError) -> Cause {
         SqlxError::Io(_) | SqlxError::Protocol(_) | SqlxError::WorkerCrashed => Cause::Lost,
         SqlxError::PoolTimedOut => Cause::Exhausted,
         SqlxError::PoolClosed => Cause::Closed,
-        SqlxError::Configuration(_) | SqlxError::Tls(_) => Cause::Settings,
+        SqlxError::Configuration(_) => Cause::Settings,
+        SqlxError::Tls(_) => Cause::Tls,
         _ => Cause::Driver,
     }
 }

@@ -24,22 +24,23 @@
 //! ```
 //!
 //! # Layout
-//! - `connection`: the driver glue. The builder is here.
+//! - `connection`: the driver glue. The pool is made here.
 
 mod connection;
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use exactly_once_core::{ErrorKind, Result};
 use sqlx::{
     ConnectOptions, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 
 use super::{
-    PostgresStore, PostgresTx,
+    PostgresBuilder, PostgresStore, PostgresTx,
     error::{connection_lost, error},
-    options::{Options, options},
+    options::Timeouts,
+    tls::{Asked, Mode},
 };
 pub use connection::{SqlxConnection, SqlxDriver};
 
@@ -49,75 +50,8 @@ pub type SqlxPostgresStore = PostgresStore<SqlxDriver>;
 /// An open transaction of a [`SqlxPostgresStore`].
 pub type SqlxPostgresTx = PostgresTx<SqlxConnection>;
 
-/// How many connections a pool of the store's own has, unless told.
-const POOL_SIZE: u32 = 16;
-
-enum Source {
-    Url(String),
-    Pool(PgPool),
-}
-
-/// Says how to connect. Its `Debug` tells no URL.
-#[must_use]
-pub struct SqlxPostgresBuilder {
-    source: Source,
-    pool_size: u32,
-    options: Options,
-}
-
-impl fmt::Debug for SqlxPostgresBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqlxPostgresBuilder")
-            .field("pool_size", &self.pool_size)
-            .field("options", &self.options)
-            .finish_non_exhaustive()
-    }
-}
-
-impl SqlxPostgresStore {
-    /// With a pool of its own, to this URL (`postgres://user:password@host:port/database`).
-    pub fn builder(url: impl Into<String>) -> SqlxPostgresBuilder {
-        SqlxPostgresBuilder::new(Source::Url(url.into()))
-    }
-
-    /// With the pool that you have already. It is not closed with the store.
-    pub fn from_pool(pool: PgPool) -> SqlxPostgresBuilder {
-        SqlxPostgresBuilder::new(Source::Pool(pool))
-    }
-}
-
-impl SqlxPostgresBuilder {
-    fn new(source: Source) -> Self {
-        Self {
-            source,
-            pool_size: POOL_SIZE,
-            options: Options::default(),
-        }
-    }
-
-    options!();
-
-    /// How many connections the store's own pool has; default 16, which serves 128 callers better
-    /// than 128 connections do.
-    pub fn pool_size(mut self, connections: u32) -> Self {
-        self.pool_size = connections.max(1);
-        self
-    }
-
-    /// Connects, checks the server, creates the tables where that is wanted.
-    ///
-    /// # Errors
-    /// [Configuration](ErrorKind::Configuration), with the setting and the command that mends it;
-    /// [unavailable](ErrorKind::Unavailable) where the server can't be reached.
-    pub async fn connect(self) -> Result<SqlxPostgresStore> {
-        self.options.check()?;
-        let driver = match self.source {
-            Source::Pool(pool) => SqlxDriver::shared(pool),
-            Source::Url(url) => SqlxDriver::owned(pool(&url, self.pool_size, &self.options)?),
-        };
-        PostgresStore::connect(driver, self.options).await
-    }
-}
+/// Says how to connect.
+pub type SqlxPostgresBuilder = PostgresBuilder<SqlxDriver>;
 
 /// The parameters that sqlx reads from a URL, and those of libpq that it may pass over in the log
 /// since their values are no secrets.
@@ -171,10 +105,12 @@ fn check_parameters(url: &str) -> Result<()> {
     ))
 }
 
-fn pool(url: &str, size: u32, options: &Options) -> Result<PgPool> {
+fn pool(url: &str, size: u32, timeouts: &Timeouts) -> Result<PgPool> {
     check_parameters(url)?;
+    let compiled_in = cfg!(feature = "sqlx-postgres-tls");
+    let asked = Asked::of(url, "sqlx-postgres-tls", compiled_in)?;
     // The parser's own error may quote the URL, and with it the password.
-    let mut connect = PgConnectOptions::from_str(url).map_err(|_| {
+    let mut connect = PgConnectOptions::from_str(&asked.url).map_err(|_| {
         error(
             ErrorKind::Configuration,
             "connect",
@@ -182,6 +118,15 @@ fn pool(url: &str, size: u32, options: &Options) -> Result<PgPool> {
              postgres://user:password@host:5432/database",
         )
     })?;
+    match asked.mode {
+        Mode::VerifyCa => connect = connect.ssl_mode(PgSslMode::VerifyCa),
+        Mode::VerifyFull => connect = connect.ssl_mode(PgSslMode::VerifyFull),
+        Mode::Driver | Mode::Require => {}
+    }
+    #[cfg(feature = "sqlx-postgres-tls")]
+    if let Some(authorities) = asked.authorities()? {
+        connect = connect.ssl_root_cert_from_pem(authorities);
+    }
     // Statements hold receipts, which don't belong in a log; nor may a pooler's servers hold
     // prepared statements of ours.
     connect = connect.disable_statement_logging();
@@ -192,7 +137,7 @@ fn pool(url: &str, size: u32, options: &Options) -> Result<PgPool> {
         .max_connections(size)
         // Of the pool this covers connecting too; the store waits no longer than `acquire` for a
         // connection that somebody holds.
-        .acquire_timeout(options.timeouts.acquire.max(options.timeouts.connect))
+        .acquire_timeout(timeouts.acquire.max(timeouts.connect))
         // A connection is given back clean or not at all: nothing to verify.
         .test_before_acquire(false)
         .connect_lazy_with(connect))

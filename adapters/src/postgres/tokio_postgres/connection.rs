@@ -5,7 +5,12 @@ use std::error::Error as StdError;
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
 use tokio_postgres::{Client, Error as PgError, SimpleQueryMessage};
 
-use crate::postgres::driver::{Cause, Connection, Driver, DriverError, Reply};
+use crate::postgres::{
+    builder::Pooled,
+    driver::{Cause, Connection, Driver, DriverError, Reply},
+    options::Timeouts,
+    tls::refused,
+};
 
 /// A deadpool pool.
 #[derive(Clone)]
@@ -15,13 +20,16 @@ pub struct TokioDriver {
     owned: bool,
 }
 
-impl TokioDriver {
-    pub(super) fn owned(pool: Pool) -> Self {
-        Self { pool, owned: true }
+impl Pooled for TokioDriver {
+    type Pool = Pool;
+
+    fn shared(pool: Pool) -> Self {
+        Self { pool, owned: false }
     }
 
-    pub(super) fn shared(pool: Pool) -> Self {
-        Self { pool, owned: false }
+    fn owned(url: &str, size: u32, timeouts: &Timeouts) -> exactly_once_core::Result<Self> {
+        let pool = super::pool(url, size, timeouts)?;
+        Ok(Self { pool, owned: true })
     }
 }
 
@@ -63,6 +71,10 @@ fn pool_error(error: PoolError) -> DriverError {
 
 /// While connecting, whatever is no answer of the server is a server that can't be reached.
 fn connect_cause(error: &PgError) -> Cause {
+    // No field of the error says that it is one of TLS.
+    if refused(error) || (error.to_string().contains("TLS handshake") && !is_io(error)) {
+        return Cause::Tls;
+    }
     match cause(error) {
         Cause::Driver if !is_io(error) => Cause::Settings,
         Cause::Lost | Cause::Driver => Cause::Unreachable,

@@ -23,20 +23,23 @@
 //! ```
 //!
 //! # Layout
-//! - `connection`: the driver glue. The builder is here.
+//! - `connection`: the driver glue; `tls`: rustls. The pool is made here.
 
 mod connection;
+#[cfg(feature = "tokio-postgres-tls")]
+mod tls;
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use exactly_once_core::{ErrorKind, Result};
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::{
-    PostgresStore, PostgresTx,
+    PostgresBuilder, PostgresStore, PostgresTx,
     error::{connection_lost, error},
-    options::{Options, options},
+    options::Timeouts,
+    tls::Asked,
 };
 pub use connection::{TokioConnection, TokioDriver};
 
@@ -46,79 +49,15 @@ pub type TokioPostgresStore = PostgresStore<TokioDriver>;
 /// An open transaction of a [`TokioPostgresStore`].
 pub type TokioPostgresTx = PostgresTx<TokioConnection>;
 
-/// How many connections a pool of the store's own has, unless told.
-const POOL_SIZE: usize = 16;
+/// Says how to connect.
+pub type TokioPostgresBuilder = PostgresBuilder<TokioDriver>;
 
-enum Source {
-    Url(String),
-    Pool(Pool),
-}
-
-/// Says how to connect. Its `Debug` tells no URL.
-#[must_use]
-pub struct TokioPostgresBuilder {
-    source: Source,
-    pool_size: usize,
-    options: Options,
-}
-
-impl fmt::Debug for TokioPostgresBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokioPostgresBuilder")
-            .field("pool_size", &self.pool_size)
-            .field("options", &self.options)
-            .finish_non_exhaustive()
-    }
-}
-
-impl TokioPostgresStore {
-    /// With a pool of its own, to this URL (`postgres://user:password@host:port/database`).
-    pub fn builder(url: impl Into<String>) -> TokioPostgresBuilder {
-        TokioPostgresBuilder::new(Source::Url(url.into()))
-    }
-
-    /// With the pool that you have already. It is not closed with the store.
-    pub fn from_pool(pool: Pool) -> TokioPostgresBuilder {
-        TokioPostgresBuilder::new(Source::Pool(pool))
-    }
-}
-
-impl TokioPostgresBuilder {
-    fn new(source: Source) -> Self {
-        Self {
-            source,
-            pool_size: POOL_SIZE,
-            options: Options::default(),
-        }
-    }
-
-    options!();
-
-    /// How many connections the store's own pool has; default 16, which serves 128 callers better
-    /// than 128 connections do.
-    pub fn pool_size(mut self, connections: usize) -> Self {
-        self.pool_size = connections.max(1);
-        self
-    }
-
-    /// Connects, checks the server, creates the tables where that is wanted.
-    ///
-    /// # Errors
-    /// [Configuration](ErrorKind::Configuration), with the setting and the command that mends it;
-    /// [unavailable](ErrorKind::Unavailable) where the server can't be reached.
-    pub async fn connect(self) -> Result<TokioPostgresStore> {
-        self.options.check()?;
-        let driver = match self.source {
-            Source::Pool(pool) => TokioDriver::shared(pool),
-            Source::Url(url) => TokioDriver::owned(pool(&url, self.pool_size, &self.options)?),
-        };
-        PostgresStore::connect(driver, self.options).await
-    }
-}
-
-fn pool(url: &str, size: usize, options: &Options) -> Result<Pool> {
+/// A pool of the store's own kind.
+pub(crate) fn pool(url: &str, size: u32, timeouts: &Timeouts) -> Result<Pool> {
+    let compiled_in = cfg!(feature = "tokio-postgres-tls");
+    let asked = Asked::of(url, "tokio-postgres-tls", compiled_in)?;
     // The parser's own error may quote the URL, and with it the password.
-    let mut config = Config::from_str(url).map_err(|_| {
+    let mut config = Config::from_str(&asked.url).map_err(|_| {
         error(
             ErrorKind::Configuration,
             "connect",
@@ -126,21 +65,12 @@ fn pool(url: &str, size: usize, options: &Options) -> Result<Pool> {
              postgres://user:password@host:5432/database",
         )
     })?;
-    let timeouts = &options.timeouts;
     config.connect_timeout(timeouts.connect);
     if config.get_application_name().is_none() {
         config.application_name("exactly-once");
     }
-    let manager = Manager::from_config(
-        config,
-        NoTls,
-        ManagerConfig {
-            // A connection is given back clean or not at all: nothing to verify.
-            recycling_method: RecyclingMethod::Fast,
-        },
-    );
-    Pool::builder(manager)
-        .max_size(size)
+    Pool::builder(manager(config, &asked)?)
+        .max_size(size as usize)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(timeouts.acquire))
         .create_timeout(Some(timeouts.connect))
@@ -154,6 +84,25 @@ fn pool(url: &str, size: usize, options: &Options) -> Result<Pool> {
             )
             .with_source(failed)
         })
+}
+
+/// A connection is given back clean or not at all: nothing to verify.
+const OPTIONS: ManagerConfig = ManagerConfig {
+    recycling_method: RecyclingMethod::Fast,
+};
+
+#[cfg(feature = "tokio-postgres-tls")]
+fn manager(config: Config, asked: &Asked) -> Result<Manager> {
+    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Disable {
+        return Ok(Manager::from_config(config, NoTls, OPTIONS));
+    }
+    let connector = tls::connector(asked)?;
+    Ok(Manager::from_config(config, connector, OPTIONS))
+}
+
+#[cfg(not(feature = "tokio-postgres-tls"))]
+fn manager(config: Config, _: &Asked) -> Result<Manager> {
+    Ok(Manager::from_config(config, NoTls, OPTIONS))
 }
 
 impl TokioPostgresTx {

@@ -21,8 +21,7 @@ for statement, count in string.gmatch(ARGV[6], '(%d+)=(%d+)') do
     return { 'refused', told .. count }
   end
 end
--- Read before anything is written, so that a key of the wrong type ends the script here.
-redis.call('ZSCORE', KEYS[2], ARGV[5])
+check_index(KEYS[2])
 
 store_outcome(KEYS[1], KEYS[2], ARGV[5], now, {
   fingerprint = ARGV[1], state = ARGV[2], outcome = ARGV[3], token = '', retention = ARGV[4],

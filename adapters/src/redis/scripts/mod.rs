@@ -12,33 +12,61 @@ pub(super) struct LuaScript {
     pub(super) name: &'static str,
     pub(super) source: String,
     pub(super) hash: String,
+    /// The script that runs several calls of this one, where there is one.
+    pub(super) grouped: Option<Box<LuaScript>>,
 }
 
 impl LuaScript {
     fn new(name: &'static str, parts: &[&str]) -> Self {
         let source = parts.concat();
         let hash = Script::new(&source).get_hash().to_owned();
-        Self { name, source, hash }
+        Self {
+            name,
+            source,
+            hash,
+            grouped: None,
+        }
+    }
+
+    /// With a script beside it that runs several calls in one: its own code as a function.
+    fn groupable(name: &'static str, parts: &[&str]) -> Self {
+        let mut source = String::from(include_str!("group_head.lua"));
+        if let Some((own, shared)) = parts.split_last() {
+            source.extend(shared.iter().copied());
+            source += "local function one_call()\n";
+            source += own;
+            source += "\nend\n";
+        }
+        source += include_str!("group_tail.lua");
+        Self {
+            grouped: Some(Box::new(Self::new(name, &[&source]))),
+            ..Self::new(name, parts)
+        }
     }
 }
 
 macro_rules! script {
-    ($($name:ident: $($part:literal),+;)+) => {$(
+    ($make:ident: $($name:ident: $($part:literal),+;)+) => {$(
         pub(super) static $name: LazyLock<LuaScript> = LazyLock::new(|| {
-            LuaScript::new(stringify!($name), &[$(include_str!($part)),+])
+            LuaScript::$make(stringify!($name), &[$(include_str!($part)),+])
         });
     )+};
 }
 
 script! {
+    groupable:
+    CHANGE: "exact.lua", "common.lua", "account.lua", "change.lua";
+    COMPLETE: "exact.lua", "common.lua", "record.lua", "footprint.lua", "writes.lua",
+        "complete.lua";
+}
+
+script! {
+    new:
     BALANCE: "exact.lua", "common.lua", "account.lua", "balance.lua";
     BIND: "bind.lua";
-    CHANGE: "exact.lua", "common.lua", "account.lua", "change.lua";
     COMMIT: "exact.lua", "common.lua", "footprint.lua", "writes.lua", "commit.lua";
     COMMIT_PREPARED: "exact.lua", "common.lua", "deadline.lua", "footprint.lua", "writes.lua",
         "outcome.lua", "commit_prepared.lua";
-    COMPLETE: "exact.lua", "common.lua", "record.lua", "footprint.lua", "writes.lua",
-        "complete.lua";
     DECIDE: "exact.lua", "common.lua", "deadline.lua", "decision.lua", "decide.lua";
     DECIDED: "common.lua", "decision.lua", "decided.lua";
     DUE: "common.lua", "due.lua";

@@ -109,6 +109,10 @@ end
 local PLAN = {}
 
 function PLAN.SET(sketch, write)
+  if write.b == '' then
+    sketch.replace(write.key, 'string', write.a)
+    return 1
+  end
   local present = sketch.type_of(write.key) ~= 'none'
   if (write.b == 'NX' and present) or (write.b == 'XX' and not present) then
     write.skip = true
@@ -176,7 +180,8 @@ end
 local function plan(writes)
   local sketch, rows = new_sketch(), {}
   for _, write in ipairs(writes) do
-    local kind, need = sketch.type_of(write.key), NEEDS[write.operation]
+    local need = NEEDS[write.operation]
+    local kind = need and sketch.type_of(write.key)
     if need and kind ~= 'none' and kind ~= need then
       return { 'refused', 'the key ' .. write.key .. ' holds a ' .. kind .. ', not a ' .. need }
     end

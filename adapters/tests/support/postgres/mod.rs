@@ -235,6 +235,6 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
     }
 
     fn tick(&self) -> Duration {
-        Duration::from_millis(150)
+        Duration::from_millis(200)
     }
 }

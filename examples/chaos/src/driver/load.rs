@@ -9,6 +9,8 @@ use crate::model::{LIMIT, OBJECT, Operation, Place, SERVICE, What};
 /// How many accounts each store has, and how many objects.
 const ACCOUNTS: usize = 24;
 const OBJECTS: usize = 12;
+/// How many orders are made at least, if there are as many operations.
+const ORDERS: usize = 20_000;
 /// Some accounts hold little, so that some operations are refused.
 const POOR_EVERY: usize = 8;
 const POOR: i64 = 500;
@@ -50,8 +52,9 @@ impl Load {
             (account(number), first)
         });
         let objects = (0..OBJECTS).map(|number| (object(number), RICH));
-        // More orders than can be needed; their names are their own.
-        let orders = OrderLoad::new(operations, seed.value());
+        // More orders than are needed, one in twelve; their names are their own.
+        let orders = operations.min(ORDERS).max(operations / 8);
+        let orders = OrderLoad::new(orders, seed.value());
         let mut left = orders.shares.into_iter().flatten().map(|sent| sent.order);
         let mut planned = Vec::with_capacity(operations);
         for number in 0..operations {

@@ -49,7 +49,7 @@ const CLIENTS: usize = 24;
 const MOMENT: Duration = Duration::from_millis(30);
 /// How many operations there are unless it is said, and how many one minute could take at most.
 const OPERATIONS: usize = 2_000;
-const A_MINUTE: usize = 60_000;
+const A_MINUTE: usize = 15_000;
 /// One kill in so many operations, unless it is said.
 const PER_KILL: usize = 185;
 const FEWEST_KILLS: usize = 8;

@@ -1,0 +1,3 @@
+-- Several calls of one script in one. All that follows reads KEYS and ARGV, which from here on are
+-- those of one call at a time.
+local KEYS, ARGV = KEYS, ARGV

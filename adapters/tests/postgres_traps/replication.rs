@@ -1,0 +1,38 @@
+//! Trap 12: cancelling the wait for a standby commits all the same.
+
+use std::time::Duration;
+
+use exactly_once::{
+    ErrorKind, IdempotencyStore, PreparedTransactions,
+    postgres::{Timeouts, TokioPostgresStore},
+};
+use exactly_once_servers::Postgres;
+
+use crate::{
+    begun, fresh, receipt,
+    world::{claim, major, refused},
+};
+
+// 12. A statement timeout must not acknowledge a commit that no standby has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_waits_for_a_standby_is_not_acknowledged() {
+    let server = Postgres::start(major()).await.unwrap();
+    let impatient = Timeouts {
+        lock: Duration::from_millis(300),
+        statement: Duration::from_millis(700),
+        reply: Duration::from_millis(1_500),
+        ..Timeouts::default()
+    };
+    let builder = TokioPostgresStore::builder(server.url()).timeouts(impatient);
+    let store = builder.connect().await.unwrap();
+    let tx = fresh(&store, "k").await;
+    let (prepared, participation) = begun(&store, "t").await;
+    server
+        .set("synchronous_standby_names", "nobody")
+        .await
+        .unwrap();
+    let answer = store.complete(tx, &claim("k"), &receipt()).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    let answer = store.prepare(prepared, &participation).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+}

@@ -1,0 +1,219 @@
+//! Many callers in one script: each still succeeds or fails alone.
+#![cfg(feature = "redis")]
+// Helpers of tests may panic, as tests do.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use exactly_once::redis::RedisStore;
+use exactly_once::{
+    AccountId, Adjust, Amount, BalanceStore, Claim, ErrorKind, Fingerprint, Floor, IdempotencyKey,
+    IdempotencyStore, KeyState, OneShot, OneShotStore, OpenAccount, Outcome, Receipt, Statement,
+};
+use exactly_once_servers::Redis;
+use tokio::task::JoinSet;
+
+const CALLERS: i64 = 160;
+
+fn key(name: impl AsRef<str>) -> IdempotencyKey {
+    IdempotencyKey::new(name.as_ref()).unwrap()
+}
+
+fn effect(name: &str, statement: Statement) -> OneShot {
+    OneShot {
+        claim: Claim::new(key(name), Fingerprint::of("charge", name).unwrap()),
+        statements: vec![statement],
+        receipt: Receipt::json(&name).unwrap(),
+    }
+}
+
+async fn grouped(server: &Redis) -> RedisStore {
+    let builder = RedisStore::builder(server.url()).response_timeout(Duration::from_secs(60));
+    builder.group_from(0).connect().await.unwrap()
+}
+
+async fn scripts_run(server: &Redis) -> u64 {
+    let info = server.cli(["INFO", "commandstats"]).await.unwrap();
+    let calls = |name: &str| -> u64 {
+        let line = info.lines().find(|line| line.starts_with(name));
+        let count = line.and_then(|line| line.split_once("calls="));
+        count.map_or(0, |(_, rest)| {
+            rest.split(',').next().unwrap().parse().unwrap()
+        })
+    };
+    calls("cmdstat_evalsha:") + calls("cmdstat_eval:")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_effect_of_a_group_fails_alone() {
+    let server = Redis::start().await.unwrap();
+    let store = grouped(&server).await;
+    server.cli(["SET", "text", "no number"]).await.unwrap();
+    let before = scripts_run(&server).await;
+    let mut calls = JoinSet::new();
+    for number in 0..CALLERS {
+        let store = store.clone();
+        calls.spawn(async move {
+            let statement = match number % 4 {
+                0 => Statement::new("INCR text"),
+                1 => Statement::new("HSET text field value"),
+                _ => Statement::new("INCRBY sum").bind(number),
+            };
+            let name = format!("effect-{number}");
+            (
+                number,
+                store.execute_one_shot(&effect(&name, statement)).await,
+            )
+        });
+    }
+    let mut sum = 0;
+    while let Some(ended) = calls.join_next().await {
+        let (number, done) = ended.unwrap();
+        let stored = store
+            .lookup(&key(format!("effect-{number}")))
+            .await
+            .unwrap();
+        if number % 4 < 2 {
+            assert_eq!(done.unwrap_err().kind(), ErrorKind::Refused);
+            assert!(stored.is_none(), "a refused effect left its key");
+        } else {
+            assert!(!done.unwrap().replayed);
+            assert!(stored.is_some());
+            sum += number;
+        }
+    }
+    let stored = server.cli(["GET", "sum"]).await.unwrap();
+    assert_eq!(stored, sum.to_string());
+    // The look-ups are scripts too.
+    let scripts = scripts_run(&server).await - before - CALLERS.unsigned_abs();
+    assert!(
+        scripts < CALLERS.unsigned_abs() / 2,
+        "{scripts} scripts for {CALLERS} effects: they were not grouped"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_type_spoils_one_caller_only() {
+    let server = Redis::start().await.unwrap();
+    let store = grouped(&server).await;
+    store
+        .execute_one_shot(&effect("bad", Statement::new("INCR sum")))
+        .await
+        .unwrap();
+    // Somebody's hand: the record of one key becomes a list.
+    let record = server.cli(["KEYS", "*bad*"]).await.unwrap();
+    server.cli(["DEL", &record]).await.unwrap();
+    server.cli(["RPUSH", &record, "x"]).await.unwrap();
+    let mut calls = JoinSet::new();
+    for number in 0..CALLERS {
+        let store = store.clone();
+        calls.spawn(async move {
+            let name = match number {
+                77 => "bad".to_owned(),
+                _ => format!("good-{number}"),
+            };
+            let effect = effect(&name, Statement::new("INCR sum"));
+            (number, store.execute_one_shot(&effect).await)
+        });
+    }
+    while let Some(ended) = calls.join_next().await {
+        match ended.unwrap() {
+            (77, done) => assert_eq!(done.unwrap_err().kind(), ErrorKind::Configuration),
+            (_, done) => assert!(!done.unwrap().replayed),
+        }
+    }
+    let sum = server.cli(["GET", "sum"]).await.unwrap();
+    assert_eq!(sum, CALLERS.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_in_one_group_is_applied_once() {
+    let server = Redis::start().await.unwrap();
+    let store = grouped(&server).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLERS {
+        let store = store.clone();
+        calls.spawn(async move {
+            let effect = effect("twice", Statement::new("INCR sum"));
+            store.execute_one_shot(&effect).await.unwrap()
+        });
+    }
+    let mut fresh = 0;
+    while let Some(ended) = calls.join_next().await {
+        let done = ended.unwrap();
+        fresh += usize::from(!done.replayed);
+        assert_eq!(
+            done.outcome,
+            Outcome::Applied(Receipt::json(&"twice").unwrap())
+        );
+    }
+    assert_eq!(fresh, 1);
+    assert_eq!(server.cli(["GET", "sum"]).await.unwrap(), "1");
+}
+
+/// The caller is gone right after its effect was sent, and comes back with the same key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_is_cut_off_in_a_group_gets_its_own_answer_later() {
+    let server = Redis::start().await.unwrap();
+    let store = grouped(&server).await;
+    let call = |number: i64| {
+        let store = store.clone();
+        async move {
+            let effect = effect(&format!("cut-{number}"), Statement::new("INCR sum"));
+            store.execute_one_shot(&effect).await
+        }
+    };
+    for round in 0..5 {
+        let mut calls = JoinSet::new();
+        for number in 0..CALLERS {
+            calls.spawn(call(number));
+        }
+        tokio::time::sleep(Duration::from_micros(200 * round)).await;
+        calls.shutdown().await;
+    }
+    let mut calls = JoinSet::new();
+    for number in 0..CALLERS {
+        calls.spawn(call(number));
+    }
+    while let Some(ended) = calls.join_next().await {
+        ended.unwrap().unwrap();
+    }
+    let sum = server.cli(["GET", "sum"]).await.unwrap();
+    assert_eq!(sum, CALLERS.to_string());
+    let last = store.lookup(&key("cut-0")).await.unwrap().unwrap();
+    assert!(matches!(last.state, KeyState::Completed { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_hot_account_is_exact_and_gapless_in_groups() {
+    let server = Redis::start().await.unwrap();
+    let store = grouped(&server).await;
+    let account = AccountId::new("hot").unwrap();
+    let open = OpenAccount::new(key("open"), account.clone()).with_floor(Floor::At(Amount::ZERO));
+    store
+        .open_account(&open.with_amount(Amount::new(100)))
+        .await
+        .unwrap();
+    let mut calls = JoinSet::new();
+    for number in 0..CALLERS {
+        let (store, account) = (store.clone(), account.clone());
+        calls.spawn(async move {
+            let debit = Adjust::new(key(format!("debit-{number}")), account, Amount::new(-1));
+            store.adjust(&debit).await
+        });
+    }
+    let mut versions = Vec::new();
+    while let Some(ended) = calls.join_next().await {
+        match ended.unwrap() {
+            Ok(applied) => versions.push(applied.change.version.get()),
+            Err(error) => assert!(
+                matches!(error.kind(), ErrorKind::InsufficientFunds),
+                "{error}"
+            ),
+        }
+    }
+    versions.sort_unstable();
+    assert_eq!(versions, (2..=101).collect::<Vec<_>>());
+    let state = store.balance(&account).await.unwrap().unwrap();
+    assert_eq!((state.amount, state.version.get()), (Amount::ZERO, 101));
+}
