@@ -8,11 +8,13 @@ pub(crate) mod balance_tx;
 pub(crate) mod faulty;
 pub(crate) mod idempotency;
 pub(crate) mod invariants;
+pub(crate) mod keys;
 pub(crate) mod lease;
 pub(crate) mod one_shot;
 pub(crate) mod prepared;
 pub(crate) mod register;
 pub(crate) mod support;
+pub(crate) mod together;
 pub(crate) mod two_phase;
 
 use std::{future::Future, sync::Arc};

@@ -9,5 +9,6 @@
 mod balance;
 mod harness;
 mod idempotency;
+mod keys;
 mod patch;
 mod prepared;
