@@ -17,6 +17,8 @@ pub(crate) mod support;
 pub(crate) mod together;
 pub(crate) mod two_phase;
 
+mod again;
+
 use std::{future::Future, sync::Arc};
 
 use crate::{
@@ -44,13 +46,13 @@ impl<H: Harness> Registry<H> {
 
     pub(crate) fn add<F, Fut>(&mut self, info: CaseInfo, body: F)
     where
-        F: FnOnce(Context<H>) -> Fut + Send + 'static,
+        F: Fn(Context<H>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = CaseResult> + Send + 'static,
     {
         let harness = self.harness.clone();
         self.trials
             .push(Trial::new(info, self.variant, async move |case| {
-                body(Context::start(harness, case).await?).await
+                again::run_patiently(harness, case, body).await
             }));
     }
 

@@ -9,7 +9,7 @@ use crate::{
     CaseResult,
     cases::{
         cases,
-        prepared::support::{named, participation_until, until},
+        prepared::support::{decided_in_time, named, participation_until, until},
         support::{refused, retry},
     },
     check::Expecting,
@@ -175,8 +175,7 @@ async fn r09_forget<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> Case
     let [told, untold, undone, undone_told] = works;
     let (told, untold, undone, undone_told) = (told?, untold?, undone?, undone_told?);
     for work in [&told, &untold] {
-        let decision = cx.store().decide(work, Decision::Commit).await?;
-        ensure_eq!(decision, Decision::Commit, "a commit in time");
+        decided_in_time(cx.store(), work).await?;
     }
     cx.store().decide(&undone, Decision::Rollback).await?;
     cx.store().decide(&undone_told, Decision::Rollback).await?;
