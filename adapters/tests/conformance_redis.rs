@@ -11,7 +11,9 @@ use std::{
 };
 
 use exactly_once::redis::{RedisStore, RedisStoreBuilder, RedisTx};
-use exactly_once::{Statement, WorkError};
+use exactly_once::{
+    AccountId, Error, Namespace, Statement, Store as _, Transactional as _, Version, WorkError,
+};
 use exactly_once_conformance::{CaseFailure, CaseResult, Harness, run};
 use exactly_once_servers::{Redis, RedisCluster};
 use tokio::{runtime::Handle, sync::OnceCell};
@@ -20,6 +22,18 @@ use tokio::{runtime::Handle, sync::OnceCell};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than a server needs to answer, shorter than a case may take.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What an operator may have set, name and value.
+const HOSTILE: [&str; 8] = [
+    "notify-keyspace-events KEA",
+    "lua-time-limit 1",
+    "hash-max-listpack-entries 0",
+    "lazyfree-lazy-user-del yes",
+    "list-max-listpack-size 1",
+    "appendonly yes",
+    "maxmemory-policy volatile-ttl",
+    "maxmemory-policy allkeys-lru",
+];
 
 /// The one place of a server that a case has to itself.
 const OWN: &str = "shop";
@@ -36,6 +50,8 @@ struct Place {
     server: Option<Redis>,
     urls: Vec<String>,
     namespace: String,
+    /// What a key begins with that lies in the slot of the namespace; on one node, nothing.
+    tag: Vec<u8>,
 }
 
 fn failed(error: impl std::fmt::Display) -> CaseFailure {
@@ -116,11 +132,16 @@ impl Harness for OnRedis {
                 .cluster
                 .get_or_try_init(async || waited(RedisCluster::start()))
                 .await?;
-            return Ok(Place {
+            let mut place = Place {
                 server: None,
                 urls: cluster.urls(),
                 namespace,
-            });
+                tag: Vec::new(),
+            };
+            let store = place.builder().connect().await.map_err(failed)?;
+            place.tag = store.begin().await.map_err(failed)?.key("");
+            store.close().await.map_err(failed)?;
+            return Ok(place);
         }
         let server = waited(Redis::start())?;
         let urls = vec![server.url()];
@@ -128,6 +149,7 @@ impl Harness for OnRedis {
             server: Some(server),
             urls,
             namespace: OWN.to_owned(),
+            tag: Vec::new(),
         })
     }
 
@@ -163,9 +185,11 @@ impl Harness for OnRedis {
         Ok(count)
     }
 
-    fn effect_statement(&self, id: &str) -> Option<Statement> {
-        // On the cluster its key must lie in the slot of a namespace that is not known here.
-        (!self.clustered).then(|| Statement::new("INCR").bind(row(OWN, id, 0)))
+    fn effect_statement_at(&self, place: &Place, id: &str) -> Option<Statement> {
+        // On the cluster it must lie in the slot of the place's namespace.
+        let mut key = place.tag.clone();
+        key.extend_from_slice(row(&place.namespace, id, 0).as_bytes());
+        Some(Statement::new("INCR").bind(key))
     }
 
     fn refused_statement(&self) -> Option<Statement> {
@@ -201,13 +225,12 @@ impl Harness for OnRedis {
     }
 
     async fn left_open(&self, place: &Place) -> CaseResult<Option<u64>> {
-        if place.is_cluster() {
-            return Ok(None);
-        }
         // A reservation is left over if its transaction is not prepared. It names the record, which
         // lies beside it.
         let mut left = 0;
-        let tables: Vec<String> = place.ask(redis::cmd("KEYS").arg("*:reserved")).await?;
+        let tables: Vec<String> = place
+            .ask(redis::cmd("KEYS").arg(format!("{}:*:reserved", place.namespace)))
+            .await?;
         for table in tables {
             let holders: Vec<String> = place.ask(redis::cmd("HVALS").arg(&table)).await?;
             for holder in holders {
@@ -218,6 +241,53 @@ impl Harness for OnRedis {
             }
         }
         Ok(Some(left))
+    }
+
+    fn hostile_settings(&self) -> Vec<&'static str> {
+        if self.clustered {
+            return Vec::new();
+        }
+        HOSTILE.to_vec()
+    }
+
+    async fn open_hostile(
+        &self,
+        place: &Place,
+        setting: &'static str,
+    ) -> CaseResult<Result<RedisStore, Error>> {
+        let (name, value) = setting.split_once(' ').unwrap_or((setting, ""));
+        place
+            .ask::<String>(redis::cmd("CONFIG").arg("SET").arg(name).arg(value))
+            .await?;
+        Ok(place.builder().connect().await)
+    }
+
+    async fn set_version(
+        &self,
+        place: &Place,
+        _: &Namespace,
+        account: &AccountId,
+        version: Version,
+    ) -> CaseResult {
+        // The one account of that name: an account is a hash with a field `v`.
+        let pattern = format!("*{account}*");
+        let keys: Vec<Vec<u8>> = place.ask(redis::cmd("KEYS").arg(pattern)).await?;
+        for key in keys {
+            let kind: String = place.ask(redis::cmd("TYPE").arg(&key)).await?;
+            if kind != "hash" {
+                continue;
+            }
+            let held: bool = place.ask(redis::cmd("HEXISTS").arg(&key).arg("v")).await?;
+            if held {
+                let set = redis::cmd("HSET")
+                    .arg(&key)
+                    .arg("v")
+                    .arg(version.get())
+                    .to_owned();
+                return place.ask(&set).await;
+            }
+        }
+        Err(failed(format!("no account {account} is stored")))
     }
 
     fn locate(&self, place: &Place) -> Option<String> {
@@ -231,6 +301,7 @@ impl Harness for OnRedis {
             server: None,
             urls: words.collect(),
             namespace,
+            tag: Vec::new(),
         })
     }
 }

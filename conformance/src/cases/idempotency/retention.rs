@@ -55,12 +55,14 @@ async fn outlived<S: IdempotencyStore>(store: &S, claim: &Claim) -> CaseResult {
 async fn i59_counts_from_completion<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,
 ) -> CaseResult {
+    // By a handle of its own: the one at work may have one connection.
+    let beside = cx.open().await?;
     for rejects in [false, true] {
         let claim = kept_for(&format!("i59/{rejects}"), HOUR)?;
         let store = cx.store();
         let tx = fresh(store, &claim).await?;
         sleep(cx.tick() * 4).await;
-        let before = now_beside(&cx).await?;
+        let before = retry(|| beside.now()).await?;
         if rejects {
             let no = Rejection::new(409, "no");
             ensure_recorded(store.reject(tx, &claim, &no).await)?;
@@ -77,14 +79,6 @@ async fn i59_counts_from_completion<H: Harness<Store: IdempotencyStore>>(
         );
     }
     Ok(())
-}
-
-/// The store's clock, by a handle of its own: the one at work may have one connection.
-async fn now_beside<H: Harness<Store: IdempotencyStore>>(cx: &Context<H>) -> CaseResult<Timestamp> {
-    let beside = cx.open().await?;
-    let now = retry(|| beside.now()).await?;
-    beside.close().await?;
-    Ok(now)
 }
 
 /// Goal: a rejection is remembered for its claim's retention, and no longer. Method: a brief one and
