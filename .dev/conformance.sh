@@ -55,6 +55,7 @@ conformance() {
 suites() {
   targets tests conformance_ | sed 's/^conformance_//; s/_/-/g'
   echo redis-cluster
+  echo redis-cluster-spread
   echo custom-adapter
 }
 
@@ -76,6 +77,9 @@ suite() { # name arguments for the suite…
         --manifest-path examples/custom-adapter/Cargo.toml --test conformance -- "$@"
       ;;
     redis-cluster) EXACTLY_ONCE_REDIS=cluster library_suite conformance_redis "$@" ;;
+    redis-cluster-spread)
+      EXACTLY_ONCE_REDIS=cluster-spread library_suite conformance_redis "$@"
+      ;;
     *) library_suite "conformance_${name//-/_}" "$@" ;;
   esac
 }

@@ -1,7 +1,8 @@
 //! The conformance suite, on Redis: `cargo test --features redis --test conformance_redis`.
 //!
 //! `EXACTLY_ONCE_REDIS` chooses the servers: `node` (the default; one for each case), `cluster`
-//! (three masters and three replicas, a slot for each namespace).
+//! (three masters and three replicas, a slot for each namespace), `cluster-spread` (the same, with
+//! accounts, keys and transactions spread over the slots).
 
 use std::{
     net::SocketAddr,
@@ -40,6 +41,7 @@ const OWN: &str = "shop";
 
 struct OnRedis {
     clustered: bool,
+    spread: bool,
     cluster: OnceCell<RedisCluster>,
     places: AtomicU64,
     rows: AtomicU64,
@@ -52,6 +54,7 @@ struct Place {
     namespace: String,
     /// What a key begins with that lies in the slot of the namespace; on one node, nothing.
     tag: Vec<u8>,
+    spread: bool,
 }
 
 fn failed(error: impl std::fmt::Display) -> CaseFailure {
@@ -76,7 +79,12 @@ impl Place {
     fn builder(&self) -> RedisStoreBuilder {
         let builder = RedisStore::builder(&self.urls[0]);
         let builder = if self.is_cluster() {
-            builder.cluster(&self.urls).one_slot_per_namespace()
+            builder.cluster(&self.urls)
+        } else {
+            builder
+        };
+        let builder = if self.is_cluster() && !self.spread {
+            builder.one_slot_per_namespace()
         } else {
             builder
         };
@@ -117,10 +125,10 @@ impl Harness for OnRedis {
     type Guard = Place;
 
     fn name(&self) -> &str {
-        if self.clustered {
-            "redis-cluster"
-        } else {
-            "redis"
+        match (self.clustered, self.spread) {
+            (true, true) => "redis-cluster-spread",
+            (true, false) => "redis-cluster",
+            (false, _) => "redis",
         }
     }
 
@@ -137,7 +145,11 @@ impl Harness for OnRedis {
                 urls: cluster.urls(),
                 namespace,
                 tag: Vec::new(),
+                spread: self.spread,
             };
+            if self.spread {
+                return Ok(place);
+            }
             let store = place.builder().connect().await.map_err(failed)?;
             place.tag = store.begin().await.map_err(failed)?.key("");
             store.close().await.map_err(failed)?;
@@ -150,6 +162,7 @@ impl Harness for OnRedis {
             urls,
             namespace: OWN.to_owned(),
             tag: Vec::new(),
+            spread: false,
         })
     }
 
@@ -186,6 +199,10 @@ impl Harness for OnRedis {
     }
 
     fn effect_statement_at(&self, place: &Place, id: &str) -> Option<Statement> {
+        if place.spread {
+            // It must lie in the slot of the effect's key, which only the store knows.
+            return None;
+        }
         // On the cluster it must lie in the slot of the place's namespace.
         let mut key = place.tag.clone();
         key.extend_from_slice(row(&place.namespace, id, 0).as_bytes());
@@ -291,25 +308,33 @@ impl Harness for OnRedis {
     }
 
     fn locate(&self, place: &Place) -> Option<String> {
-        Some(format!("{} {}", place.namespace, place.urls.join(" ")))
+        let spread = if place.spread { "spread" } else { "one-slot" };
+        Some(format!(
+            "{} {spread} {}",
+            place.namespace,
+            place.urls.join(" ")
+        ))
     }
 
     async fn attach(&self, place: &str) -> CaseResult<Place> {
         let mut words = place.split(' ').map(str::to_owned);
         let namespace = words.next().unwrap_or_default();
+        let spread = words.next().is_some_and(|word| word == "spread");
         Ok(Place {
             server: None,
             urls: words.collect(),
             namespace,
             tag: Vec::new(),
+            spread,
         })
     }
 }
 
 fn main() -> ExitCode {
-    let clustered = std::env::var("EXACTLY_ONCE_REDIS").is_ok_and(|choice| choice == "cluster");
+    let choice = std::env::var("EXACTLY_ONCE_REDIS").unwrap_or_default();
     run(OnRedis {
-        clustered,
+        clustered: choice.starts_with("cluster"),
+        spread: choice == "cluster-spread",
         cluster: OnceCell::new(),
         places: AtomicU64::new(0),
         rows: AtomicU64::new(1),
