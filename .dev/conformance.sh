@@ -3,14 +3,20 @@
 REPORTS=reports
 
 # Words before `--` choose adapters, words after it go to the suite. Every adapter runs, also after
-# one has failed; then the page shows them all.
+# one has failed; then the page shows them all. `--repeat N` runs each N times, to find what fails
+# now and then, and stops an adapter at its first failure; the page shows its last run.
 conformance() {
-  local chosen=() all name failed=0
+  local chosen=() all name failed=0 repeat=1 round
   all=$(suites)
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
       --quick) export EXACTLY_ONCE_QUICK=1 ;;
-      -*) fail "conformance knows --quick; what is for the suite comes after --" ;;
+      --repeat)
+        shift
+        [[ ${1-} =~ ^[1-9][0-9]*$ ]] || fail "--repeat needs a number of runs"
+        repeat=$1
+        ;;
+      -*) fail "conformance knows --quick and --repeat; what is for the suite comes after --" ;;
       *) chosen+=("$1") ;;
     esac
     shift
@@ -28,8 +34,13 @@ conformance() {
   mkdir -p "$REPORTS"
   export EXACTLY_ONCE_REPORT_DIR=$PWD/$REPORTS
   for name in "${chosen[@]}"; do
-    heading "conformance: $name"
-    suite "$name" "$@" || failed=1
+    for ((round = 1; round <= repeat; round++)); do
+      if [ "$repeat" -gt 1 ]; then heading "conformance: $name, $round of $repeat"; else heading "conformance: $name"; fi
+      suite "$name" "$@" || {
+        failed=1
+        break
+      }
+    done
   done
   if compgen -G "$REPORTS/*.json" >/dev/null; then
     heading "report"
@@ -44,6 +55,7 @@ conformance() {
 suites() {
   targets tests conformance_ | sed 's/^conformance_//; s/_/-/g'
   echo redis-cluster
+  echo redis-cluster-spread
   echo custom-adapter
 }
 
@@ -65,6 +77,9 @@ suite() { # name arguments for the suite…
         --manifest-path examples/custom-adapter/Cargo.toml --test conformance -- "$@"
       ;;
     redis-cluster) EXACTLY_ONCE_REDIS=cluster library_suite conformance_redis "$@" ;;
+    redis-cluster-spread)
+      EXACTLY_ONCE_REDIS=cluster-spread library_suite conformance_redis "$@"
+      ;;
     *) library_suite "conformance_${name//-/_}" "$@" ;;
   esac
 }

@@ -1,7 +1,8 @@
 //! The conformance suite, on Redis: `cargo test --features redis --test conformance_redis`.
 //!
 //! `EXACTLY_ONCE_REDIS` chooses the servers: `node` (the default; one for each case), `cluster`
-//! (three masters and three replicas, a slot for each namespace).
+//! (three masters and three replicas, a slot for each namespace), `cluster-spread` (the same, with
+//! accounts, keys and transactions spread over the slots).
 
 use std::{
     net::SocketAddr,
@@ -11,7 +12,9 @@ use std::{
 };
 
 use exactly_once::redis::{RedisStore, RedisStoreBuilder, RedisTx};
-use exactly_once::{Statement, WorkError};
+use exactly_once::{
+    AccountId, Error, Namespace, Statement, Store as _, Transactional as _, Version, WorkError,
+};
 use exactly_once_conformance::{CaseFailure, CaseResult, Harness, run};
 use exactly_once_servers::{Redis, RedisCluster};
 use tokio::{runtime::Handle, sync::OnceCell};
@@ -21,11 +24,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than a server needs to answer, shorter than a case may take.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What an operator may have set, name and value.
+const HOSTILE: [&str; 8] = [
+    "notify-keyspace-events KEA",
+    "lua-time-limit 1",
+    "hash-max-listpack-entries 0",
+    "lazyfree-lazy-user-del yes",
+    "list-max-listpack-size 1",
+    "appendonly yes",
+    "maxmemory-policy volatile-ttl",
+    "maxmemory-policy allkeys-lru",
+];
+
 /// The one place of a server that a case has to itself.
 const OWN: &str = "shop";
 
 struct OnRedis {
     clustered: bool,
+    spread: bool,
     cluster: OnceCell<RedisCluster>,
     places: AtomicU64,
     rows: AtomicU64,
@@ -36,6 +52,9 @@ struct Place {
     server: Option<Redis>,
     urls: Vec<String>,
     namespace: String,
+    /// What a key begins with that lies in the slot of the namespace; on one node, nothing.
+    tag: Vec<u8>,
+    spread: bool,
 }
 
 fn failed(error: impl std::fmt::Display) -> CaseFailure {
@@ -60,7 +79,12 @@ impl Place {
     fn builder(&self) -> RedisStoreBuilder {
         let builder = RedisStore::builder(&self.urls[0]);
         let builder = if self.is_cluster() {
-            builder.cluster(&self.urls).one_slot_per_namespace()
+            builder.cluster(&self.urls)
+        } else {
+            builder
+        };
+        let builder = if self.is_cluster() && !self.spread {
+            builder.one_slot_per_namespace()
         } else {
             builder
         };
@@ -101,10 +125,10 @@ impl Harness for OnRedis {
     type Guard = Place;
 
     fn name(&self) -> &str {
-        if self.clustered {
-            "redis-cluster"
-        } else {
-            "redis"
+        match (self.clustered, self.spread) {
+            (true, true) => "redis-cluster-spread",
+            (true, false) => "redis-cluster",
+            (false, _) => "redis",
         }
     }
 
@@ -116,11 +140,20 @@ impl Harness for OnRedis {
                 .cluster
                 .get_or_try_init(async || waited(RedisCluster::start()))
                 .await?;
-            return Ok(Place {
+            let mut place = Place {
                 server: None,
                 urls: cluster.urls(),
                 namespace,
-            });
+                tag: Vec::new(),
+                spread: self.spread,
+            };
+            if self.spread {
+                return Ok(place);
+            }
+            let store = place.builder().connect().await.map_err(failed)?;
+            place.tag = store.begin().await.map_err(failed)?.key("");
+            store.close().await.map_err(failed)?;
+            return Ok(place);
         }
         let server = waited(Redis::start())?;
         let urls = vec![server.url()];
@@ -128,6 +161,8 @@ impl Harness for OnRedis {
             server: Some(server),
             urls,
             namespace: OWN.to_owned(),
+            tag: Vec::new(),
+            spread: false,
         })
     }
 
@@ -163,9 +198,15 @@ impl Harness for OnRedis {
         Ok(count)
     }
 
-    fn effect_statement(&self, id: &str) -> Option<Statement> {
-        // On the cluster its key must lie in the slot of a namespace that is not known here.
-        (!self.clustered).then(|| Statement::new("INCR").bind(row(OWN, id, 0)))
+    fn effect_statement_at(&self, place: &Place, id: &str) -> Option<Statement> {
+        if place.spread {
+            // It must lie in the slot of the effect's key, which only the store knows.
+            return None;
+        }
+        // On the cluster it must lie in the slot of the place's namespace.
+        let mut key = place.tag.clone();
+        key.extend_from_slice(row(&place.namespace, id, 0).as_bytes());
+        Some(Statement::new("INCR").bind(key))
     }
 
     fn refused_statement(&self) -> Option<Statement> {
@@ -201,13 +242,12 @@ impl Harness for OnRedis {
     }
 
     async fn left_open(&self, place: &Place) -> CaseResult<Option<u64>> {
-        if place.is_cluster() {
-            return Ok(None);
-        }
         // A reservation is left over if its transaction is not prepared. It names the record, which
         // lies beside it.
         let mut left = 0;
-        let tables: Vec<String> = place.ask(redis::cmd("KEYS").arg("*:reserved")).await?;
+        let tables: Vec<String> = place
+            .ask(redis::cmd("KEYS").arg(format!("{}:*:reserved", place.namespace)))
+            .await?;
         for table in tables {
             let holders: Vec<String> = place.ask(redis::cmd("HVALS").arg(&table)).await?;
             for holder in holders {
@@ -220,25 +260,81 @@ impl Harness for OnRedis {
         Ok(Some(left))
     }
 
+    fn hostile_settings(&self) -> Vec<&'static str> {
+        if self.clustered {
+            return Vec::new();
+        }
+        HOSTILE.to_vec()
+    }
+
+    async fn open_hostile(
+        &self,
+        place: &Place,
+        setting: &'static str,
+    ) -> CaseResult<Result<RedisStore, Error>> {
+        let (name, value) = setting.split_once(' ').unwrap_or((setting, ""));
+        place
+            .ask::<String>(redis::cmd("CONFIG").arg("SET").arg(name).arg(value))
+            .await?;
+        Ok(place.builder().connect().await)
+    }
+
+    async fn set_version(
+        &self,
+        place: &Place,
+        _: &Namespace,
+        account: &AccountId,
+        version: Version,
+    ) -> CaseResult {
+        // The one account of that name: an account is a hash with a field `v`.
+        let pattern = format!("*{account}*");
+        let keys: Vec<Vec<u8>> = place.ask(redis::cmd("KEYS").arg(pattern)).await?;
+        for key in keys {
+            let kind: String = place.ask(redis::cmd("TYPE").arg(&key)).await?;
+            if kind != "hash" {
+                continue;
+            }
+            let held: bool = place.ask(redis::cmd("HEXISTS").arg(&key).arg("v")).await?;
+            if held {
+                let set = redis::cmd("HSET")
+                    .arg(&key)
+                    .arg("v")
+                    .arg(version.get())
+                    .to_owned();
+                return place.ask(&set).await;
+            }
+        }
+        Err(failed(format!("no account {account} is stored")))
+    }
+
     fn locate(&self, place: &Place) -> Option<String> {
-        Some(format!("{} {}", place.namespace, place.urls.join(" ")))
+        let spread = if place.spread { "spread" } else { "one-slot" };
+        Some(format!(
+            "{} {spread} {}",
+            place.namespace,
+            place.urls.join(" ")
+        ))
     }
 
     async fn attach(&self, place: &str) -> CaseResult<Place> {
         let mut words = place.split(' ').map(str::to_owned);
         let namespace = words.next().unwrap_or_default();
+        let spread = words.next().is_some_and(|word| word == "spread");
         Ok(Place {
             server: None,
             urls: words.collect(),
             namespace,
+            tag: Vec::new(),
+            spread,
         })
     }
 }
 
 fn main() -> ExitCode {
-    let clustered = std::env::var("EXACTLY_ONCE_REDIS").is_ok_and(|choice| choice == "cluster");
+    let choice = std::env::var("EXACTLY_ONCE_REDIS").unwrap_or_default();
     run(OnRedis {
-        clustered,
+        clustered: choice.starts_with("cluster"),
+        spread: choice == "cluster-spread",
         cluster: OnceCell::new(),
         places: AtomicU64::new(0),
         rows: AtomicU64::new(1),

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use exactly_once::sqlite::{SqliteStore, SqliteTx};
-use exactly_once::{Statement, WorkError};
-use exactly_once_conformance::{CaseFailure, CaseResult, Harness, run};
+use exactly_once::{AccountId, Error, Namespace, Statement, Version, WorkError};
+use exactly_once_conformance::{CaseFailure, CaseResult, Harness, harness::Age, run};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -13,6 +13,19 @@ struct Sqlite;
 /// A database file; its folder goes with the guard that made it.
 struct Place(PathBuf, #[allow(dead_code)] Option<TempDir>);
 
+const TABLES: &str = "CREATE TABLE effects (id TEXT NOT NULL) STRICT;
+    CREATE TABLE parents (id INTEGER PRIMARY KEY) STRICT;
+    CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED) STRICT;
+    CREATE VIRTUAL TABLE words USING fts5 (word);";
+const ORPHAN: &str = "INSERT INTO children (parent) VALUES (7)";
+/// What can't be staged, by what it is.
+const UNPREPARABLE: [(&str, &str); 5] = [
+    ("a change of the schema", "CREATE TABLE more (a)"),
+    ("a temporary table", "CREATE TEMP TABLE more (a)"),
+    ("a row with a foreign key", ORPHAN),
+    ("a row of a virtual table", "INSERT INTO words VALUES ('a')"),
+    ("a pragma", "PRAGMA user_version = 7"),
+];
 const INSERT: &str = "INSERT INTO effects (id) VALUES (?1)";
 const SPOIL: &str = "INSERT OR ROLLBACK INTO effects (id) VALUES (NULL)";
 
@@ -37,7 +50,7 @@ impl Harness for Sqlite {
         let folder = tempfile::tempdir().map_err(unexpected)?;
         let file = folder.path().join("store.db");
         Connection::open(&file)
-            .and_then(|db| db.execute_batch("CREATE TABLE effects (id TEXT NOT NULL) STRICT"))
+            .and_then(|db| db.execute_batch(TABLES))
             .map_err(unexpected)?;
         Ok(Place(file, Some(folder)))
     }
@@ -82,6 +95,53 @@ impl Harness for Sqlite {
         Ok(Some(u64::from(
             db.execute_batch("BEGIN IMMEDIATE").is_err(),
         )))
+    }
+
+    async fn end_behind(&self, tx: &mut SqliteTx) -> bool {
+        tx.run(|db| db.execute_batch("COMMIT")).await.is_ok()
+    }
+
+    async fn violate_at_the_end(&self, tx: &mut SqliteTx) -> bool {
+        // Refused at once, and the work goes on all the same.
+        let _ = tx.run(|db| db.execute(ORPHAN, [])).await;
+        true
+    }
+
+    async fn unpreparable(&self, tx: &mut SqliteTx, number: usize) -> Option<&'static str> {
+        let (kind, sql) = *UNPREPARABLE.get(number)?;
+        // Refused at once, and the work goes on all the same.
+        let _ = tx.run(move |db| db.execute_batch(sql)).await;
+        Some(kind)
+    }
+
+    async fn open_aged(&self, place: &Place, age: Age) -> CaseResult<Result<SqliteStore, Error>> {
+        if age != Age::Newer {
+            return Err(CaseFailure::ignored(
+                "there is no older version of the tables yet",
+            ));
+        }
+        let newer = "UPDATE exactly_once_meta SET schema_version = 999";
+        Connection::open(&place.0)
+            .and_then(|db| db.execute_batch(newer))
+            .map_err(unexpected)?;
+        Ok(SqliteStore::builder(&place.0).open().await)
+    }
+
+    async fn set_version(
+        &self,
+        place: &Place,
+        namespace: &Namespace,
+        account: &AccountId,
+        version: Version,
+    ) -> CaseResult {
+        let set =
+            "UPDATE exactly_once_account SET version = ?3 WHERE namespace = ?1 AND account = ?2";
+        let key = (namespace.as_str(), account.as_str(), version.get());
+        let changed = Connection::open(&place.0).and_then(|db| db.execute(set, key));
+        match changed.map_err(unexpected)? {
+            1 => Ok(()),
+            other => Err(unexpected(format!("{other} accounts were changed"))),
+        }
     }
 
     fn locate(&self, place: &Place) -> Option<String> {

@@ -48,6 +48,11 @@ impl Adapter for Sqlx {
         query.execute(tx.connection()?).await?;
         Ok(())
     }
+
+    async fn batch(tx: &mut SqlxPostgresTx, sql: &'static str) -> Result<(), WorkError> {
+        sqlx::raw_sql(sql).execute(tx.connection()?).await?;
+        Ok(())
+    }
 }
 
 fn main() -> ExitCode {

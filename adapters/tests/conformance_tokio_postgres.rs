@@ -50,6 +50,10 @@ impl Adapter for TokioPostgres {
         tx.client()?.execute_typed(sql, &[id]).await?;
         Ok(())
     }
+
+    async fn batch(tx: &mut TokioPostgresTx, sql: &'static str) -> Result<(), WorkError> {
+        Ok(tx.client()?.batch_execute(sql).await?)
+    }
 }
 
 fn main() -> ExitCode {

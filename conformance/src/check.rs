@@ -22,6 +22,7 @@ pub struct CaseFailure {
     mistake: Option<String>,
     notes: Vec<String>,
     ignored: bool,
+    too_slow: bool,
     at: &'static Location<'static>,
 }
 
@@ -36,6 +37,7 @@ impl CaseFailure {
             mistake: None,
             notes: Vec::new(),
             ignored: false,
+            too_slow: false,
             at: Location::caller(),
         }
     }
@@ -50,8 +52,26 @@ impl CaseFailure {
             mistake: None,
             notes: Vec::new(),
             ignored: false,
+            too_slow: false,
             at: Location::caller(),
         }
+    }
+
+    /// A step came after the moment that it had to come before: the case says nothing about the
+    /// store, and is run again with longer times.
+    #[track_caller]
+    pub(crate) fn too_slow(seen: impl Into<String>) -> Self {
+        Self {
+            too_slow: true,
+            ..Self::new(
+                "the machine and the store to be quick enough for the case",
+                seen,
+            )
+        }
+    }
+
+    pub(crate) fn is_too_slow(&self) -> bool {
+        self.too_slow
     }
 
     /// No failure: the case can't run here, and is reported as ignored with this reason.

@@ -46,6 +46,9 @@ impl<H: Harness> Harness for ErasedHarness<H> {
     fn effect_statement(&self, id: &str) -> Option<Statement> {
         self.inner.effect_statement(id)
     }
+    fn effect_statement_at(&self, guard: &H::Guard, id: &str) -> Option<Statement> {
+        self.inner.effect_statement_at(guard, id)
+    }
     fn refused_statement(&self) -> Option<Statement> {
         self.inner.refused_statement()
     }

@@ -88,6 +88,13 @@ pub trait Harness: Send + Sync + 'static {
         None
     }
 
+    /// Optional: the same, where the statement depends on the place: on the shard of its namespace,
+    /// say.
+    fn effect_statement_at(&self, guard: &Self::Guard, id: &str) -> Option<Statement> {
+        let _ = guard;
+        self.effect_statement(id)
+    }
+
     /// Optional: a statement that the database refuses for good, whatever the state.
     fn refused_statement(&self) -> Option<Statement> {
         None

@@ -114,9 +114,19 @@ impl<H: Harness> Suite<H> {
         cases::two_phase::register_all, prepared register
     );
     topic!(
-        /// Topic V, keys and leases under random faults.
+        /// Topics I and V, keys in both forms, by transaction and by lease; also under random faults.
         key_invariants: IdempotencyStore, + LeaseStore;
-        cases::invariants::keys::register, idempotency leases
+        cases::keys::register, idempotency leases
+    );
+    topic!(
+        /// Topics I and B together: an effect under a key that changes balances in its transaction.
+        effects_on_balances: IdempotencyStore, + BalanceTransaction;
+        cases::together::register, idempotency balance_transactions
+    );
+    topic!(
+        /// Topic I, one-shot effects beside leases.
+        one_shot_leases: OneShotStore, + LeaseStore;
+        cases::one_shot::leases::register, idempotency one_shot leases
     );
 
     /// Topic I, one-shot form.
@@ -156,6 +166,8 @@ impl<H: Harness> Suite<H> {
             .prepared_balances()
             .two_phase()
             .key_invariants()
+            .effects_on_balances()
+            .one_shot_leases()
     }
 
     /// The trials, for a runner of your own.

@@ -159,8 +159,11 @@ pub enum KeyState {
 ///   no key (doubled).
 /// - **Of any number of attempts at one key, one commits**, and all others are answered with its
 ///   outcome. An optimistic store may start the work twice and discard one; it never commits two.
-/// - **The fingerprint is compared in every state**, also while the key is in progress. Otherwise a
-///   key reused for another request is answered with the receipt of the first.
+/// - **The fingerprint is compared in every state**, also while the key is in progress, and also when
+///   a lease on it is over that nobody has released. Otherwise a key reused for another request is
+///   answered with the receipt of the first. Another request is a *mismatch*; only while a
+///   transaction holds the key that the store can't look into may it be told *in progress*, and it
+///   is a mismatch as soon as that has committed. It is never fresh beside it, and never completed.
 /// - **A replay writes nothing.**
 /// - **Bytes are kept**: key, receipt and rejection come back exactly as they were given.
 /// - After an error nothing is open, locked or half written; after an

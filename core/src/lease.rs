@@ -78,6 +78,9 @@ pub enum Leased {
 ///   would take over a lease in force.
 /// - **A zombie's call is fenced and harms nobody**: renew, finalize and release with a token that
 ///   is not the current one change nothing.
+/// - **A key stays its request's own until it is released, forgotten or expired**, also when its
+///   lease is over: the outside effect may have been had. Another request is a mismatch, not *in
+///   progress*; the same request may take the key over.
 /// - A holder whose lease is over, but who was not superseded, may still finalize; a takeover after
 ///   that sees the outcome.
 #[diagnostic::on_unimplemented(

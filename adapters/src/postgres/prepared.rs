@@ -322,7 +322,7 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
 
     async fn rollback_prepared(&self, participation: &Participation) -> Result<()> {
         let mut known = self.known(participation, ROLLBACK).await?;
-        let mut waited = 0;
+        let (mut waited, mut ended) = (0, false);
         for _ in 0..ROUNDS {
             match known.outcome {
                 Some(outcome) if outcome.committed => {
@@ -335,7 +335,12 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
                 Some(_) => return Ok(()),
                 None if known.prepared.is_empty() => {
                     if known.now > participation.forget_after() {
-                        return Err(forgotten(ROLLBACK));
+                        // No tombstone is due any more, but what was prepared is gone by this call.
+                        return if ended {
+                            Ok(())
+                        } else {
+                            Err(forgotten(ROLLBACK))
+                        };
                     }
                     match self.bury(participation).await? {
                         Some(after) => known = after,
@@ -353,6 +358,8 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
                         .await?
                     {
                         sleep(PAUSE).await;
+                    } else {
+                        ended = true;
                     }
                     known = self.known(participation, ROLLBACK).await?;
                 }

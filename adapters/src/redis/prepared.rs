@@ -188,11 +188,15 @@ impl PreparedTransactions for RedisStore {
     async fn prepare(&self, mut tx: RedisTx, participation: &Participation) -> Result<()> {
         let operation = "prepare";
         // Given back when the answer is there.
-        let _attempt = tx.attempt.take();
+        let attempt = tx.attempt.take();
         let place = self.place(participation);
-        if tx.shard != Some(place.shard) {
+        let record = place.keys.first().map(Vec::as_slice).unwrap_or_default();
+        let began = attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.is_at(record));
+        if !began || tx.shard != Some(place.shard) {
             return Err(error(ErrorKind::Invalid, operation)
-                .with_message("the transaction was begun by another participation"));
+                .with_message("the transaction was not begun by this participation"));
         }
         let work = tx.finish(operation)?;
         let (keys, arguments) = work.for_script();

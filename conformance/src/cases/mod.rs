@@ -8,12 +8,16 @@ pub(crate) mod balance_tx;
 pub(crate) mod faulty;
 pub(crate) mod idempotency;
 pub(crate) mod invariants;
+pub(crate) mod keys;
 pub(crate) mod lease;
 pub(crate) mod one_shot;
 pub(crate) mod prepared;
 pub(crate) mod register;
 pub(crate) mod support;
+pub(crate) mod together;
 pub(crate) mod two_phase;
+
+mod again;
 
 use std::{future::Future, sync::Arc};
 
@@ -42,13 +46,13 @@ impl<H: Harness> Registry<H> {
 
     pub(crate) fn add<F, Fut>(&mut self, info: CaseInfo, body: F)
     where
-        F: FnOnce(Context<H>) -> Fut + Send + 'static,
+        F: Fn(Context<H>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = CaseResult> + Send + 'static,
     {
         let harness = self.harness.clone();
         self.trials
             .push(Trial::new(info, self.variant, async move |case| {
-                body(Context::start(harness, case).await?).await
+                again::run_patiently(harness, case, body).await
             }));
     }
 

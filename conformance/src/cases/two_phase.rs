@@ -9,8 +9,8 @@ use exactly_once_core::{
 use super::{
     Registry, cases,
     prepared::support::{
-        all_in_doubt, commit, ensure_effects, ensure_nothing_open, fresh, named, participation,
-        refused_rolled_back, rollback, short_and_kept, until,
+        all_in_doubt, commit, decided_in_time, ensure_effects, ensure_nothing_open, fresh, named,
+        or_too_slow, participation, refused_rolled_back, rollback, short_and_kept, until,
     },
     support::{race, retry},
 };
@@ -44,10 +44,9 @@ async fn prepare_both<H: Harness<Store: PreparedTransactions>>(
     for (store, part) in [(&both.orders, "orders"), (&both.stock, "stock")] {
         let mut tx = fresh(store, work).await?;
         cx.write(&mut tx, &format!("{effect}/{part}")).await?;
-        store
-            .prepare(tx, work)
-            .await
-            .expecting("each participant to prepare")?;
+        let answer = store.prepare(tx, work).await;
+        let answer = or_too_slow(store, work, answer).await;
+        answer.expecting("each participant to prepare")?;
     }
     Ok(both)
 }
@@ -168,12 +167,7 @@ async fn t39_sweepers_at_once<H: Harness<Store: PreparedTransactions + DecisionR
     ] {
         prepare_both(&cx, work, effect).await?;
     }
-    let ruling = cx.store().decide(&committed, Decision::Commit).await?;
-    ensure_eq!(
-        ruling,
-        Decision::Commit,
-        "a decision in time (or the store is too slow for it)"
-    );
+    decided_in_time(cx.store(), &committed).await?;
     cx.store().decide(&undone, Decision::Rollback).await?;
     until(cx.store(), pattern.not_after()).await?;
     let sweepers = (0..3)
@@ -248,12 +242,7 @@ async fn t55_sweeps_to_commit<H: Harness<Store: PreparedTransactions + DecisionR
         let effect = format!("t55/{told}");
         let work = named(&pattern, &effect)?;
         let both = prepare_both(&cx, &work, &effect).await?;
-        let ruling = cx.store().decide(&work, Decision::Commit).await?;
-        ensure_eq!(
-            ruling,
-            Decision::Commit,
-            "a decision in time (or the store is too slow)"
-        );
+        decided_in_time(cx.store(), &work).await?;
         if told == 1 {
             both.orders.commit_prepared(&work).await?;
         }
@@ -340,12 +329,7 @@ async fn t59_unfinished_commit_is_kept<
 ) -> CaseResult {
     let work = super::prepared::support::short(&cx, "t59", 25).await?;
     let both = prepare_both(&cx, &work, "t59").await?;
-    let ruling = cx.store().decide(&work, Decision::Commit).await?;
-    ensure_eq!(
-        ruling,
-        Decision::Commit,
-        "a decision in time (or the store is too slow for it)"
-    );
+    decided_in_time(cx.store(), &work).await?;
     both.orders.commit_prepared(&work).await?;
     until(cx.store(), work.forget_after()).await?;
     ensure_eq!(

@@ -2,15 +2,19 @@
 //! schema for each case. A database for each case would be simpler, and costs some 300 files each:
 //! making and removing them took far longer than the cases.
 
-use std::{env, net::SocketAddr, sync::Arc};
+use std::{
+    env,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use exactly_once_conformance::{CaseFailure, CaseResult};
-use exactly_once_servers::{Pgbouncer, Postgres};
+use exactly_once_servers::{Pgbouncer, Postgres, PostgresOptions};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 /// Everybody's database.
-const DATABASE: &str = "conformance";
+pub const DATABASE: &str = "conformance";
 
 /// The users' own table, for the effects of all cases. A row tells by itself whose it is, from what
 /// the connection says of itself: that goes through a transaction pooler too.
@@ -37,44 +41,65 @@ pub fn failed(error: impl std::fmt::Display) -> CaseFailure {
 }
 
 /// Runs a future on this thread: those that start a server are not known to be `Send`.
-fn here<F: Future>(future: F) -> F::Output {
+pub fn here<F: Future>(future: F) -> F::Output {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
 }
 
 /// A running server, and its pooler.
 pub struct Ground {
     postgres: Postgres,
-    pooler: Option<Pgbouncer>,
+    /// Where everything goes through it, or somebody has asked for it.
+    pooler: OnceLock<Pgbouncer>,
+    starting_pooler: std::sync::Mutex<()>,
     look: Arc<Look>,
 }
 
 impl Ground {
     pub fn start() -> CaseResult<Arc<Self>> {
-        here(Self::starting()).map_err(failed)
+        here(Self::starting(Postgres::options(major()))).map_err(failed)
     }
 
-    async fn starting() -> anyhow::Result<Arc<Self>> {
+    /// One that keeps a single prepared transaction.
+    pub fn scarce() -> CaseResult<Arc<Self>> {
+        let options = Postgres::options(major()).setting("max_prepared_transactions", "1");
+        here(Self::starting(options)).map_err(failed)
+    }
+
+    async fn starting(options: PostgresOptions) -> anyhow::Result<Arc<Self>> {
         // Passwords have tests of their own: proving them takes longer than most cases.
-        let options = Postgres::options(major()).trusting();
-        let postgres = options.start().await?;
+        let postgres = options.trusting().start().await?;
         let direct = postgres.create_database(DATABASE).await?;
         postgres.sql(DATABASE, EFFECTS).await?;
-        let pooler = match pooled() {
-            true => Some(Pgbouncer::start(&postgres).await?),
-            false => None,
-        };
+        let pooler = OnceLock::new();
+        if pooled() {
+            let _ = pooler.set(Pgbouncer::start(&postgres).await?);
+        }
         Ok(Arc::new(Self {
             postgres,
             pooler,
+            starting_pooler: std::sync::Mutex::default(),
             look: Arc::new(Look::new(direct)),
         }))
     }
 
     fn url(&self) -> String {
-        match &self.pooler {
-            Some(pooler) => pooler.database_url(DATABASE),
-            None => self.postgres.database_url(DATABASE),
+        match self.pooler.get() {
+            Some(pooler) if pooled() => pooler.database_url(DATABASE),
+            _ => self.postgres.database_url(DATABASE),
         }
+    }
+
+    /// Through the pooler, which is started when it is first asked for.
+    fn pooled_url(&self) -> anyhow::Result<String> {
+        let _starting = self.starting_pooler.lock();
+        let pooler = match self.pooler.get() {
+            Some(pooler) => pooler,
+            None => {
+                let started = here(Pgbouncer::start(&self.postgres))?;
+                self.pooler.get_or_init(|| started)
+            }
+        };
+        Ok(pooler.database_url(DATABASE))
     }
 }
 
@@ -142,7 +167,7 @@ impl Place {
         }
     }
 
-    fn own(url: &str, name: &str) -> String {
+    pub fn own(url: &str, name: &str) -> String {
         format!("{url}?application_name={name}")
     }
 
@@ -186,6 +211,22 @@ impl Place {
             self.name
         );
         self.look.number(&sql).await
+    }
+
+    /// The server.
+    pub fn postgres(&self) -> CaseResult<&Postgres> {
+        match &self.ground {
+            Some(ground) => Ok(&ground.postgres),
+            None => Err(failed("the server is another process's")),
+        }
+    }
+
+    /// Where to connect to in order to come through the pooler.
+    pub fn pooled_url(&self) -> CaseResult<String> {
+        match &self.ground {
+            Some(ground) => Ok(Self::own(&ground.pooled_url().map_err(failed)?, &self.name)),
+            None => Err(failed("the server is another process's")),
+        }
     }
 
     /// Kills the server, and starts it again.

@@ -5,6 +5,7 @@
 //! that kill the server have one of their own each, all others share one.
 
 mod ground;
+mod hooks;
 
 use std::{
     marker::PhantomData,
@@ -18,17 +19,21 @@ use std::{
 };
 
 use exactly_once::{
-    BalanceTransaction, DecisionRegister, LeaseStore, OneShotStore, PreparedTransactions, Result,
-    Statement, Transactional, WorkError, postgres::Timeouts,
+    AccountId, BalanceTransaction, DecisionRegister, LeaseStore, Namespace, OneShotStore,
+    PreparedTransactions, Result, Statement, Transactional, Version, WorkError, postgres::Timeouts,
 };
 use exactly_once_conformance::{
     CaseFailure, CaseResult, Harness, Suite,
+    harness::{Age, Way},
     process::is_child,
     runner::{Trial, run},
 };
 use tokio::sync::OnceCell;
 
-use self::ground::{Ground, Place, major, pooled};
+use self::{
+    ground::{Ground, Place, major, pooled},
+    hooks::{HOSTILE, UNPREPARABLE, VIOLATION},
+};
 
 /// A driver under test.
 pub trait Adapter: Send + Sync + 'static {
@@ -55,6 +60,12 @@ pub trait Adapter: Send + Sync + 'static {
         tx: &mut <Self::Store as Transactional>::Tx,
         sql: &'static str,
         id: &str,
+    ) -> impl Future<Output = Result<(), WorkError>> + Send;
+
+    /// Runs statements of the user's own, without parameters.
+    fn batch(
+        tx: &mut <Self::Store as Transactional>::Tx,
+        sql: &'static str,
     ) -> impl Future<Output = Result<(), WorkError>> + Send;
 }
 
@@ -224,6 +235,68 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
 
     async fn left_open(&self, place: &Place) -> CaseResult<Option<u64>> {
         Ok(Some(place.open().await?))
+    }
+
+    async fn end_behind(&self, tx: &mut <A::Store as Transactional>::Tx) -> bool {
+        A::batch(tx, "COMMIT").await.is_ok()
+    }
+
+    async fn violate_at_the_end(&self, tx: &mut <A::Store as Transactional>::Tx) -> bool {
+        A::batch(tx, VIOLATION).await.is_ok()
+    }
+
+    async fn unpreparable(
+        &self,
+        tx: &mut <A::Store as Transactional>::Tx,
+        number: usize,
+    ) -> Option<&'static str> {
+        let (kind, sql) = *UNPREPARABLE.get(number)?;
+        A::batch(tx, sql).await.is_ok().then_some(kind)
+    }
+
+    async fn fresh_scarce(&self) -> CaseResult<Place> {
+        Ok(Place::new(Ground::scarce()?, "case_scarce".to_owned()))
+    }
+
+    async fn open_by(&self, place: &Place, way: Way) -> CaseResult<A::Store> {
+        self.connect(place, place.by(way).await?, 4, timeouts())
+            .await
+    }
+
+    async fn open_aged(&self, place: &Place, age: Age) -> CaseResult<Result<A::Store>> {
+        if age != Age::Newer {
+            return Err(CaseFailure::ignored(
+                "there is no older version of the tables yet",
+            ));
+        }
+        place.make_newer().await?;
+        Ok(A::connect(place.url.clone(), place.name.clone(), 2, timeouts()).await)
+    }
+
+    fn hostile_settings(&self) -> Vec<&'static str> {
+        HOSTILE.to_vec()
+    }
+
+    async fn open_hostile(
+        &self,
+        place: &Place,
+        setting: &'static str,
+    ) -> CaseResult<Result<A::Store>> {
+        let number = HOSTILE.iter().position(|known| *known == setting);
+        let url = place
+            .with_setting(number.unwrap_or_default(), setting)
+            .await?;
+        Ok(A::connect(url, place.name.clone(), 2, timeouts()).await)
+    }
+
+    async fn set_version(
+        &self,
+        place: &Place,
+        namespace: &Namespace,
+        account: &AccountId,
+        version: Version,
+    ) -> CaseResult {
+        place.set_version(namespace, account, version).await
     }
 
     fn locate(&self, place: &Place) -> Option<String> {

@@ -142,6 +142,33 @@ async fn b62_history_pages<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> C
     Ok(())
 }
 
+/// Goal: the last page says so. Method: pages that are just full, and one more; with a cursor too.
+async fn b62_the_last_page<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
+    opened(&cx, "b62/last", 0).await?;
+    for number in 2..=6 {
+        cx.store()
+            .adjust(&adjust(&format!("k{number}"), "b62/last", number)?)
+            .await?;
+    }
+    let holder = account("b62/last")?;
+    for (after, limit, last) in [
+        (None, 5, false),
+        (None, 6, true),
+        (None, 7, true),
+        (Some(version(2)?), 3, false),
+        (Some(version(2)?), 4, true),
+        (Some(version(6)?), 1, true),
+    ] {
+        let page = cx.store().history(&holder, after, limit).await?;
+        ensure_eq!(
+            page.next.is_none(),
+            last,
+            "whether {limit} after {after:?} is the last page"
+        );
+    }
+    Ok(())
+}
+
 /// Goal: everything acknowledged is stored. Method: clients whose calls are dropped at random, and
 /// not retried; after a reopen, the history has every receipt, and nothing that was not asked for.
 async fn b63_acknowledged_is_stored<H: Harness<Store: BalanceStore>>(
@@ -188,6 +215,8 @@ cases! { "balance::history" for BalanceStore, "core::BalanceStore::history";
         "the write is acknowledged before it is on the disk";
     B62 b62_history_pages: "pages of the history have no gap and no duplicate",
         "pages by OFFSET, or a cursor that is included in the next page";
+    B62 b62_the_last_page: "the last page of a history says so",
+        "a page that is just full is told to have a next one";
     B63 b63_acknowledged_is_stored: "everything acknowledged is stored",
         "the answer is given before the commit";
 }

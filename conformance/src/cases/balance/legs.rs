@@ -1,6 +1,6 @@
 //! Several legs: a transfer is applied whole or not at all.
 
-use exactly_once_core::{BalanceStore, Error, ErrorKind, IdempotencyKey, Leg, Transfer};
+use exactly_once_core::{BalanceStore, Error, ErrorKind, IdempotencyKey, Leg, Store, Transfer};
 
 use super::support::{
     MAX, adjust, ensure_held, ensure_sound, ensure_unknown, held, needs_transfers, opened, transfer,
@@ -187,6 +187,29 @@ async fn b44_hundred_legs<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> Ca
     Ok(())
 }
 
+/// Goal: where transfers between any accounts are not declared, one that can't be had is refused as
+/// unsupported and changes nothing. Method: transfers between many pairs; each whole, or refused.
+async fn b46_undeclared_transfers<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
+    if cx.store().capabilities().transfers_across_shards {
+        return cx.ignore("the store declares transfers between any two accounts");
+    }
+    for pair in 0..8 {
+        let (payer, payee) = (format!("b46/{pair}/a"), format!("b46/{pair}/b"));
+        opened(&cx, &payer, 10).await?;
+        opened(&cx, &payee, 10).await?;
+        let operation = transfer(&format!("move/{pair}"), &[(&payer, -4), (&payee, 4)])?;
+        let moved = match cx.store().transfer(&operation).await {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::Unsupported => false,
+            Err(error) => return Err(error.into()),
+        };
+        let (paid, version) = if moved { (4, 2) } else { (0, 1) };
+        ensure_held(&cx, &payer, 10 - paid, version).await?;
+        ensure_held(&cx, &payee, 10 + paid, version).await?;
+    }
+    Ok(())
+}
+
 /// Goal: what is no transfer is refused before any I/O. Method: one account twice among three legs,
 /// a sum that is not zero, one leg, too many legs, a negative amount.
 async fn b45_no_transfer<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
@@ -236,6 +259,8 @@ cases! { "balance::legs" for BalanceStore, "core::BalanceStore::transfer";
         "locks are taken in the order of the legs: a deadlock reaches the caller as terminal";
     B44 b44_hundred_legs: "a transfer of 100 legs is applied and replayed whole",
         "legs are stored one by one, or in a column that is too short";
+    B46 b46_undeclared_transfers: "a transfer that is not declared is whole, or unsupported",
+        "the legs of one shard are applied, or the refusal is told as transient";
     B45 b45_no_transfer: "what is no transfer is refused when it is made",
         "the sum of the legs is computed in 64 bits";
 }

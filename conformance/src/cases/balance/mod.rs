@@ -6,6 +6,7 @@ mod crash;
 mod history;
 mod legs;
 pub(crate) mod model;
+mod names;
 mod numbers;
 pub(crate) mod random;
 mod replay;
@@ -31,5 +32,6 @@ where
     concurrency::register(registry);
     crash::register(registry);
     history::register(registry);
+    names::register(registry);
     super::invariants::balances::register(registry);
 }

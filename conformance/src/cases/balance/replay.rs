@@ -1,7 +1,7 @@
 //! Replay: a key is applied once, and then answers with its own change for good.
 
 use exactly_once_core::{
-    Adjust, BalanceStore, ErrorKind, Expected, Floor, Namespace, Store, Version,
+    Adjust, BalanceStore, CompareAndSet, ErrorKind, Expected, Floor, Namespace, Store, Version,
 };
 
 use super::support::{
@@ -247,6 +247,63 @@ async fn b14_other_kind_is_a_mismatch<H: Harness<Store: BalanceStore>>(
     ensure_held(&cx, "b14", 0, 2).await
 }
 
+/// Goal: a key belongs to all parameters of its operation, whatever kind that is. Method: a set and
+/// an opening, each again with one parameter changed.
+async fn b14_other_parameters_are_a_mismatch<H: Harness<Store: BalanceStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    opened(&cx, "b14", 5).await?;
+    opened(&cx, "b14/other", 5).await?;
+    let mismatch = ErrorKind::Mismatch;
+    let setting = set("set", "b14", Expected::Any, 7)?;
+    let first = cx.store().compare_and_set(&setting).await?.change;
+    let floor = Some(Floor::default());
+    let others = [
+        ("amount", set("set", "b14", Expected::Any, 8)?),
+        ("account", set("set", "b14/other", Expected::Any, 7)?),
+        (
+            "version",
+            set("set", "b14", Expected::Version(version(2)?), 7)?,
+        ),
+        (
+            "floor",
+            CompareAndSet {
+                floor,
+                ..setting.clone()
+            },
+        ),
+    ];
+    for (what, other) in others {
+        let answer = cx.store().compare_and_set(&other).await;
+        refused(answer, mismatch, &format!("a set with another {what}"))?;
+    }
+    let opening = open("open", "b14/new")?.with_amount(amount(3));
+    let opened_first = cx.store().open_account(&opening).await?.change;
+    let others = [
+        ("amount", opening.clone().with_amount(amount(4))),
+        ("floor", opening.clone().with_floor(Floor::None)),
+        ("account", open("open", "b14/newer")?.with_amount(amount(3))),
+    ];
+    for (what, other) in others {
+        let answer = cx.store().open_account(&other).await;
+        refused(answer, mismatch, &format!("an opening with another {what}"))?;
+    }
+    let again = cx.store().compare_and_set(&setting).await?;
+    ensure_eq!(
+        (again.replayed, again.change),
+        (true, first),
+        "the set's replay"
+    );
+    let again = cx.store().open_account(&opening).await?;
+    ensure_eq!(
+        (again.replayed, again.change),
+        (true, opened_first),
+        "the opening's replay"
+    );
+    ensure_held(&cx, "b14", 7, 2).await?;
+    ensure_held(&cx, "b14/other", 5, 1).await
+}
+
 /// Goal: namespaces are apart. Method: the same key and account in another one.
 async fn b15_other_namespace<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
     opened(&cx, "b15", 1).await?;
@@ -325,13 +382,22 @@ async fn b17_transfer_is_replayed<H: Harness<Store: BalanceStore>>(cx: Context<H
         first.changes,
         "the receipts of the transfer"
     );
-    let other = transfer("move", &[("b17/b", 10), ("b17/a", -10)])?;
-    let answer = cx.store().transfer(&other).await;
-    refused(
-        answer,
-        ErrorKind::Mismatch,
-        "the same key with the legs in another order",
-    )?;
+    opened(&cx, "b17/c", 10).await?;
+    let others = [
+        ("the legs in another order", [("b17/b", 10), ("b17/a", -10)]),
+        ("other amounts", [("b17/a", -9), ("b17/b", 9)]),
+        ("another payee", [("b17/a", -10), ("b17/c", 10)]),
+        ("another payer", [("b17/c", -10), ("b17/b", 10)]),
+    ];
+    for (what, legs) in others {
+        let answer = cx.store().transfer(&transfer("move", &legs)?).await;
+        refused(
+            answer,
+            ErrorKind::Mismatch,
+            &format!("the same key with {what}"),
+        )?;
+    }
+    ensure_held(&cx, "b17/c", 10, 1).await?;
     ensure_held(&cx, "b17/a", 0, 2).await?;
     ensure_held(&cx, "b17/b", 21, 3).await
 }
@@ -355,6 +421,8 @@ cases! { "balance::replay" for BalanceStore, "core::BalanceStore, Contract";
         "only some parameters are compared";
     B14 b14_other_kind_is_a_mismatch: "a key belongs to its kind of operation",
         "each kind of operation has keys of its own";
+    B14 b14_other_parameters_are_a_mismatch: "a key of a set or an opening belongs to all its parameters",
+        "only adjustments are compared, or only some parameters";
     B15 b15_other_namespace: "namespaces are apart",
         "the namespace is missing in a WHERE clause or key";
     B16 b16_stale_version_of_a_replay: "the replay check comes before version and funds",

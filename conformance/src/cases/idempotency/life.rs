@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use exactly_once_core::{
-    ErrorKind, IdempotencyStore, Namespace, Outcome, Rejection, Retention, Store, Transactional,
+    ErrorKind, IdempotencyStore, KeyState, Namespace, Outcome, Rejection, Retention, Store,
+    Transactional,
 };
 use tokio::time::{sleep, timeout};
 
@@ -62,7 +63,14 @@ async fn i80_namespaces_are_apart<H: Harness<Store: IdempotencyStore>>(
         keep(store, "i80", &number.to_string()).await?;
     }
     for (number, store) in stores.iter().enumerate() {
-        ensure_kept(store, "i80", &number.to_string()).await?;
+        let text = number.to_string();
+        ensure_kept(store, "i80", &text).await?;
+        let record = store.lookup(claim("i80")?.key()).await?;
+        let state = record.expecting("a record in each namespace")?.state;
+        ensure!(
+            matches!(&state, KeyState::Completed { outcome, .. } if *outcome == Outcome::Applied(receipt(&text))),
+            seen: state, "the lookup in {} to tell its own outcome", store.namespace()
+        );
     }
     Ok(())
 }

@@ -3,12 +3,14 @@
 mod basic;
 mod concurrency;
 mod crash;
+mod declared;
 mod expiry;
 mod fingerprint;
 mod ground;
 mod life;
 mod limits;
 mod replay;
+mod retention;
 pub(crate) mod support;
 
 use exactly_once_core::IdempotencyStore;
@@ -30,4 +32,6 @@ where
     limits::register(registry);
     life::register(registry);
     ground::register(registry);
+    declared::register(registry);
+    retention::register(registry);
 }

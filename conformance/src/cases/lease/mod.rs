@@ -1,9 +1,10 @@
 //! Topic I, leased form: cases of [`LeaseStore`](exactly_once_core::LeaseStore).
 
 mod basic;
+mod ended;
 mod expiry;
 mod fence;
-mod support;
+pub(crate) mod support;
 
 use exactly_once_core::LeaseStore;
 
@@ -18,4 +19,5 @@ where
     basic::register(registry);
     fence::register(registry);
     expiry::register(registry);
+    ended::register(registry);
 }

@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// A lease that no case outlives.
-pub(super) const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 /// Leases a key that must be free.
-pub(super) async fn granted<S: LeaseStore>(
+pub(crate) async fn granted<S: LeaseStore>(
     store: &S,
     claim: &Claim,
     ttl: Duration,
@@ -26,7 +26,7 @@ pub(super) async fn granted<S: LeaseStore>(
 }
 
 /// Leases a key that must be done; how it ended.
-pub(super) async fn done<S: LeaseStore>(store: &S, claim: &Claim) -> CaseResult<Outcome> {
+pub(crate) async fn done<S: LeaseStore>(store: &S, claim: &Claim) -> CaseResult<Outcome> {
     let answer = retry(|| store.lease(claim, LONG)).await?;
     Ok(
         ensure_matches!(answer, Leased::Completed(outcome) => outcome,
@@ -35,7 +35,7 @@ pub(super) async fn done<S: LeaseStore>(store: &S, claim: &Claim) -> CaseResult<
 }
 
 /// Leases the key as soon as the lease in force is over, by whoever's clock that is.
-pub(super) async fn taken_over<S: LeaseStore>(store: &S, claim: &Claim) -> CaseResult<Lease> {
+pub(crate) async fn taken_over<S: LeaseStore>(store: &S, claim: &Claim) -> CaseResult<Lease> {
     for _ in 0..500 {
         match retry(|| store.lease(claim, LONG)).await? {
             Leased::Granted(lease) => return Ok(lease),
@@ -58,12 +58,12 @@ pub(super) async fn taken_over<S: LeaseStore>(store: &S, claim: &Claim) -> CaseR
 }
 
 /// An applied outcome with this text.
-pub(super) fn applied(text: &str) -> Outcome {
+pub(crate) fn applied(text: &str) -> Outcome {
     Outcome::Applied(receipt(text))
 }
 
 /// A token that the key never had.
-pub(super) fn never_given(token: FencingToken) -> [FencingToken; 4] {
+pub(crate) fn never_given(token: FencingToken) -> [FencingToken; 4] {
     [
         FencingToken::new(token.get().wrapping_add(1)),
         FencingToken::new(0),

@@ -3,6 +3,8 @@
 mod basic;
 mod crash;
 mod groups;
+mod keys;
+pub(crate) mod leases;
 mod support;
 
 use exactly_once_core::OneShotStore;
@@ -18,4 +20,5 @@ where
     basic::register(registry);
     groups::register(registry);
     crash::register(registry);
+    keys::register(registry);
 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// The statement that has the effect `id`; ends the case where the harness has none.
 pub(super) fn statement<H: Harness>(cx: &Context<H>, id: &str) -> CaseResult<Statement> {
-    match cx.harness().effect_statement(id) {
+    match cx.harness().effect_statement_at(cx.guard(), id) {
         Some(statement) => Ok(statement),
         None => cx.ignore("this harness has no statement for an effect (`effect_statement`)"),
     }

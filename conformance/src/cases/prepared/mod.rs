@@ -5,6 +5,7 @@ mod basic;
 mod crash;
 mod ground;
 mod in_doubt;
+mod late;
 mod limits;
 mod races;
 mod replay;
@@ -29,4 +30,5 @@ where
     in_doubt::register(registry);
     limits::register(registry);
     ground::register(registry);
+    late::register(registry);
 }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use exactly_once_core::{
-    BegunPrepared, Error, ErrorKind, Fingerprint, InDoubt, Participation, PreparedStatus,
-    PreparedTransactions, Store, Timestamp, TransactionId, Transactional, TwoPhase,
+    BegunPrepared, Decision, DecisionRegister, Error, ErrorKind, Fingerprint, InDoubt,
+    Participation, PreparedStatus, PreparedTransactions, Store, Timestamp, TransactionId,
+    Transactional, TwoPhase,
 };
 use tokio::time::sleep;
 
@@ -140,9 +141,51 @@ pub(crate) async fn fresh<S: PreparedTransactions>(
     store: &S,
     participation: &Participation,
 ) -> CaseResult<S::Tx> {
-    Ok(ensure_matches!(
-        retry(|| store.begin_prepared(participation)).await?, BegunPrepared::Fresh(tx) => tx,
+    let begun = retry(|| store.begin_prepared(participation)).await;
+    let begun = or_too_slow(store, participation, begun).await?;
+    Ok(ensure_matches!(begun, BegunPrepared::Fresh(tx) => tx,
         "a transaction that nobody has begun to be fresh"))
+}
+
+/// A refusal that the deadline explains says nothing about the store: the case was too slow.
+pub(crate) async fn or_too_slow<S: Store, T>(
+    store: &S,
+    participation: &Participation,
+    answer: Result<T, Error>,
+) -> CaseResult<T> {
+    match answer {
+        Err(error) if matches!(error.kind(), ErrorKind::RolledBack | ErrorKind::Forgotten) => {
+            in_time(store, participation).await?;
+            Err(error.into())
+        }
+        answer => Ok(answer?),
+    }
+}
+
+/// What a case does up to here had to be done before the deadline.
+pub(crate) async fn in_time<S: Store>(store: &S, participation: &Participation) -> CaseResult {
+    let now = retry(|| store.now()).await?;
+    if now <= participation.not_after() {
+        return Ok(());
+    }
+    let late = now.since(participation.not_after());
+    Err(CaseFailure::too_slow(format!(
+        "the deadline had passed {late:?} ago"
+    )))
+}
+
+/// Decides commit before the deadline.
+pub(crate) async fn decided_in_time<S: DecisionRegister>(
+    store: &S,
+    participation: &Participation,
+) -> CaseResult {
+    let ruling = retry(|| store.decide(participation, Decision::Commit)).await;
+    let ruling = or_too_slow(store, participation, ruling).await?;
+    if ruling != Decision::Commit {
+        in_time(store, participation).await?;
+    }
+    ensure_eq!(ruling, Decision::Commit, "a decision in time");
+    Ok(())
 }
 
 /// Does one effect in a transaction, and prepares it.
@@ -153,10 +196,10 @@ pub(crate) async fn prepared<H: Harness<Store: PreparedTransactions>>(
 ) -> CaseResult {
     let mut tx = fresh(cx.store(), participation).await?;
     cx.write(&mut tx, effect).await?;
-    cx.store()
-        .prepare(tx, participation)
-        .await
-        .expecting("the work to be prepared")
+    let store = cx.store();
+    let answer = store.prepare(tx, participation).await;
+    let answer = or_too_slow(store, participation, answer).await;
+    answer.expecting("the work to be prepared")
 }
 
 /// One attempt as an engine makes it: begin, do one effect, prepare; again while it may be retried.

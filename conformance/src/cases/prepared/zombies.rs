@@ -5,8 +5,8 @@ use tokio::time::{sleep, timeout};
 
 use super::support::{
     attempt_once, begin_again, commit, ensure_committed, ensure_effects, ensure_nothing_left,
-    ensure_rolled_back, ensure_status, fresh, participation, prepared, refused_rolled_back,
-    rollback, short, short_and_kept, until,
+    ensure_rolled_back, ensure_status, fresh, in_time, participation, prepared,
+    refused_rolled_back, rollback, short, short_and_kept, until,
 };
 use crate::{
     CaseResult,
@@ -124,6 +124,7 @@ async fn t33_prepares_after_the_deadline<H: Harness<Store: PreparedTransactions>
     let work = short_and_kept(&cx, "t33/late", 15).await?;
     let mut zombie = fresh(cx.store(), &work).await?;
     cx.write(&mut zombie, "t33/late").await?;
+    in_time(cx.store(), &work).await?;
     until(cx.store(), work.not_after()).await?;
     match cx.store().prepare(zombie, &work).await {
         Ok(()) => ensure_status(&cx, &work, PreparedStatus::Prepared).await?,

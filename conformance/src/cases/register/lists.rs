@@ -9,7 +9,7 @@ use crate::{
     CaseResult,
     cases::{
         cases,
-        prepared::support::{named, participation_until, until},
+        prepared::support::{decided_in_time, named, participation_until, until},
         support::{refused, retry},
     },
     check::Expecting,
@@ -116,6 +116,52 @@ async fn r08_unfinished<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> 
     Ok(())
 }
 
+/// Goal: the same transaction in two namespaces has two decisions. Method: commit here, roll back
+/// there, finish there.
+async fn r15_namespaces_are_apart<H: Harness<Store: DecisionRegister>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let work = lasting(&cx, "r15").await?;
+    let namespace = format!("{}/r15", cx.store().namespace());
+    let other = cx.store().with_namespace(namespace.parse()?);
+    for (store, proposal) in [(cx.store(), Decision::Commit), (&other, Decision::Rollback)] {
+        let told = store.decide(&work, proposal).await?;
+        ensure_eq!(told, proposal, "the decision in {}", store.namespace());
+    }
+    other.finish(&work).await?;
+    let here = cx.store().decision(&work).await?.expecting("the entry")?;
+    ensure_eq!(
+        (here.decision, here.finished),
+        (Decision::Commit, false),
+        "the entry here"
+    );
+    let there = other.decision(&work).await?.expecting("the entry there")?;
+    ensure_eq!(
+        (there.decision, there.finished),
+        (Decision::Rollback, true),
+        "the entry there"
+    );
+    ensure_stands(&cx, &work, Decision::Commit).await
+}
+
+/// Goal: the last page of what is unfinished says so. Method: pages that are just full, and one more.
+async fn r16_the_last_page<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> CaseResult {
+    let pattern = lasting(&cx, "r16").await?;
+    for number in 0..4 {
+        let work = named(&pattern, &format!("r16/{number}"))?;
+        cx.store().decide(&work, Decision::Commit).await?;
+    }
+    for (limit, last) in [(3, false), (4, true), (5, true)] {
+        let page = cx.store().unfinished(None, limit).await?;
+        ensure_eq!(
+            page.next.is_none(),
+            last,
+            "whether a page of {limit} is the last of 4"
+        );
+    }
+    Ok(())
+}
+
 /// Goal: a decision is removed only past its time, and a commit only when finished; then nothing is
 /// written any more. Method: commits and rollbacks, finished or not; forget before and after.
 async fn r09_forget<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> CaseResult {
@@ -129,8 +175,7 @@ async fn r09_forget<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> Case
     let [told, untold, undone, undone_told] = works;
     let (told, untold, undone, undone_told) = (told?, untold?, undone?, undone_told?);
     for work in [&told, &untold] {
-        let decision = cx.store().decide(work, Decision::Commit).await?;
-        ensure_eq!(decision, Decision::Commit, "a commit in time");
+        decided_in_time(cx.store(), work).await?;
     }
     cx.store().decide(&undone, Decision::Rollback).await?;
     cx.store().decide(&undone_told, Decision::Rollback).await?;
@@ -218,6 +263,10 @@ cases! { "register::lists" for DecisionRegister, "core::DecisionRegister, Contra
         "finished ones or other namespaces' are listed, or pages go by OFFSET";
     R09 r09_forget: "a decision is removed only past its time, a commit only when finished",
         "an unfinished commit is removed: its participant is rolled back";
+    R15 r15_namespaces_are_apart: "the same transaction in two namespaces has two decisions",
+        "the namespace is missing in the primary key";
+    R16 r16_the_last_page: "the last page of what is unfinished says so",
+        "a page that is just full is told to have a next one";
     R10 r10_nothing_after_its_time: "nothing is written after forget_after",
         "a zombie's commit is taken after everything was forgotten";
 }

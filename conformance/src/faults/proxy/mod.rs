@@ -43,6 +43,8 @@ pub struct Stats {
     /// Connections that a rule or [`Proxy::cut_all`] has cut. A case that sets a rule must see
     /// this grow, or it has tested nothing.
     pub cuts: u64,
+    /// Requests at which [`Rule::HoldFrom`] began to hold.
+    pub held: u64,
 }
 
 /// What the connections of a proxy share.
@@ -99,14 +101,11 @@ impl Proxy {
     /// Changes the rule, for open connections too, and counts for its trigger anew.
     pub fn set(&self, rule: Rule) {
         let (hold_requests, hold_replies) = match rule {
-            Rule::Pass | Rule::Cut(_) => (false, false),
+            Rule::Pass | Rule::Cut(_) | Rule::HoldFrom(_) => (false, false),
             Rule::Blackhole => (true, true),
             Rule::HoldReplies => (false, true),
         };
-        self.shared.lock().armed = match rule {
-            Rule::Cut(cut) => Some(Armed::new(cut)),
-            _ => None,
-        };
+        self.shared.lock().armed = Armed::new(rule);
         self.shared.flow.send_modify(|flow| {
             flow.hold_requests = hold_requests;
             flow.hold_replies = hold_replies;
@@ -140,6 +139,12 @@ impl Drop for Proxy {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing goes to the server from here on. Who sees it counted finds it held.
+    fn hold(&self) {
+        self.flow.send_modify(|flow| flow.hold_requests = true);
+        self.lock().stats.held += 1;
     }
 
     /// Called before the sockets are closed: a client that sees its connection end must find the

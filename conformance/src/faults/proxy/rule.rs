@@ -12,6 +12,9 @@ pub enum Rule {
     Blackhole,
     /// Requests reach the server, replies are held: the effect happens and nobody learns of it.
     HoldReplies,
+    /// Holds the request that meets the trigger, and every one after it, until the rule is changed:
+    /// an attempt that sleeps at a known place.
+    HoldFrom(Trigger),
     /// Cuts the connection that meets the trigger.
     Cut(Cut),
 }
@@ -23,6 +26,14 @@ pub struct Cut {
     trigger: Trigger,
     after: bool,
     times: u32,
+}
+
+/// What is done once the trigger is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    CutBefore,
+    CutAfter,
+    Hold,
 }
 
 /// What a cut waits for, counted over all connections since the rule was set.
@@ -74,9 +85,11 @@ impl Trigger {
     }
 }
 
-/// A cut that waits for its trigger.
+/// A rule that waits for its trigger.
 pub(super) struct Armed {
-    cut: Cut,
+    trigger: Trigger,
+    act: Act,
+    times: u32,
     requests: u64,
     bytes: u64,
 }
@@ -89,6 +102,8 @@ pub(super) enum Verdict {
     CutAt(usize),
     /// Forward all, then cut when the server answers.
     CutOnReply,
+    /// Forward nothing until the rule is changed.
+    Hold,
 }
 
 /// What a connection remembers for the search: a pattern may lie across two reads.
@@ -96,12 +111,21 @@ pub(super) enum Verdict {
 pub(super) struct Tail(Vec<u8>);
 
 impl Armed {
-    pub(super) fn new(cut: Cut) -> Self {
-        Self {
-            cut,
+    /// What waits for a trigger in this rule, if anything does.
+    pub(super) fn new(rule: Rule) -> Option<Self> {
+        let (trigger, act, times) = match rule {
+            Rule::Cut(cut) if cut.after => (cut.trigger, Act::CutAfter, cut.times),
+            Rule::Cut(cut) => (cut.trigger, Act::CutBefore, cut.times),
+            Rule::HoldFrom(trigger) => (trigger, Act::Hold, 1),
+            Rule::Pass | Rule::Blackhole | Rule::HoldReplies => return None,
+        };
+        Some(Self {
+            trigger,
+            act,
+            times,
             requests: 0,
             bytes: 0,
-        }
+        })
     }
 
     /// Judges what one client has sent; `begins` where it is the start of a request.
@@ -109,8 +133,8 @@ impl Armed {
         self.requests += u64::from(begins);
         let bytes_before = self.bytes;
         self.bytes += chunk.len() as u64;
-        let cut_at = match &self.cut.trigger {
-            _ if self.cut.times == 0 => None,
+        let cut_at = match &self.trigger {
+            _ if self.times == 0 => None,
             Trigger::Request(n) => (begins && self.requests == *n).then_some(0),
             Trigger::Byte(n) => (bytes_before < *n && *n <= self.bytes)
                 .then(|| usize::try_from(n - bytes_before).unwrap_or(chunk.len())),
@@ -120,10 +144,10 @@ impl Armed {
             None => Verdict::Forward,
             Some(at) => {
                 self.spend();
-                if self.cut.after {
-                    Verdict::CutOnReply
-                } else {
-                    Verdict::CutAt(at)
+                match self.act {
+                    Act::CutBefore => Verdict::CutAt(at),
+                    Act::CutAfter => Verdict::CutOnReply,
+                    Act::Hold => Verdict::Hold,
                 }
             }
         }
@@ -131,7 +155,7 @@ impl Armed {
 
     /// One cut less to make; where there are more, the count starts again.
     fn spend(&mut self) {
-        self.cut.times -= 1;
+        self.times -= 1;
         self.requests = 0;
         self.bytes = 0;
     }
@@ -166,10 +190,8 @@ mod tests {
     use super::*;
 
     fn armed(rule: Rule) -> Armed {
-        match rule {
-            Rule::Cut(cut) => Armed::new(cut),
-            other => panic!("{other:?} is no cut"),
-        }
+        let shown = format!("{rule:?}");
+        Armed::new(rule).unwrap_or_else(|| panic!("{shown} waits for nothing"))
     }
 
     #[test]
@@ -184,6 +206,14 @@ mod tests {
             Verdict::Forward,
             "once only"
         );
+    }
+
+    #[test]
+    fn a_hold_begins_with_its_request() {
+        let mut armed = armed(Rule::HoldFrom(Trigger::Request(2)));
+        let mut tail = Tail::default();
+        assert_eq!(armed.judge(b"BEGIN", true, &mut tail), Verdict::Forward);
+        assert_eq!(armed.judge(b"INSERT", true, &mut tail), Verdict::Hold);
     }
 
     #[test]

@@ -102,6 +102,10 @@ async fn requests(
                 Some(armed) => armed.judge(chunk, begins, &mut tail),
             }
         };
+        if verdict == Verdict::Hold {
+            shared.hold();
+            flow_when(shared, |flow| !flow.hold_requests).await;
+        }
         pause(flow).await;
         if let Verdict::CutAt(bytes) = verdict {
             server.write_all(&chunk[..bytes]).await?;

@@ -2,4 +2,5 @@
 
 mod concurrency;
 mod numbers;
+mod records;
 mod replay;

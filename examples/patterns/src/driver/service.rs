@@ -181,7 +181,9 @@ impl<'a> Service<'a> {
             }
             let attempts = row["retry_count"].as_u64().unwrap_or_default();
             let since = attempts.saturating_sub(*first.get_or_insert(attempts));
-            if begun.elapsed() > CIRCLES.0 && since >= CIRCLES.1 {
+            // Of ours nobody expects it, so there it would be an error.
+            let circles = begun.elapsed() > CIRCLES.0 && since >= CIRCLES.1;
+            if circles && self.way == Way::Recipe {
                 // Or it would go on beside the next one.
                 restate.act(Action::Kill, invocation).await?;
                 let failure = row["last_failure"].as_str().unwrap_or_default();

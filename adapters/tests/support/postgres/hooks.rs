@@ -1,0 +1,108 @@
+//! What the optional hooks of the harness do to a place: other roles and databases, a pooler, settings
+//! of an operator's, tables of another version.
+
+use exactly_once::{AccountId, Namespace, Version};
+use exactly_once_conformance::{CaseResult, harness::Way};
+
+use super::ground::{DATABASE, Place, failed, here};
+
+/// What can't be prepared, by what it is.
+pub const UNPREPARABLE: [(&str, &str); 5] = [
+    ("a temporary table", "CREATE TEMPORARY TABLE x (n int8)"),
+    ("NOTIFY", "NOTIFY channel"),
+    ("LISTEN", "LISTEN channel"),
+    (
+        "a cursor that is held",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+    ),
+    ("an exported snapshot", "SELECT pg_export_snapshot()"),
+];
+
+/// What a deferred constraint refuses. The table is the transaction's own, in the place's schema.
+pub const VIOLATION: &str = "DO $$ DECLARE place text := current_setting('application_name'); BEGIN \
+     EXECUTE format('CREATE TABLE %I.deferred (n int8 UNIQUE DEFERRABLE INITIALLY DEFERRED)', place); \
+     EXECUTE format('INSERT INTO %I.deferred VALUES (1), (1)', place); END $$";
+
+/// What an operator may have set for a role.
+pub const HOSTILE: [&str; 9] = [
+    "default_transaction_isolation = 'serializable'",
+    "default_transaction_read_only = on",
+    "default_transaction_deferrable = on",
+    "standard_conforming_strings = off",
+    "backslash_quote = on",
+    "synchronous_commit = off",
+    "bytea_output = 'escape'",
+    "datestyle = 'German'",
+    "timezone = 'Pacific/Chatham'",
+];
+
+fn text(text: &str) -> String {
+    format!("convert_to('{}', 'UTF8')", text.replace('\'', "''"))
+}
+
+impl Place {
+    /// Runs SQL as the superuser.
+    async fn run(&self, sql: &str) -> CaseResult {
+        let postgres = self.postgres()?;
+        postgres.sql(DATABASE, sql).await.map(drop).map_err(failed)
+    }
+
+    /// A role with the least of rights, and the URL to come as it, past any pooler.
+    async fn role(&self, role: &str) -> CaseResult<String> {
+        let place = &self.name;
+        self.run(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'throwaway'; \
+             GRANT USAGE ON SCHEMA {place} TO {role}; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {place} TO {role}; \
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {place} TO {role}; \
+             GRANT INSERT ON effects TO {role}"
+        ))
+        .await?;
+        let direct = Self::own(&self.postgres()?.database_url(DATABASE), place);
+        Ok(direct.replace("postgres:throwaway", &format!("{role}:throwaway")))
+    }
+
+    /// Where to connect to in order to come this way.
+    pub async fn by(&self, way: Way) -> CaseResult<String> {
+        match way {
+            Way::AnotherRole => self.role(&format!("{}_other", self.name)).await,
+            Way::AnotherDatabase => {
+                let far = format!("{}_far", self.name);
+                let url = here(self.postgres()?.create_database(&far)).map_err(failed)?;
+                Ok(Self::own(&url, &self.name))
+            }
+            _ => self.pooled_url(),
+        }
+    }
+
+    /// A setting of an operator's, for a role of its own.
+    pub async fn with_setting(&self, number: usize, setting: &str) -> CaseResult<String> {
+        let role = format!("{}_role_{number}", self.name);
+        let url = self.role(&role).await?;
+        self.run(&format!("ALTER ROLE {role} SET {setting}"))
+            .await?;
+        Ok(url)
+    }
+
+    /// Makes the tables those of a newer version.
+    pub async fn make_newer(&self) -> CaseResult {
+        let newer = format!("UPDATE {}.schema_version SET version = 999", self.name);
+        self.run(&newer).await
+    }
+
+    /// Gives an account another version.
+    pub async fn set_version(
+        &self,
+        namespace: &Namespace,
+        account: &AccountId,
+        version: Version,
+    ) -> CaseResult {
+        self.run(&format!(
+            "UPDATE {}.accounts SET version = {version} WHERE namespace = {} AND account = {}",
+            self.name,
+            text(namespace.as_str()),
+            text(account.as_str())
+        ))
+        .await
+    }
+}
