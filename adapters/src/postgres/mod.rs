@@ -27,7 +27,7 @@
 //! - `statements`, `literal`, `identifier`: the SQL.
 //! - `sqlstate`, `error`: what an error means.
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
-//!   `outcome`, `register`: the protocols.
+//!   `last`, `outcome`, `register`: the protocols.
 
 mod balance;
 mod balance_row;
@@ -38,6 +38,7 @@ mod error;
 mod idempotency;
 mod identifier;
 mod key_row;
+mod last;
 mod lease;
 mod literal;
 mod migrate;
