@@ -159,3 +159,70 @@ async fn what_is_in_doubt_is_ended_as_the_register_says_and_not_before_its_deadl
     assert_eq!(store.prepared_status(&names[0]).await.unwrap(), Committed);
     assert_eq!(store.prepared_status(&names[1]).await.unwrap(), RolledBack);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_ends_everything_everywhere_and_forgets_it_in_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["orders.db", "stock.db"].map(|name| folder.path().join(name));
+    let [orders, stock] = [store(&paths[0]).await, store(&paths[1]).await];
+    let [url, also] = paths.map(|path| format!("sqlite:{}", path.display()));
+    let until = orders.now().await.unwrap();
+    let until = until.checked_add(Duration::from_secs(2)).unwrap();
+    let over = until.checked_add(Duration::from_secs(2)).unwrap();
+    let mut names = Vec::new();
+    for name in ["decided", "undecided", "lost"] {
+        let request = Fingerprint::of("order", name).unwrap();
+        let name = TransactionId::new(name).unwrap();
+        names.push(Participation::new(&name, request, until, over).unwrap());
+    }
+    for (participation, places) in [
+        (&names[0], &[&orders, &stock][..]),
+        (&names[1], &[&orders, &stock]),
+        // The other participant has nothing, as if a restore had taken it away.
+        (&names[2], &[&orders]),
+    ] {
+        for place in places {
+            let begun = place.begin_prepared(participation).await.unwrap();
+            let BegunPrepared::Fresh(tx) = begun else {
+                panic!("it is not fresh");
+            };
+            place.prepare(tx, participation).await.unwrap();
+        }
+    }
+    for decided in [&names[0], &names[2]] {
+        orders.decide(decided, Decision::Commit).await.unwrap();
+    }
+
+    let sweep = ["--json", "in-doubt", "sweep", "--also", also.as_str()];
+    let early = run(&url, &sweep);
+    assert_eq!(early.status.code(), Some(0), "{}", text(&early));
+    assert_eq!(orders.in_doubt(None, 9).await.unwrap().entries.len(), 3);
+    while orders.now().await.unwrap() <= until {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let swept = run(&url, &sweep);
+    assert_eq!(swept.status.code(), Some(1), "{}", text(&swept));
+    let lost = format!("{} at participant 1", names[2].transaction());
+    assert!(text(&swept).contains("UNFINISHED"), "{}", text(&swept));
+    assert!(text(&swept).contains(&lost), "{}", text(&swept));
+    use exactly_once::PreparedStatus::{Committed, RolledBack};
+    for place in [&orders, &stock] {
+        assert_eq!(place.in_doubt(None, 9).await.unwrap().entries, []);
+        assert_eq!(place.prepared_status(&names[0]).await.unwrap(), Committed);
+        assert_eq!(place.prepared_status(&names[1]).await.unwrap(), RolledBack);
+    }
+
+    let forget = ["in-doubt", "forget", "--also", also.as_str()];
+    assert!(text(&run(&url, &forget)).contains("0 records"));
+    while orders.now().await.unwrap() <= over {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Five outcomes and two decisions; the commit that is not finished stays.
+    let forgotten = run(&url, &forget);
+    assert!(
+        text(&forgotten).contains("7 records"),
+        "{}",
+        text(&forgotten)
+    );
+    assert_eq!(orders.unfinished(None, 9).await.unwrap().entries.len(), 1);
+}

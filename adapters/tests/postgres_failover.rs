@@ -18,7 +18,7 @@ use exactly_once::{
     BegunPrepared, Decision, DecisionRegister, ErrorKind, Participation, PreparedStatus,
     PreparedTransactions, Store,
     coordinator::{Outcome, Sweeper, TwoPhaseCommit},
-    memory::MemoryStore,
+    memory::{MemoryStore, MemoryTx},
     postgres::{TokioPostgresStore, TokioPostgresTx},
 };
 use exactly_once_servers::{Postgres, Replication, Standby};
@@ -207,6 +207,8 @@ async fn attempt(
     transaction: &Participation,
 ) -> exactly_once::Result<Outcome> {
     TwoPhaseCommit::new(register, transaction.clone())
+        // With a second one, or it would commit in one phase and ask no register.
+        .participant("b", register, async |_tx: &mut MemoryTx| Ok(()))
         .participant("a", store, async |tx: &mut TokioPostgresTx| {
             tx.client()?.execute(INSERT, &[]).await?;
             Ok(())

@@ -63,8 +63,8 @@ pub use names::{AccountId, IdempotencyKey, InvalidName, MAX_NAME_BYTES, Namespac
 pub use one_shot::{OneShot, OneShotDone, OneShotStore, Statement, Value};
 pub use place::Place;
 pub use prepared::{
-    BegunPrepared, InDoubt, InDoubtPage, Participation, PreparedStatus, PreparedTransactions,
-    TransactionDigest,
+    BegunPrepared, InDoubt, InDoubtPage, LastResource, Participation, PreparedStatus,
+    PreparedTransactions, TransactionDigest,
 };
 pub use receipt::{MAX_RECEIPT_BYTES, Receipt};
 pub use register::{Decision, DecisionRegister, RegisterEntry, RegisterPage};

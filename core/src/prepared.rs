@@ -9,6 +9,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     fingerprint::Fingerprint,
     names::TransactionId,
+    register::{Decision, DecisionRegister},
     time::Timestamp,
     transaction::Transactional,
 };
@@ -251,6 +252,20 @@ pub trait PreparedTransactions: Transactional {
         participation: &Participation,
     ) -> impl Future<Output = Result<()>> + Send;
 
+    /// Commits the work with its marker at once, without preparing: for the only participant of a
+    /// transaction that writes.
+    ///
+    /// To ensure correctness, nothing is ever prepared on the way: a sweeper would find it, and
+    /// propose rollback while this call commits.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare), with [rolled back](ErrorKind::RolledBack) past the deadline.
+    fn commit_alone(
+        &self,
+        tx: Self::Tx,
+        participation: &Participation,
+    ) -> impl Future<Output = Result<()>> + Send;
+
     /// Commits what was prepared. Committing again is ok.
     ///
     /// # Errors
@@ -302,4 +317,26 @@ pub trait PreparedTransactions: Transactional {
     /// # Errors
     /// [Invalid](ErrorKind::Invalid) for a limit of zero; retryable kinds.
     fn forget_prepared(&self, limit: u32) -> impl Future<Output = Result<u64>> + Send;
+}
+
+/// A participant that holds the decision register, in the same namespace, and can therefore commit
+/// its work and the decision in one.
+pub trait LastResource: PreparedTransactions + DecisionRegister {
+    /// Commits the work, its marker and the decision *commit* at once, when all others have
+    /// prepared; gives the decision that stands. *Commit* says that this participant has committed.
+    ///
+    /// To ensure correctness:
+    /// - **Work, marker and decision become visible together**, in time by the register's clock.
+    ///   Committed first, the work would stay where a sweeper has decided to roll back; decided
+    ///   first, a crash would lose the work that the others count on.
+    /// - **Where a decision stands already, nothing is committed.**
+    /// - **After any other failure the decision is left open**, never written as *commit*.
+    ///
+    /// # Errors
+    /// As [`prepare`](PreparedTransactions::prepare) and [`decide`](DecisionRegister::decide).
+    fn commit_deciding(
+        &self,
+        tx: Self::Tx,
+        participation: &Participation,
+    ) -> impl Future<Output = Result<Decision>> + Send;
 }

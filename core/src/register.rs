@@ -1,4 +1,11 @@
 //! The decision register: the one place that says whether a transaction commits.
+//!
+//! It is a table in one of the stores, and not a virtual object of Restate. Such an object would keep
+//! the first value, which is all that atomicity rests on. But it has no clock of its own (a handler
+//! reads that of the machine it happens to run on, so *too late* would be said by a client); what is
+//! unfinished could be listed only by the admin interface, or by one more object that all
+//! transactions queue for; and it is asked over HTTP, some five milliseconds a call where a table
+//! takes one trip, and where the last participant commits with the decision, none.
 
 use std::future::Future;
 

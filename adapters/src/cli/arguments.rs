@@ -1,6 +1,6 @@
 //! What can be asked.
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// Exactly-once effects: what a store holds, what is in doubt, and how to end it.
 #[derive(Debug, Parser)]
@@ -101,8 +101,39 @@ pub(super) enum AccountCommand {
     },
 }
 
+/// Which stores a sweep is over
+#[derive(Debug, Args)]
+pub(super) struct SweepOver {
+    /// The register's store; this store if left out
+    #[arg(long, env = "EXACTLY_ONCE_REGISTER_URL", hide_env_values = true)]
+    pub(super) register: Option<String>,
+    /// Another participant; in the environment, several are separated by spaces
+    #[arg(
+        long,
+        env = "EXACTLY_ONCE_PARTICIPANT_URLS",
+        hide_env_values = true,
+        value_delimiter = ' '
+    )]
+    pub(super) also: Vec<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum InDoubtCommand {
+    /// Ends everything that is past its deadline, at all participants, as the register says; exit
+    /// code 1 if anything needs a person
+    Sweep {
+        #[command(flatten)]
+        over: SweepOver,
+    },
+    /// Removes the records of transactions whose time is over, at all participants and in the
+    /// register
+    Forget {
+        #[command(flatten)]
+        over: SweepOver,
+        /// How many at most, at each of them
+        #[arg(long, default_value_t = 1_000)]
+        limit: u32,
+    },
     /// What is in doubt; exit code 1 if anything is past its deadline
     List {
         /// How many at most

@@ -4,6 +4,7 @@ use super::{
     arguments::InDoubtCommand,
     open,
     output::{Answer, confirm},
+    sweep,
 };
 use crate::{
     AnyStore, Decision, DecisionRegister, Error, ErrorKind, InDoubt, PreparedTransactions, Result,
@@ -25,6 +26,10 @@ pub(super) async fn run(
     command: InDoubtCommand,
 ) -> Result<Answer> {
     match command {
+        InDoubtCommand::Sweep { over } => sweep::sweep(store, namespace, over).await,
+        InDoubtCommand::Forget { over, limit } => {
+            sweep::forget(store, namespace, over, limit).await
+        }
         InDoubtCommand::List { limit } => list(store, limit).await,
         InDoubtCommand::Show { digest, register } => {
             let register = register_of(store, namespace, register).await?;

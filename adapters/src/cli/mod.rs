@@ -5,6 +5,8 @@
 //! exactly-once doctor                          what is wrong, each with its remedy
 //! exactly-once in-doubt list                   what waits for a decision
 //! exactly-once in-doubt resolve DIGEST --yes   ends it, as the register says
+//! exactly-once in-doubt sweep                  ends all that is past its deadline, everywhere
+//! exactly-once in-doubt forget                 removes records whose time is over
 //! exactly-once key show KEY                    where an idempotency key stands
 //! exactly-once account history ACCOUNT         every change, oldest first
 //! ```
@@ -16,7 +18,7 @@
 //! # Layout
 //! - `arguments`: what can be asked.
 //! - `doctor`: findings and remedies, per backend.
-//! - `keys`, `accounts`, `in_doubt`: the commands.
+//! - `keys`, `accounts`, `in_doubt`, `sweep`: the commands.
 //! - `output`: tables and JSON.
 
 mod accounts;
@@ -25,6 +27,7 @@ mod doctor;
 mod in_doubt;
 mod keys;
 mod output;
+mod sweep;
 
 use std::process::ExitCode;
 

@@ -1,14 +1,16 @@
 //! One participant of a two-phase commit: the writes are staged, and what they touch is reserved.
 
 use exactly_once_core::{
-    BegunPrepared, Error, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
-    PreparedTransactions, Result, Timestamp, TransactionDigest, register::check_limit,
+    BegunPrepared, Decision, Error, ErrorKind, InDoubt, InDoubtPage, LastResource, Participation,
+    PreparedStatus, PreparedTransactions, Result, Timestamp, TransactionDigest,
+    register::check_limit,
 };
 
 use super::{
     MemoryStore,
     error::{BACKEND, error, foreign},
-    state::{Participant, Space, Stage},
+    register,
+    state::{Participant, Space, Stage, State},
     transaction::{MemoryTx, Purpose},
 };
 
@@ -64,6 +66,58 @@ fn set_stage(space: &mut Space, participation: &Participation, stage: Stage) {
         .insert(*participation.transaction(), record);
 }
 
+impl MemoryStore {
+    /// Commits the work of an open participant.
+    fn commit_open(
+        &self,
+        state: &mut State,
+        tx: &mut MemoryTx,
+        participation: &Participation,
+        operation: &'static str,
+    ) -> Result<()> {
+        tx.check_home(self, operation)?;
+        if !matches!(&tx.purpose, Purpose::Participant(own) if own == participation) {
+            return Err(foreign(operation));
+        }
+        if is_late(participation, self.shared.clock.now()) {
+            return Err(rolled_back(operation));
+        }
+        tx.check(state, operation)?;
+        let writes = std::mem::take(&mut tx.writes);
+        set_stage(
+            state.space(&self.namespace),
+            participation,
+            Stage::Committed,
+        );
+        writes.apply(state, &self.namespace);
+        Ok(())
+    }
+}
+
+impl LastResource for MemoryStore {
+    async fn commit_deciding(
+        &self,
+        mut tx: MemoryTx,
+        participation: &Participation,
+    ) -> Result<Decision> {
+        const OPERATION: &str = "commit_deciding";
+        let mut state = self.state(OPERATION)?;
+        match register::find(state.space(&self.namespace), participation, OPERATION)? {
+            Some(known) if known.decision == Decision::Rollback => return Ok(Decision::Rollback),
+            // It holds no marker of ours, so the next attempt finds out what it did.
+            Some(_) => {
+                let message = "another attempt has decided to commit: begin again";
+                return Err(error(ErrorKind::Busy, OPERATION, message));
+            }
+            None => {}
+        }
+        self.commit_open(&mut state, &mut tx, participation, OPERATION)?;
+        let space = state.space(&self.namespace);
+        register::write(space, participation, Decision::Commit);
+        Ok(Decision::Commit)
+    }
+}
+
 impl PreparedTransactions for MemoryStore {
     async fn begin_prepared(
         &self,
@@ -112,6 +166,11 @@ impl PreparedTransactions for MemoryStore {
         let space = state.space(&self.namespace);
         set_stage(space, participation, Stage::Prepared { at, staged });
         Ok(())
+    }
+
+    async fn commit_alone(&self, mut tx: MemoryTx, participation: &Participation) -> Result<()> {
+        let mut state = self.state("commit_alone")?;
+        self.commit_open(&mut state, &mut tx, participation, "commit_alone")
     }
 
     async fn commit_prepared(&self, participation: &Participation) -> Result<()> {

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// What was decided; a name that was used otherwise is a mismatch.
-fn find<'a>(
+pub(super) fn find<'a>(
     space: &'a mut Space,
     participation: &Participation,
     operation: &'static str,
@@ -25,6 +25,18 @@ fn find<'a>(
         )),
         known => Ok(known),
     }
+}
+
+/// Writes what was decided; whoever calls has looked that nothing stands.
+pub(super) fn write(space: &mut Space, participation: &Participation, decision: Decision) {
+    let decided = Decided {
+        participation: participation.clone(),
+        decision,
+        finished: false,
+    };
+    space
+        .decisions
+        .insert(*participation.transaction(), decided);
 }
 
 fn entry(decided: &Decided) -> RegisterEntry {
@@ -49,16 +61,7 @@ impl DecisionRegister for MemoryStore {
         }
         let late = now > participation.not_after();
         let decision = if late { Decision::Rollback } else { proposal };
-        let participation = participation.clone();
-        let digest = *participation.transaction();
-        space.decisions.insert(
-            digest,
-            Decided {
-                participation,
-                decision,
-                finished: false,
-            },
-        );
+        write(space, participation, decision);
         Ok(decision)
     }
 

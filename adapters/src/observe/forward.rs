@@ -6,10 +6,10 @@ use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, BegunPrepared,
     BoxError, Capabilities, Claim, Claimed, CloseAccount, CompareAndSet, Decision,
     DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
-    InDoubtPage, KeyRecord, Lease, LeaseStore, Leased, Namespace, OneShot, OneShotDone,
-    OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedStatus, PreparedTransactions,
-    Receipt, RegisterEntry, RegisterPage, Rejection, Result, Settled, Store, Timestamp,
-    TransactionDigest, Transactional, Transfer, Transferred, Version,
+    InDoubtPage, KeyRecord, LastResource, Lease, LeaseStore, Leased, Namespace, OneShot,
+    OneShotDone, OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedStatus,
+    PreparedTransactions, Receipt, RegisterEntry, RegisterPage, Rejection, Result, Settled, Store,
+    Timestamp, TransactionDigest, Transactional, Transfer, Transferred, Version,
 };
 
 use super::{Observed, call::call, outcome::Begun};
@@ -99,6 +99,7 @@ forward! { BalanceTransaction {
 forward! { PreparedTransactions {
     fn begin_prepared(participation: &Participation) -> BegunPrepared<S::Tx>;
     fn prepare(tx: S::Tx, participation: &Participation) -> ();
+    fn commit_alone(tx: S::Tx, participation: &Participation) -> ();
     fn commit_prepared(participation: &Participation) -> ();
     fn rollback_prepared(participation: &Participation) -> ();
     fn prepared_status(participation: &Participation) -> PreparedStatus;
@@ -112,4 +113,8 @@ forward! { DecisionRegister {
     fn finish(participation: &Participation) -> ();
     fn unfinished(after: Option<&TransactionDigest>, limit: u32) -> RegisterPage;
     fn forget_decisions(limit: u32) -> u64;
+}}
+
+forward! { LastResource {
+    fn commit_deciding(tx: S::Tx, participation: &Participation) -> Decision;
 }}

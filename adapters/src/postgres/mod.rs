@@ -28,7 +28,7 @@
 //! - `statements`, `literal`, `identifier`: the SQL.
 //! - `sqlstate`, `error`: what an error means.
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
-//!   `outcome`, `register`: the protocols.
+//!   `last`, `outcome`, `register`: the protocols.
 //! - `group`: several callers in one commit.
 
 mod balance;
@@ -41,6 +41,7 @@ mod group;
 mod idempotency;
 mod identifier;
 mod key_row;
+mod last;
 mod lease;
 mod literal;
 mod migrate;

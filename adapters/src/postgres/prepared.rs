@@ -214,40 +214,58 @@ impl<D: Driver> PostgresStore<D> {
         }
     }
 
-    /// What went wrong at PREPARE. Whatever it was, nothing is left of the transaction.
-    async fn prepare_failed(
+    /// Fails, with 22012, unless this is the very transaction that we began, its marker is in, and
+    /// the deadline has not passed. It is the probe as well.
+    pub(super) fn guard(&self, identity: i64, participation: &Participation) -> String {
+        format!(
+            "SELECT 1 / (CASE WHEN {} AND {NOW} <= {} THEN pg_catalog.count(*) ELSE 0 \
+             END) FROM {} WHERE {} AND committed",
+            statements::same(identity),
+            literal::int(participation.not_after().as_micros()),
+            self.tables().outcomes,
+            self.transaction_is(participation),
+        )
+    }
+
+    /// What went wrong at PREPARE, or at a commit in one phase. Whatever it was, nothing is left of the transaction.
+    pub(super) async fn prepare_failed(
         &self,
         failed: DriverError,
         participation: &Participation,
+        operation: &'static str,
     ) -> Result<()> {
         match failed.code() {
             Some(DIVISION_BY_ZERO) => {
-                let known = self.known(participation, PREPARE).await?;
+                let known = self.known(participation, operation).await?;
                 if known.now > participation.not_after() {
-                    return Err(rolled_back(PREPARE, "the deadline (not_after) has passed"));
+                    return Err(rolled_back(
+                        operation,
+                        "the deadline (not_after) has passed",
+                    ));
                 }
-                Err(end_error(failed, PREPARE))
+                Err(end_error(failed, operation))
             }
             // Our own identifier, by an attempt whose marker came before ours: it can't be.
             Some(DUPLICATE_OBJECT) => Err(error(
                 ErrorKind::Busy,
-                PREPARE,
+                operation,
                 "the identifier is in use; rolled back",
             )),
-            Some(NOT_IN_STATE) => Err(two_phase_off(PREPARE)),
+            Some(NOT_IN_STATE) => Err(two_phase_off(operation)),
             Some("53200") => Err(error(
                 ErrorKind::Busy,
-                PREPARE,
+                operation,
                 "no slot for a prepared transaction is free; rolled back. If that lasts, finish \
                  what is in doubt or raise max_prepared_transactions",
             )),
-            _ => Err(convert(failed, PREPARE, Stage::Durable)),
+            _ => Err(convert(failed, operation, Stage::Durable)),
         }
     }
 }
 
 const BEGIN: &str = "begin_prepared";
 const PREPARE: &str = "prepare";
+const ALONE: &str = "commit_alone";
 const COMMIT: &str = "commit_prepared";
 const ROLLBACK: &str = "rollback_prepared";
 
@@ -267,20 +285,22 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
     }
 
     async fn prepare(&self, tx: Self::Tx, participation: &Participation) -> Result<()> {
-        // The guard is the probe as well: in this very transaction, with its marker, in time.
         let sql = format!(
-            "SELECT 1 / (CASE WHEN {} AND {NOW} <= {} THEN pg_catalog.count(*) ELSE 0 END) \
-             FROM {} WHERE {} AND committed; SET LOCAL statement_timeout = 0; \
-             PREPARE TRANSACTION '{}'",
-            statements::same(tx.identity()),
-            literal::int(participation.not_after().as_micros()),
-            self.tables().outcomes,
-            self.transaction_is(participation),
+            "{}; SET LOCAL statement_timeout = 0; PREPARE TRANSACTION '{}'",
+            self.guard(tx.identity(), participation),
             self.prefix().gid(participation),
         );
         match tx.end(&sql).await {
             Ok(()) => Ok(()),
-            Err(failed) => self.prepare_failed(failed, participation).await,
+            Err(failed) => self.prepare_failed(failed, participation, PREPARE).await,
+        }
+    }
+
+    async fn commit_alone(&self, tx: Self::Tx, participation: &Participation) -> Result<()> {
+        let guard = self.guard(tx.identity(), participation);
+        match tx.end(&format!("{guard}; {}", statements::COMMIT)).await {
+            Ok(()) => Ok(()),
+            Err(failed) => self.prepare_failed(failed, participation, ALONE).await,
         }
     }
 

@@ -29,7 +29,7 @@ impl Attempt {
         open().insert(place.clone()).then(|| Self(place))
     }
 
-    /// Whether it is an attempt at the transaction with this record.
+    /// Whether it is at the transaction with this record.
     pub(super) fn is_at(&self, record: &[u8]) -> bool {
         self.0.1 == record
     }
@@ -47,10 +47,9 @@ mod tests {
 
     #[test]
     fn the_second_attempt_waits_for_the_first() {
-        let first = Attempt::begin("a test's", b"record");
-        assert!(Attempt::begin("a test's", b"record").is_none());
-        let first = first.unwrap();
+        let first = Attempt::begin("a test's", b"record").unwrap();
         assert!(first.is_at(b"record") && !first.is_at(b"another"));
+        assert!(Attempt::begin("a test's", b"record").is_none());
         assert!(Attempt::begin("a test's", b"another").is_some());
         assert!(Attempt::begin("another test's", b"record").is_some());
         drop(first);

@@ -27,10 +27,27 @@ use super::{
 const ATTEMPTS: u32 = 8;
 
 /// The keys of one transaction's records.
-struct Place {
+struct Records {
     shard: Shard,
     keys: Vec<Vec<u8>>,
     arguments: Vec<Vec<u8>>,
+}
+
+impl Records {
+    /// Refuses a transaction that was not begun for this participation.
+    fn check_begun(
+        &self,
+        operation: &'static str,
+        tx: &RedisTx,
+        attempt: Option<&Attempt>,
+    ) -> Result<()> {
+        let record = self.keys.first().map(Vec::as_slice).unwrap_or_default();
+        if tx.shard == Some(self.shard) && attempt.is_some_and(|attempt| attempt.is_at(record)) {
+            return Ok(());
+        }
+        Err(error(ErrorKind::Invalid, operation)
+            .with_message("the transaction was begun by another participation"))
+    }
 }
 
 /// What is known of a transaction before an attempt at it.
@@ -87,7 +104,7 @@ impl RedisStore {
         format!("{kind}{part}")
     }
 
-    fn place(&self, participation: &Participation) -> Place {
+    fn place_of(&self, participation: &Participation) -> Records {
         let digest = participation.transaction();
         let shard = self
             .bound
@@ -102,7 +119,7 @@ impl RedisStore {
         let mut arguments = identity(participation);
         arguments.push(name.clone().into_bytes());
         arguments.push(holder.into_bytes());
-        Place {
+        Records {
             shard,
             keys: vec![
                 self.key(shard, &self.transaction_kind(""), &name),
@@ -117,7 +134,7 @@ impl RedisStore {
     async fn known(
         &self,
         operation: &'static str,
-        place: &Place,
+        place: &Records,
         participation: &Participation,
         with_work: bool,
     ) -> Result<Known> {
@@ -163,7 +180,7 @@ impl PreparedTransactions for RedisStore {
         participation: &Participation,
     ) -> Result<BegunPrepared<RedisTx>> {
         let operation = "begin_prepared";
-        let place = self.place(participation);
+        let place = self.place_of(participation);
         match self.known(operation, &place, participation, false).await? {
             Known::Nothing { late: false } => {
                 let record = place.keys.first().map(Vec::as_slice).unwrap_or_default();
@@ -189,15 +206,8 @@ impl PreparedTransactions for RedisStore {
         let operation = "prepare";
         // Given back when the answer is there.
         let attempt = tx.attempt.take();
-        let place = self.place(participation);
-        let record = place.keys.first().map(Vec::as_slice).unwrap_or_default();
-        let began = attempt
-            .as_ref()
-            .is_some_and(|attempt| attempt.is_at(record));
-        if !began || tx.shard != Some(place.shard) {
-            return Err(error(ErrorKind::Invalid, operation)
-                .with_message("the transaction was not begun by this participation"));
-        }
+        let place = self.place_of(participation);
+        place.check_begun(operation, &tx, attempt.as_ref())?;
         let work = tx.finish(operation)?;
         let (keys, arguments) = work.for_script();
         let keys = [place.keys, keys].concat();
@@ -215,9 +225,35 @@ impl PreparedTransactions for RedisStore {
         }
     }
 
+    async fn commit_alone(&self, mut tx: RedisTx, participation: &Participation) -> Result<()> {
+        let operation = "commit_alone";
+        // Given back when the answer is there.
+        let attempt = tx.attempt.take();
+        let place = self.place_of(participation);
+        place.check_begun(operation, &tx, attempt.as_ref())?;
+        let work = tx.finish(operation)?;
+        let (keys, arguments) = work.for_script();
+        let keys = [place.keys, keys].concat();
+        let arguments = [place.arguments, arguments].concat();
+        let script = &scripts::COMMIT_ALONE;
+        let reply = self
+            .write(operation, script, place.shard, keys, arguments)
+            .await?;
+        match (reply.word(), reply.bytes(1)) {
+            ("state", b"C") => Ok(()),
+            ("state", b"B") => Err(rolled_back(operation, false)),
+            ("state", b"P") => Err(error(ErrorKind::Busy, operation)
+                .with_message("another attempt has prepared it: begin again")),
+            ("state", b"mismatch") => Err(mismatch(operation)),
+            ("late", _) => Err(rolled_back(operation, true)),
+            ("forgotten", _) => Err(forgotten(operation)),
+            _ => Err(refusal(operation, &reply)),
+        }
+    }
+
     async fn commit_prepared(&self, participation: &Participation) -> Result<()> {
         let operation = "commit_prepared";
-        let place = self.place(participation);
+        let place = self.place_of(participation);
         let work = match self.known(operation, &place, participation, true).await? {
             Known::Prepared(work) => work,
             Known::Committed => {
@@ -252,7 +288,7 @@ impl PreparedTransactions for RedisStore {
 
     async fn rollback_prepared(&self, participation: &Participation) -> Result<()> {
         let operation = "rollback_prepared";
-        let place = self.place(participation);
+        let place = self.place_of(participation);
         for _ in 0..ATTEMPTS {
             let (work, seen) = match self.known(operation, &place, participation, true).await? {
                 Known::Prepared(work) => (work.keys(), "seen"),
@@ -285,7 +321,7 @@ impl PreparedTransactions for RedisStore {
     }
 
     async fn prepared_status(&self, participation: &Participation) -> Result<PreparedStatus> {
-        let place = self.place(participation);
+        let place = self.place_of(participation);
         Ok(
             match self
                 .known("prepared_status", &place, participation, false)

@@ -79,6 +79,24 @@ impl SqliteStore {
         reservation::reserve(connection, OPERATION, namespace, participation, &captured)
     }
 
+    /// Keeps the work and notes that it is committed, in the transaction that it ran in.
+    fn keep(&self, bench: &Bench<'_>, participation: &Participation) -> Result<()> {
+        const OPERATION: &str = "commit_alone";
+        if let Some(reason) = bench.guard.take_refused() {
+            return Err(error(ErrorKind::Refused, OPERATION, reason));
+        }
+        let connection = bench.connection;
+        end_work(bench, OPERATION, true)?;
+        capture::clear(connection, OPERATION)?;
+        let now = bench.settings.now();
+        let (namespace, stage) = (&self.namespace, Stage::Committed);
+        outcome::set(connection, OPERATION, namespace, participation, stage, now)?;
+        if bench.settings.now() > participation.not_after() {
+            return Err(rolled_back(OPERATION));
+        }
+        Ok(())
+    }
+
     fn clear(
         &self,
         bench: &Bench<'_>,
@@ -194,6 +212,18 @@ impl PreparedTransactions for SqliteStore {
         let (store, participation) = (self.clone(), participation.clone());
         tx.finish("prepare", move |bench| store.stage(bench, &participation))
             .await
+    }
+
+    async fn commit_alone(&self, tx: SqliteTx, participation: &Participation) -> Result<()> {
+        self.check_home(&tx, "commit_alone")?;
+        if !matches!(&tx.intent, Intent::Prepare(own) if own == participation) {
+            return Err(foreign());
+        }
+        let (store, participation) = (self.clone(), participation.clone());
+        tx.finish("commit_alone", move |bench| {
+            store.keep(bench, &participation)
+        })
+        .await
     }
 
     async fn commit_prepared(&self, participation: &Participation) -> Result<()> {

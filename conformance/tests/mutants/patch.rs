@@ -147,6 +147,7 @@ patchable! {
     PreparedTransactions {
         fn begin_prepared(participation: &Participation) -> BegunPrepared<MemoryTx>;
         fn prepare(tx: MemoryTx, participation: &Participation) -> ();
+        fn commit_alone(tx: MemoryTx, participation: &Participation) -> ();
         fn commit_prepared(participation: &Participation) -> ();
         fn rollback_prepared(participation: &Participation) -> ();
         fn prepared_status(participation: &Participation) -> PreparedStatus;

@@ -292,6 +292,11 @@ pub(super) trait ErasedPrepared: Send + Sync {
         tx: AnyTx,
         participation: &'a Participation,
     ) -> BoxFuture<'a, Result<()>>;
+    fn commit_alone<'a>(
+        &'a self,
+        tx: AnyTx,
+        participation: &'a Participation,
+    ) -> BoxFuture<'a, Result<()>>;
     fn commit_prepared<'a>(&'a self, participation: &'a Participation)
     -> BoxFuture<'a, Result<()>>;
     fn rollback_prepared<'a>(
@@ -335,6 +340,18 @@ impl<S: PreparedTransactions> ErasedPrepared for Erased<S> {
         async {
             self.0
                 .prepare(own(&self.0, tx, "prepare")?, participation)
+                .await
+        }
+        .boxed()
+    }
+    fn commit_alone<'a>(
+        &'a self,
+        tx: AnyTx,
+        participation: &'a Participation,
+    ) -> BoxFuture<'a, Result<()>> {
+        async {
+            self.0
+                .commit_alone(own(&self.0, tx, "commit_alone")?, participation)
                 .await
         }
         .boxed()

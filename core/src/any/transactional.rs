@@ -61,6 +61,7 @@ forward! { BalanceTransaction by balance_transaction {
 forward! { PreparedTransactions by prepared {
     fn begin_prepared(participation: &Participation) -> BegunPrepared<AnyTx>;
     fn prepare(tx: AnyTx, participation: &Participation) -> ();
+    fn commit_alone(tx: AnyTx, participation: &Participation) -> ();
     fn commit_prepared(participation: &Participation) -> ();
     fn rollback_prepared(participation: &Participation) -> ();
     fn prepared_status(participation: &Participation) -> PreparedStatus;

@@ -26,6 +26,9 @@
 //!   sees that. The deadline ends it: one is rolled back, without a refusal, and may be tried anew
 //!   under another name. Keep deadlines short where rows are contended.
 //! - One store under two names is *invalid*, and nothing is begun.
+//! - A single participant that writes commits in one phase, and the register is not asked. One that
+//!   only reads is a [`reader`](TwoPhaseCommit::reader); the one that holds the register can commit
+//!   [last](TwoPhaseCommit::last_participant), with the decision.
 //!
 //! # Who does what
 //! | | prepares | decides | tells | ends what is left |
@@ -38,14 +41,17 @@
 //! # Layout
 //! - [`machine`]: the protocol as a pure state machine, which the real code drives and a model
 //!   checker explores.
-//! - `participant`: a store and its work, of any backend.
+//! - `participant`: a store and its work, of any backend. `votes`: what came of those that did not
+//!   consent.
 //! - [`run`]: drives the machine against real stores.
-//! - [`sweep`]: ends what dead coordinators left.
+//! - [`sweep`]: ends what dead coordinators left; `swept`: a store that it looks after.
 
 pub mod machine;
 mod participant;
 pub mod run;
 pub mod sweep;
+mod swept;
+mod votes;
 
 pub use run::{Outcome, TwoPhaseCommit};
 pub use sweep::{SweepReport, Sweeper};

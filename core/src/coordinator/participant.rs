@@ -1,63 +1,100 @@
 //! A participant: a store and the work that is to be done in it, of any backend.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    future::ready,
+    sync::{Mutex, PoisonError},
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
 
+use super::machine::Role;
 use crate::{
     error::{Error, ErrorKind, Result},
     execute::{Work, WorkError},
     names::Namespace,
     place::Place,
-    prepared::{BegunPrepared, Participation, PreparedStatus, PreparedTransactions},
-    store::TwoPhase,
+    prepared::{BegunPrepared, LastResource, Participation, PreparedTransactions},
+    register::Decision,
+    store::{Store, TwoPhase},
+    transaction::Transactional,
 };
 
-/// A participant whose transaction is open and its marker in, or that needs no work any more.
+/// A participant at which an attempt has begun.
 pub(super) enum Begun<'a> {
-    /// Runs the work and prepares.
-    Fresh(BoxFuture<'a, Result<()>>),
-    /// Voted yes in an earlier attempt.
-    Already,
+    /// Its transaction is open, its marker in. Runs the work.
+    Fresh(BoxFuture<'a, Result<Worked<'a>>>),
+    /// Prepared by an earlier attempt.
+    Prepared,
+    /// Committed by an earlier attempt.
+    Committed,
+}
+
+/// A participant whose work is done.
+pub(super) enum Worked<'a> {
+    /// It has prepared, or has only read and was undone.
+    Consents,
+    /// Commits the open transaction in one phase, and gives the decision that stands. If it is
+    /// dropped instead, the transaction is rolled back.
+    Open(BoxFuture<'a, Result<Decision>>),
 }
 
 /// A participant, whatever its store and its work.
-pub(super) trait Participant: Send + Sync {
+pub(super) trait Participant<'a>: Send + Sync {
     fn name(&self) -> &str;
     /// Two participants with the same home are one store.
     fn home(&self) -> (Place, Namespace);
+    /// What it was made to be. One that prepares may turn out to be alone.
+    fn role(&self) -> Role;
     /// The store takes part in two-phase commits at all.
     fn check(&self) -> Result<()>;
-    fn begin<'s>(
-        &'s mut self,
-        participation: &'s Participation,
-    ) -> BoxFuture<'s, Result<Begun<'s>>>;
+    fn begin(
+        &mut self,
+        participation: &Participation,
+        role: Role,
+    ) -> BoxFuture<'a, Result<Begun<'a>>>;
     fn commit<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>>;
     fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>>;
 }
 
-pub(super) struct StoreAndWork<S, W> {
-    name: String,
-    store: S,
-    /// Taken when it runs: the work runs at most once per attempt. Never locked: the mutex only
-    /// makes a participant shareable whose work is not, so that an attempt may change threads.
-    work: Mutex<Option<W>>,
+/// How a store ends a transaction that holds the register as well.
+pub(super) type Deciding<S> = for<'s> fn(
+    &'s S,
+    <S as Transactional>::Tx,
+    &'s Participation,
+) -> BoxFuture<'s, Result<Decision>>;
+
+/// [`LastResource::commit_deciding`], boxed.
+pub(super) fn deciding<'s, S: LastResource>(
+    store: &'s S,
+    tx: S::Tx,
+    participation: &'s Participation,
+) -> BoxFuture<'s, Result<Decision>> {
+    store.commit_deciding(tx, participation).boxed()
 }
 
-impl<S, W> StoreAndWork<S, W> {
-    pub(super) fn new(name: String, store: S, work: W) -> Self {
+pub(super) struct Writer<S: Transactional, W> {
+    name: String,
+    store: S,
+    /// Where it holds the register and commits last.
+    deciding: Option<Deciding<S>>,
+    work: Once<W>,
+}
+
+impl<S: Transactional, W> Writer<S, W> {
+    pub(super) fn new(name: String, store: S, work: W, deciding: Option<Deciding<S>>) -> Self {
         Self {
             name,
             store,
-            work: Mutex::new(Some(work)),
+            deciding,
+            work: Once::new(work),
         }
     }
 }
 
-impl<S, W> Participant for StoreAndWork<S, W>
+impl<'a, S, W> Participant<'a> for Writer<S, W>
 where
     S: PreparedTransactions,
-    W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>>,
+    W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
 {
     fn name(&self) -> &str {
         &self.name
@@ -67,44 +104,53 @@ where
         (self.store.place(), self.store.namespace().clone())
     }
 
+    fn role(&self) -> Role {
+        match self.deciding {
+            Some(_) => Role::Last,
+            None => Role::Prepared,
+        }
+    }
+
     fn check(&self) -> Result<()> {
         check_two_phase(&self.store, &self.name)
     }
 
-    fn begin<'s>(
-        &'s mut self,
-        participation: &'s Participation,
-    ) -> BoxFuture<'s, Result<Begun<'s>>> {
+    fn begin(
+        &mut self,
+        participation: &Participation,
+        role: Role,
+    ) -> BoxFuture<'a, Result<Begun<'a>>> {
+        let (store, participation) = (self.store.clone(), participation.clone());
+        let (work, deciding) = (self.work.take(&store), self.deciding);
         async move {
-            let mut tx = match self.store.begin_prepared(participation).await? {
+            let mut tx = match store.begin_prepared(&participation).await? {
                 BegunPrepared::Fresh(tx) => tx,
-                BegunPrepared::AlreadyPrepared | BegunPrepared::AlreadyCommitted => {
-                    return Ok(Begun::Already);
+                BegunPrepared::AlreadyPrepared => return Ok(Begun::Prepared),
+                BegunPrepared::AlreadyCommitted => return Ok(Begun::Committed),
+            };
+            let work = work?;
+            let worked = async move {
+                if let Err(error) = work(&mut tx).await {
+                    return Err(undone(&store, tx, error).await);
                 }
-            };
-            let work = self.work.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let Some(work) = work.take() else {
-                return Err(
-                    Error::new(ErrorKind::WorkFailed, OPERATION, self.store.backend())
-                        .with_message("the work of this attempt has run already"),
-                );
-            };
-            let store = &self.store;
-            Ok(Begun::Fresh(
-                async move {
-                    match work(&mut tx).await {
-                        Ok(()) => store.prepare(tx, participation).await,
-                        Err(error) => {
-                            let error = error.into_error(OPERATION, store);
-                            if let Err(rollback) = store.rollback(tx).await {
-                                tracing::debug!(error = %rollback, "rollback after failed work");
-                            }
-                            Err(error)
+                match (role, deciding) {
+                    (Role::Alone, _) => Ok(Worked::Open(
+                        async move {
+                            store.commit_alone(tx, &participation).await?;
+                            Ok(Decision::Commit)
                         }
+                        .boxed(),
+                    )),
+                    (Role::Last, Some(deciding)) => Ok(Worked::Open(
+                        async move { deciding(&store, tx, &participation).await }.boxed(),
+                    )),
+                    _ => {
+                        store.prepare(tx, &participation).await?;
+                        Ok(Worked::Consents)
                     }
                 }
-                .boxed(),
-            ))
+            };
+            Ok(Begun::Fresh(worked.boxed()))
         }
         .boxed()
     }
@@ -115,6 +161,98 @@ where
 
     fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
         self.store.rollback_prepared(participation).boxed()
+    }
+}
+
+/// One that only reads. Its transaction is a plain one, and always undone.
+pub(super) struct Reader<S, W> {
+    name: String,
+    store: S,
+    work: Once<W>,
+}
+
+impl<S, W> Reader<S, W> {
+    pub(super) fn new(name: String, store: S, work: W) -> Self {
+        Self {
+            name,
+            store,
+            work: Once::new(work),
+        }
+    }
+}
+
+impl<'a, S, W> Participant<'a> for Reader<S, W>
+where
+    S: Transactional,
+    W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn home(&self) -> (Place, Namespace) {
+        (self.store.place(), self.store.namespace().clone())
+    }
+
+    fn role(&self) -> Role {
+        Role::Reader
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn begin(&mut self, _: &Participation, _: Role) -> BoxFuture<'a, Result<Begun<'a>>> {
+        let store = self.store.clone();
+        let work = self.work.take(&store);
+        async move {
+            let work = work?;
+            let mut tx = store.begin().await?;
+            let worked = async move {
+                if let Err(error) = work(&mut tx).await {
+                    return Err(undone(&store, tx, error).await);
+                }
+                store.rollback(tx).await?;
+                Ok(Worked::Consents)
+            };
+            Ok(Begun::Fresh(worked.boxed()))
+        }
+        .boxed()
+    }
+
+    fn commit<'s>(&'s self, _: &'s Participation) -> BoxFuture<'s, Result<()>> {
+        ready(Ok(())).boxed()
+    }
+
+    fn rollback<'s>(&'s self, _: &'s Participation) -> BoxFuture<'s, Result<()>> {
+        ready(Ok(())).boxed()
+    }
+}
+
+/// Rolls back after failed work, and gives the failure.
+async fn undone<S: Transactional>(store: &S, tx: S::Tx, error: WorkError) -> Error {
+    let error = error.into_error(OPERATION, store);
+    if let Err(rollback) = store.rollback(tx).await {
+        tracing::debug!(error = %rollback, "rollback after failed work");
+    }
+    error
+}
+
+/// Work, taken when it runs: at most once per attempt. Never locked: the mutex only makes a
+/// participant shareable whose work is not, so that an attempt may change threads.
+struct Once<W>(Mutex<Option<W>>);
+
+impl<W> Once<W> {
+    fn new(work: W) -> Self {
+        Self(Mutex::new(Some(work)))
+    }
+
+    fn take<S: Store>(&mut self, store: &S) -> Result<W> {
+        let work = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        work.take().ok_or_else(|| {
+            Error::new(ErrorKind::WorkFailed, OPERATION, store.backend())
+                .with_message("the work of this attempt has run already")
+        })
     }
 }
 
@@ -129,52 +267,4 @@ pub(super) fn check_two_phase<S: PreparedTransactions>(store: &S, name: &str) ->
         Error::new(ErrorKind::Unsupported, OPERATION, store.backend())
             .with_message(format!("the participant {name:?} has no two-phase commit")),
     )
-}
-
-/// A store that a sweeper looks after.
-pub(super) trait Swept: Send + Sync {
-    fn name(&self) -> &str;
-    fn now(&self) -> BoxFuture<'_, Result<crate::Timestamp>>;
-    fn in_doubt<'s>(
-        &'s self,
-        after: Option<&'s crate::TransactionDigest>,
-        limit: u32,
-    ) -> BoxFuture<'s, Result<crate::InDoubtPage>>;
-    fn status<'s>(&'s self, p: &'s Participation) -> BoxFuture<'s, Result<PreparedStatus>>;
-    fn commit<'s>(&'s self, p: &'s Participation) -> BoxFuture<'s, Result<()>>;
-    fn rollback<'s>(&'s self, p: &'s Participation) -> BoxFuture<'s, Result<()>>;
-    fn forget(&self, limit: u32) -> BoxFuture<'_, Result<u64>>;
-}
-
-pub(super) struct Named<S> {
-    pub(super) name: String,
-    pub(super) store: S,
-}
-
-impl<S: PreparedTransactions> Swept for Named<S> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn now(&self) -> BoxFuture<'_, Result<crate::Timestamp>> {
-        self.store.now().boxed()
-    }
-    fn in_doubt<'s>(
-        &'s self,
-        after: Option<&'s crate::TransactionDigest>,
-        limit: u32,
-    ) -> BoxFuture<'s, Result<crate::InDoubtPage>> {
-        self.store.in_doubt(after, limit).boxed()
-    }
-    fn status<'s>(&'s self, p: &'s Participation) -> BoxFuture<'s, Result<PreparedStatus>> {
-        self.store.prepared_status(p).boxed()
-    }
-    fn commit<'s>(&'s self, p: &'s Participation) -> BoxFuture<'s, Result<()>> {
-        self.store.commit_prepared(p).boxed()
-    }
-    fn rollback<'s>(&'s self, p: &'s Participation) -> BoxFuture<'s, Result<()>> {
-        self.store.rollback_prepared(p).boxed()
-    }
-    fn forget(&self, limit: u32) -> BoxFuture<'_, Result<u64>> {
-        self.store.forget_prepared(limit).boxed()
-    }
 }

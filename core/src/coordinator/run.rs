@@ -1,16 +1,18 @@
 //! Drives the [machine](super::machine) against real stores.
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 
 use super::{
-    machine::{Action, Attempt, Vote},
-    participant::{Begun, OPERATION, Participant, StoreAndWork},
+    machine::{Action, Attempt, Role, Vote},
+    participant::{Begun, OPERATION, Participant, Reader, Worked, Writer, deciding},
+    votes::Votes,
 };
 use crate::{
-    error::{Advice, Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     execute::{Work, WorkError},
-    prepared::{Participation, PreparedTransactions},
+    prepared::{LastResource, Participation, PreparedTransactions},
     register::{Decision, DecisionRegister},
+    transaction::Transactional,
 };
 
 /// The most participants of one transaction.
@@ -30,7 +32,15 @@ pub enum Outcome {
     },
 }
 
+/// Which participant refused, and why.
+pub(super) type Refused = (String, Error);
+
+/// The commit of a transaction that is open.
+type Open<'a> = BoxFuture<'a, Result<Decision>>;
+
 /// One transaction over several databases.
+///
+/// With a single participant that writes, it commits in one phase, and the register is not asked.
 ///
 /// Build it anew on each attempt, with the same [`Participation`], the same participants and the
 /// same work, and run it until it answers with an [`Outcome`].
@@ -38,7 +48,7 @@ pub enum Outcome {
 pub struct TwoPhaseCommit<'a, R> {
     register: R,
     participation: Participation,
-    participants: Vec<Box<dyn Participant + 'a>>,
+    participants: Vec<Box<dyn Participant<'a> + 'a>>,
 }
 
 impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
@@ -61,7 +71,37 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         S: PreparedTransactions,
         W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
     {
-        let participant = StoreAndWork::new(name.into(), store.clone(), work);
+        let participant = Writer::new(name.into(), store.clone(), work, None);
+        self.participants.push(Box::new(participant));
+        self
+    }
+
+    /// With one more participant, which only reads: it may refuse, and its transaction is always
+    /// undone. Nothing is prepared there, nothing locked, and nobody has to be told. What it has
+    /// seen may change before the others commit: what must not, belongs into a participant that
+    /// locks it.
+    ///
+    /// It must be a reader in every attempt.
+    pub fn reader<S, W>(mut self, name: impl Into<String>, store: &S, work: W) -> Self
+    where
+        S: Transactional,
+        W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
+    {
+        let participant = Reader::new(name.into(), store.clone(), work);
+        self.participants.push(Box::new(participant));
+        self
+    }
+
+    /// With one more participant, which is the store of the register, in the same namespace: it
+    /// commits in one phase, last, together with the decision. That spares two trips and a sync.
+    ///
+    /// It must be the last one in every attempt.
+    pub fn last_participant<S, W>(mut self, name: impl Into<String>, store: &S, work: W) -> Self
+    where
+        S: LastResource,
+        W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
+    {
+        let participant = Writer::new(name.into(), store.clone(), work, Some(deciding::<S>));
         self.participants.push(Box::new(participant));
         self
     }
@@ -71,20 +111,33 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     /// # Errors
     /// - Retryable kinds: nothing is decided, or not everybody was told; run it again. If nobody
     ///   does, the sweeper ends it after the deadline.
-    /// - [Invalid](ErrorKind::Invalid): no participant, too many, one name twice, or one store
-    ///   under two names. Nothing was begun. [Unsupported](ErrorKind::Unsupported): one has no two-phase commit.
+    /// - [Invalid](ErrorKind::Invalid): no participant that writes, too many, one name twice, one
+    ///   store under two names, or a last one that does not hold the register. Nothing was begun.
+    ///   [Unsupported](ErrorKind::Unsupported): one has no two-phase commit.
     /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request.
     /// - [Heuristic](ErrorKind::Heuristic), [lost](ErrorKind::Lost): participants disagree; alarm.
     pub async fn run(mut self) -> Result<Outcome> {
         self.check()?;
-        let mut attempt = Attempt::new(self.participants.len());
-        let mut refused = None;
+        let roles = self.roles();
+        let mut attempt = Attempt::new(roles.clone());
+        let (mut refused, mut open) = (None, None);
         loop {
             match attempt.actions().as_slice() {
                 [Action::Prepare(_), ..] => {
-                    refused = self.prepare_all(&mut attempt).await?;
+                    (refused, open) = self.prepare_all(&mut attempt, &roles).await?;
                 }
-                [Action::Decide(proposal)] => self.decide(&mut attempt, *proposal).await?,
+                [Action::CommitAlone(index) | Action::CommitDeciding(index)] => {
+                    refused = self.commit_open(&mut attempt, *index, open.take()).await?;
+                }
+                [Action::Decide(proposal)] => {
+                    // What is open must not commit any more.
+                    drop(open.take());
+                    self.decide(&mut attempt, *proposal).await?;
+                }
+                [Action::Rollback(alone)] if !attempt.is_decided() => {
+                    drop(open.take());
+                    self.rollback_alone(&mut attempt, *alone).await?;
+                }
                 [Action::Finish] => {
                     self.register.finish(&self.participation).await?;
                     attempt.finished();
@@ -96,24 +149,53 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         }
     }
 
+    /// The roles of this attempt. They follow from what the participants are, and so are the same
+    /// in every one.
+    fn roles(&self) -> Vec<Role> {
+        let mut roles: Vec<_> = self.participants.iter().map(|p| p.role()).collect();
+        let mut writers = roles.iter_mut().filter(|role| **role != Role::Reader);
+        if let (Some(alone), None) = (writers.next(), writers.next()) {
+            *alone = Role::Alone;
+        }
+        roles
+    }
+
     fn check(&self) -> Result<()> {
         let invalid = |message: String| {
             Err(Error::new(ErrorKind::Invalid, OPERATION, "core").with_message(message))
         };
         let count = self.participants.len();
-        if !(1..=MAX_PARTICIPANTS).contains(&count) {
+        let readers = self
+            .participants
+            .iter()
+            .filter(|p| p.role() == Role::Reader);
+        if count == readers.count() || count > MAX_PARTICIPANTS {
             return invalid(format!(
-                "{count} participants; it must be 1 to {MAX_PARTICIPANTS}"
+                "{count} participants; it must be 1 to {MAX_PARTICIPANTS}, and one that writes"
             ));
         }
+        let register = (self.register.place(), self.register.namespace().clone());
         for (index, participant) in self.participants.iter().enumerate() {
             participant.check()?;
-            let (name, home) = (participant.name(), participant.home());
+            let (name, home, role) = (participant.name(), participant.home(), participant.role());
+            if role == Role::Last && home != register {
+                return invalid(format!(
+                    "the last participant {name:?} does not hold the register: it must be the \
+                     same store, in the same namespace"
+                ));
+            }
             for earlier in self.participants.get(..index).unwrap_or_default() {
                 if earlier.name() == name {
                     return invalid(format!("the participant {name:?} stands twice"));
                 }
-                if earlier.home() == home {
+                if role == Role::Last && earlier.role() == Role::Last {
+                    return invalid(format!(
+                        "both {:?} and {name:?} are to be the last participant",
+                        earlier.name()
+                    ));
+                }
+                let readers = [role, earlier.role()].contains(&Role::Reader);
+                if earlier.home() == home && !readers {
                     return invalid(format!(
                         "the participants {:?} and {name:?} are one store ({}, namespace {:?}): \
                          give the work of both to one participant",
@@ -131,33 +213,94 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     /// [places](crate::Place) differ (one was opened before its server was started anew), then meet
     /// in the marker and wait for each other, instead of the second taking the first's vote for its
     /// own and leaving its work out.
-    async fn prepare_all(&mut self, attempt: &mut Attempt) -> Result<Option<(String, Error)>> {
+    ///
+    /// Gives why somebody refused, and the open transaction of the one that commits in one phase.
+    async fn prepare_all(
+        &mut self,
+        attempt: &mut Attempt,
+        roles: &[Role],
+    ) -> Result<(Option<Refused>, Option<Open<'a>>)> {
         let participation = &self.participation;
-        let names: Vec<_> = self
-            .participants
-            .iter()
-            .map(|p| p.name().to_owned())
-            .collect();
-        let begun = join_all(self.participants.iter_mut().map(|p| p.begin(participation))).await;
+        let names = self.names();
+        let begun = self.participants.iter_mut().zip(roles);
+        let begun = join_all(begun.map(|(p, role)| p.begin(participation, *role))).await;
         let mut votes = Votes::default();
         let mut works = Vec::new();
         for (index, begun) in begun.into_iter().enumerate() {
             match begun {
-                Ok(Begun::Already) => attempt.voted(index, Vote::Yes),
                 Ok(Begun::Fresh(work)) => works.push((index, work)),
+                Ok(Begun::Committed) if roles.get(index) == Some(&Role::Alone) => {
+                    attempt.voted(index, Vote::Committed);
+                    return Ok((None, None));
+                }
+                Ok(Begun::Prepared | Begun::Committed) => attempt.voted(index, Vote::Yes),
                 Err(error) => votes.failed(attempt, &names, index, error),
             }
         }
+        let mut open = None;
         if votes.all_yes() {
             let (indexes, works): (Vec<_>, Vec<_>) = works.into_iter().unzip();
-            for (index, voted) in indexes.into_iter().zip(join_all(works).await) {
-                match voted {
-                    Ok(()) => attempt.voted(index, Vote::Yes),
+            for (index, worked) in indexes.into_iter().zip(join_all(works).await) {
+                match worked {
+                    Ok(Worked::Consents) => attempt.voted(index, Vote::Yes),
+                    Ok(Worked::Open(commit)) => {
+                        attempt.voted(index, Vote::Open);
+                        open = Some(commit);
+                    }
                     Err(error) => votes.failed(attempt, &names, index, error),
                 }
             }
         }
-        votes.into_refusal()
+        Ok((votes.into_refusal()?, open))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = self.participants.iter().map(|p| p.name().to_owned());
+        names.collect()
+    }
+
+    /// Commits in one phase, and so decides. A failure that is no *perhaps* is a *no*.
+    async fn commit_open(
+        &self,
+        attempt: &mut Attempt,
+        index: usize,
+        open: Option<Open<'a>>,
+    ) -> Result<Option<Refused>> {
+        let committed = match open {
+            Some(open) => open.await,
+            None => Err(Error::new(ErrorKind::WorkFailed, OPERATION, "core")
+                .with_message("the open transaction is gone")),
+        };
+        match committed {
+            Ok(decision) if attempt.is_alone(index) => attempt.ended_alone(index, decision),
+            Ok(decision) => {
+                attempt.decided(decision);
+                if decision == Decision::Commit {
+                    attempt.told(index);
+                }
+            }
+            Err(error) => {
+                let mut votes = Votes::default();
+                votes.failed(attempt, &self.names(), index, error);
+                return votes.into_refusal();
+            }
+        }
+        Ok(None)
+    }
+
+    /// A refusal of the only one that writes. Its tombstone is the decision, unless an earlier
+    /// attempt has committed: then that is.
+    async fn rollback_alone(&self, attempt: &mut Attempt, index: usize) -> Result<()> {
+        let Some(participant) = self.participants.get(index) else {
+            return Ok(());
+        };
+        let decision = match participant.rollback(&self.participation).await {
+            Ok(()) => Decision::Rollback,
+            Err(error) if error.kind() == ErrorKind::Committed => Decision::Commit,
+            Err(error) => return Err(error),
+        };
+        attempt.ended_alone(index, decision);
+        Ok(())
     }
 
     async fn decide(&self, attempt: &mut Attempt, proposal: Decision) -> Result<()> {
@@ -242,54 +385,6 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     }
 }
 
-/// What came of the participants that did not vote yes.
-#[derive(Default)]
-struct Votes {
-    /// Must stop the caller without deciding anything: the transaction is somebody else's, say.
-    undecided: Option<Error>,
-    no: bool,
-    /// The first refusal with a reason of its own.
-    refused: Option<(String, Error)>,
-    /// May go away: for the next attempt.
-    retry: Option<Error>,
-}
-
-impl Votes {
-    /// A refusal for good is a *no*.
-    fn failed(&mut self, attempt: &mut Attempt, names: &[String], index: usize, error: Error) {
-        let undecided = matches!(
-            error.kind(),
-            ErrorKind::Mismatch | ErrorKind::Forgotten | ErrorKind::Unsupported
-        );
-        match error.kind().advice() {
-            Advice::Stop { .. } if !undecided => {
-                attempt.voted(index, Vote::No);
-                self.no = true;
-                // "Rolled back" is what the deadline, a sweeper or an earlier attempt has decided,
-                // and no reason.
-                if error.kind() != ErrorKind::RolledBack && self.refused.is_none() {
-                    let name = names.get(index).cloned().unwrap_or_default();
-                    self.refused = Some((name, error));
-                }
-            }
-            Advice::Stop { .. } => self.undecided = self.undecided.take().or(Some(error)),
-            _ => self.retry = self.retry.take().or(Some(error)),
-        }
-    }
-
-    fn all_yes(&self) -> bool {
-        !self.no && self.undecided.is_none() && self.retry.is_none()
-    }
-
-    /// One *no* is enough, also where another participant can't say: it will be rolled back too.
-    fn into_refusal(self) -> Result<Option<(String, Error)>> {
-        match (self.undecided, self.no, self.retry) {
-            (Some(error), ..) | (None, false, Some(error)) => Err(error),
-            (None, ..) => Ok(self.refused),
-        }
-    }
-}
-
 fn alarm(kind: ErrorKind, name: &str, what: &str, source: Error) -> Error {
     let store = source.store();
     tracing::error!(
@@ -300,54 +395,4 @@ fn alarm(kind: ErrorKind, name: &str, what: &str, source: Error) -> Error {
     Error::new(kind, OPERATION, store)
         .with_message(format!("the participant {name:?} {what}"))
         .with_source(source)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn votes(kinds: &[ErrorKind]) -> (Attempt, Result<Option<(String, Error)>>) {
-        let mut attempt = Attempt::new(kinds.len());
-        let names: Vec<_> = (0..kinds.len()).map(|index| index.to_string()).collect();
-        let mut votes = Votes::default();
-        for (index, kind) in kinds.iter().enumerate() {
-            let error = Error::new(*kind, OPERATION, "test");
-            votes.failed(&mut attempt, &names, index, error);
-        }
-        (attempt, votes.into_refusal())
-    }
-
-    fn kind(answer: Result<Option<(String, Error)>>) -> Result<Option<ErrorKind>, ErrorKind> {
-        answer
-            .map(|refused| refused.map(|(_, error)| error.kind()))
-            .map_err(|error| error.kind())
-    }
-
-    #[test]
-    fn one_no_is_enough_beside_a_participant_that_cant_say() {
-        let refused = ErrorKind::Rejected { status: 422 };
-        let (attempt, answer) = votes(&[ErrorKind::Reserved, refused]);
-        assert_eq!(kind(answer), Ok(Some(refused)));
-        assert_eq!(attempt.actions(), [Action::Decide(Decision::Rollback)]);
-    }
-
-    #[test]
-    fn what_may_go_away_is_for_the_next_attempt() {
-        let (attempt, answer) = votes(&[ErrorKind::Reserved, ErrorKind::Ambiguous]);
-        assert_eq!(kind(answer), Err(ErrorKind::Reserved));
-        assert_eq!(attempt.actions().len(), 2);
-    }
-
-    #[test]
-    fn somebody_elses_transaction_is_never_decided() {
-        let (_, answer) = votes(&[ErrorKind::Rejected { status: 422 }, ErrorKind::Mismatch]);
-        assert_eq!(kind(answer), Err(ErrorKind::Mismatch));
-    }
-
-    #[test]
-    fn a_rollback_by_the_deadline_is_no_reason() {
-        let (attempt, answer) = votes(&[ErrorKind::RolledBack]);
-        assert_eq!(kind(answer), Ok(None));
-        assert_eq!(attempt.actions(), [Action::Decide(Decision::Rollback)]);
-    }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     machine::{Found, Ruling, Sweep, SweepAction},
-    participant::{Named, OPERATION, Swept, check_two_phase},
+    participant::{OPERATION, check_two_phase},
+    swept::{Named, Swept},
 };
 use crate::{
     error::{Error, ErrorKind, Result},

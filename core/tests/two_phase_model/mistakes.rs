@@ -1,10 +1,30 @@
 //! Deliberate mistakes in the protocol. Each switches one rule off.
+//!
+//! The first seventeen are those that every description of the protocol warns of; the rest are
+//! rules of this one: the tombstone where nothing was prepared, the end that is noted too early,
+//! and the short ways. Mistakes within one statement of a store (an identifier that is cut, a
+//! quoted name, another role, staging without reservations) are none of the protocol: the
+//! conformance suite and the adapters' tests kill those.
+
+use exactly_once_core::coordinator::machine::Role;
 
 use crate::world::Config;
 
-/// One rule that is switched off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Mistake {
+macro_rules! mistakes {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// One rule that is switched off.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum Mistake {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Mistake {
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+mistakes! {
     /// The outcome row is not written in the work's transaction.
     NoMarker,
     /// Rollback ends the prepared transaction and leaves nothing.
@@ -29,52 +49,39 @@ pub(crate) enum Mistake {
     SweeperCommits,
     /// The sweeper acts on what it listed, without looking again.
     SweeperDoesNotRecheck,
-    /// The sweeper rolls back only where it finds something prepared.
-    SweeperLeavesNoTombstone,
-    /// The sweeper calls a commit finished that somebody knows nothing of.
-    SweeperFinishesALoss,
     /// The register keeps the last value instead of the first.
     RegisterLastWriterWins,
     /// The register takes a commit at any time.
     RegisterTakesLateCommit,
     /// A lock in the way is read as "prepared".
     LockTimeoutIsPrepared,
-    /// The coordinator notes the end before everybody was told.
-    FinishBeforeTold,
     /// The coordinator commits without asking the register.
     CoordinatorWithoutRegister,
     /// The coordinator proposes commit although somebody refused.
     CommitDespiteRefusal,
+    /// The sweeper rolls back only where it finds something prepared.
+    SweeperLeavesNoTombstone,
+    /// The sweeper calls a commit finished that somebody knows nothing of.
+    SweeperFinishesALoss,
+    /// The coordinator notes the end before everybody was told.
+    FinishBeforeTold,
+    /// The only one that writes prepares, and leaves only the register out.
+    AlonePrepares,
+    /// The only one that writes leaves it at its refusal.
+    AloneLeavesNoTombstone,
+    /// A participant that happened to do nothing is left out.
+    LeftOutByWhatItDid,
+    /// The one that holds the register commits first, and then asks the register.
+    LastCommitsBeforeDecision,
+    /// The one that holds the register does not wait until the others have prepared.
+    LastDoesNotWait,
 }
 
 impl Mistake {
-    pub(crate) const ALL: [Self; 20] = [
-        Self::NoMarker,
-        Self::RollbackWithoutTombstone,
-        Self::TombstoneBeforeRollback,
-        Self::UnknownOnCommitIsOk,
-        Self::StatusReadsMarkerFirst,
-        Self::DeadlineBeforeMarker,
-        Self::NoDeadline,
-        Self::RecordsRemovedEarly,
-        Self::AbsentIsRolledBack,
-        Self::SweeperWithoutRegister,
-        Self::SweeperCommits,
-        Self::SweeperDoesNotRecheck,
-        Self::SweeperLeavesNoTombstone,
-        Self::SweeperFinishesALoss,
-        Self::RegisterLastWriterWins,
-        Self::RegisterTakesLateCommit,
-        Self::LockTimeoutIsPrepared,
-        Self::FinishBeforeTold,
-        Self::CoordinatorWithoutRegister,
-        Self::CommitDespiteRefusal,
-    ];
-
     /// The smallest world in which the mistake can show.
     pub(crate) fn shape(self) -> Config {
         let small = Config {
-            participants: 2,
+            roles: &[Role::Prepared; 2],
             attempts: 2,
             parallel: false,
             refusals: true,
@@ -91,7 +98,24 @@ impl Mistake {
                 losses: true,
                 ..small
             },
+            Self::AlonePrepares => Config {
+                roles: &[Role::Prepared],
+                ..small
+            },
+            Self::AloneLeavesNoTombstone => Config {
+                roles: &[Role::Alone],
+                ..small
+            },
+            Self::LastCommitsBeforeDecision | Self::LastDoesNotWait => Config {
+                roles: &[Role::Last, Role::Prepared],
+                ..small
+            },
             _ => small,
         }
+    }
+
+    /// Its name in file names.
+    pub(crate) fn file_name(self) -> String {
+        format!("{self:?}.txt")
     }
 }

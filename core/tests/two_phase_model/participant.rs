@@ -81,6 +81,13 @@ impl Part {
         }
     }
 
+    /// The commit of the open transaction, with its marker.
+    pub(crate) fn commit_open(&mut self) {
+        self.open = None;
+        self.effects += 1;
+        self.row = Row::Committed;
+    }
+
     /// `ROLLBACK PREPARED`.
     pub(crate) fn rollback(&mut self) {
         if self.prepared {

@@ -51,6 +51,12 @@ pub enum CrashPoint {
     BeforeCommit(Database),
     /// After this participant has committed.
     AfterCommit(Database),
+    /// Before this participant is told to roll back.
+    BeforeRollback(Database),
+    /// After this participant has rolled back.
+    AfterRollback(Database),
+    /// Everybody told, and the register does not know.
+    BeforeFinish,
     /// Everybody told and the register closed, and Restate has not heard of it.
     AfterFinish,
     /// Between two steps of the handler: in the journal, and not answered.
@@ -58,7 +64,7 @@ pub enum CrashPoint {
 }
 
 impl CrashPoint {
-    /// All of them, in the order in which an attempt passes.
+    /// All that an order passes that is placed, in their order.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let each = |point: fn(Database) -> Self| Database::ALL.map(point).to_vec();
@@ -69,9 +75,16 @@ impl CrashPoint {
             vec![Self::BeforeDecision, Self::AfterDecision],
             each(Self::BeforeCommit),
             each(Self::AfterCommit),
-            vec![Self::AfterFinish, Self::BetweenSteps],
+            vec![Self::BeforeFinish, Self::AfterFinish, Self::BetweenSteps],
         ]
         .concat()
+    }
+
+    /// Those that only an order passes that is refused.
+    #[must_use]
+    pub fn of_a_refusal() -> Vec<Self> {
+        let each = |point: fn(Database) -> Self| Database::ALL.map(point).to_vec();
+        [each(Self::BeforeRollback), each(Self::AfterRollback)].concat()
     }
 
     /// Its name without the database.
@@ -85,6 +98,9 @@ impl CrashPoint {
             Self::AfterDecision => "after the decision",
             Self::BeforeCommit(_) => "before a commit",
             Self::AfterCommit(_) => "after a commit",
+            Self::BeforeRollback(_) => "before a rollback",
+            Self::AfterRollback(_) => "after a rollback",
+            Self::BeforeFinish => "before the end",
             Self::AfterFinish => "after the end, before the journal",
             Self::BetweenSteps => "between steps",
         }
@@ -96,10 +112,14 @@ impl CrashPoint {
             | Self::BeforePrepare(database)
             | Self::AfterPrepare(database)
             | Self::BeforeCommit(database)
-            | Self::AfterCommit(database) => Some(database),
-            Self::BeforeDecision | Self::AfterDecision | Self::AfterFinish | Self::BetweenSteps => {
-                None
-            }
+            | Self::AfterCommit(database)
+            | Self::BeforeRollback(database)
+            | Self::AfterRollback(database) => Some(database),
+            Self::BeforeDecision
+            | Self::AfterDecision
+            | Self::BeforeFinish
+            | Self::AfterFinish
+            | Self::BetweenSteps => None,
         }
     }
 }
@@ -177,12 +197,12 @@ mod tests {
     async fn every_point_has_a_file_of_its_own_and_what_is_not_armed_does_not_crash() {
         let folder = tempfile::tempdir().unwrap();
         let control = Control::new(folder.path());
-        let points = CrashPoint::all();
-        assert_eq!(points.len(), 19);
+        let points = [CrashPoint::all(), CrashPoint::of_a_refusal()].concat();
+        assert_eq!(points.len(), 26);
         for point in &points {
             control.arm(*point).unwrap();
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 19);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 26);
         for point in points {
             control.disarm(point);
             control.pass(point).await;

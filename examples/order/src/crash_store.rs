@@ -88,6 +88,14 @@ impl<S: PreparedTransactions, F: Faults> PreparedTransactions for CrashStore<S, 
         self.faults.pass(point).await;
         Ok(())
     }
+    async fn commit_alone(&self, tx: S::Tx, participation: &Participation) -> Result<()> {
+        let point = CrashPoint::BeforeCommit(self.database);
+        self.faults.pass(point).await;
+        self.store.commit_alone(tx, participation).await?;
+        let point = CrashPoint::AfterCommit(self.database);
+        self.faults.pass(point).await;
+        Ok(())
+    }
     async fn commit_prepared(&self, participation: &Participation) -> Result<()> {
         let point = CrashPoint::BeforeCommit(self.database);
         self.faults.pass(point).await;
@@ -97,7 +105,12 @@ impl<S: PreparedTransactions, F: Faults> PreparedTransactions for CrashStore<S, 
         Ok(())
     }
     async fn rollback_prepared(&self, participation: &Participation) -> Result<()> {
-        self.store.rollback_prepared(participation).await
+        let point = CrashPoint::BeforeRollback(self.database);
+        self.faults.pass(point).await;
+        self.store.rollback_prepared(participation).await?;
+        let point = CrashPoint::AfterRollback(self.database);
+        self.faults.pass(point).await;
+        Ok(())
     }
     async fn prepared_status(&self, participation: &Participation) -> Result<PreparedStatus> {
         self.store.prepared_status(participation).await
@@ -121,6 +134,7 @@ impl<S: DecisionRegister, F: Faults> DecisionRegister for CrashStore<S, F> {
         self.store.decision(participation).await
     }
     async fn finish(&self, participation: &Participation) -> Result<()> {
+        self.faults.pass(CrashPoint::BeforeFinish).await;
         self.store.finish(participation).await?;
         self.faults.pass(CrashPoint::AfterFinish).await;
         Ok(())

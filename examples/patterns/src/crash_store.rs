@@ -160,6 +160,10 @@ impl<S: PreparedTransactions, F: Faults> PreparedTransactions for CrashStore<S, 
         self.store.prepare(tx, participation).await?;
         self.faults.pass(Point::AfterPrepare)
     }
+    async fn commit_alone(&self, tx: S::Tx, participation: &Participation) -> Result<()> {
+        self.commits(self.store.commit_alone(tx, participation))
+            .await
+    }
     async fn commit_prepared(&self, participation: &Participation) -> Result<()> {
         self.commits(self.store.commit_prepared(participation))
             .await

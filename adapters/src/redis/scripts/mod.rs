@@ -65,6 +65,8 @@ script! {
     BALANCE: "exact.lua", "common.lua", "account.lua", "balance.lua";
     BIND: "bind.lua";
     COMMIT: "exact.lua", "common.lua", "footprint.lua", "writes.lua", "commit.lua";
+    COMMIT_ALONE: "exact.lua", "common.lua", "deadline.lua", "footprint.lua", "writes.lua",
+        "outcome.lua", "commit_alone.lua";
     COMMIT_PREPARED: "exact.lua", "common.lua", "deadline.lua", "footprint.lua", "writes.lua",
         "outcome.lua", "commit_prepared.lua";
     DECIDE: "exact.lua", "common.lua", "deadline.lua", "decision.lua", "decide.lua";

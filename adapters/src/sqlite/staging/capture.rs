@@ -193,6 +193,13 @@ pub(in crate::sqlite) fn read(
     Ok(Captured { changes, slots })
 }
 
+/// Empties the log of work that is kept: the next one's begins anew.
+pub(in crate::sqlite) fn clear(connection: &Connection, operation: &'static str) -> Result<()> {
+    connection
+        .execute_batch("DELETE FROM exactly_once_log; DELETE FROM exactly_once_log_slot")
+        .map_err(statement(operation))
+}
+
 fn read_changes(connection: &Connection) -> rusqlite::Result<Vec<Change>> {
     connection
         .prepare_cached(

@@ -1,5 +1,6 @@
 //! Cases of [`PreparedTransactions`](exactly_once_core::PreparedTransactions): topic T.
 
+mod alone;
 pub(crate) mod balances;
 mod basic;
 mod crash;
@@ -22,6 +23,7 @@ where
     H: Harness,
     H::Store: PreparedTransactions,
 {
+    alone::register(registry);
     basic::register(registry);
     replay::register(registry);
     races::register(registry);

@@ -3,6 +3,7 @@
 //! Mistakes of a coordinator or sweeper are not a store's: they are made in the model of the
 //! protocol, beside the machines in `core`.
 
+mod alone;
 mod late;
 mod outcomes;
 mod protocol;

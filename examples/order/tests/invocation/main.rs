@@ -90,9 +90,14 @@ async fn a_cancelled_invocation_whose_attempt_dies_leaves_nothing_beyond_one_swe
 async fn ended_at_every_point(end: End) -> Result<()> {
     let bench = Bench::start().await?;
     let mut orders = Vec::new();
-    for (number, point) in CrashPoint::all().into_iter().enumerate() {
+    let refusal = CrashPoint::of_a_refusal();
+    let points = [CrashPoint::all(), refusal.clone()].concat();
+    for (number, point) in points.into_iter().enumerate() {
         // Each with rows of its own, so that none meets what another has left.
-        let order = bench.order(number);
+        let mut order = bench.order(number);
+        if refusal.contains(&point) {
+            order.units = UNITS + 1;
+        }
         let stopped = bench.pause.arm(point);
         let invocation = bench.send(&order).await?;
         stopped.reached().await?;

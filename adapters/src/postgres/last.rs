@@ -1,0 +1,51 @@
+//! The participant that holds the register: its work, its marker and the decision in one commit.
+
+use exactly_once_core::{
+    Decision, DecisionRegister, ErrorKind, LastResource, Participation, Result,
+};
+
+use super::{
+    driver::Driver, error::error, sqlstate::DIVISION_BY_ZERO, statements, store::PostgresStore,
+};
+
+const OPERATION: &str = "commit_deciding";
+
+impl<D: Driver> LastResource for PostgresStore<D> {
+    async fn commit_deciding(
+        &self,
+        tx: Self::Tx,
+        participation: &Participation,
+    ) -> Result<Decision> {
+        // The first writer wins here too: where a decision stands, or is just being written, the
+        // guard finds that ours was not inserted, and everything is rolled back.
+        let insert = format!(
+            "WITH mine AS (INSERT INTO {} (namespace, transaction, fingerprint, not_after, \
+             forget_after, committed) VALUES ({}, true) ON CONFLICT DO NOTHING RETURNING 1) \
+             SELECT 1 / pg_catalog.count(*) FROM mine",
+            self.tables().decisions,
+            self.participation_values(participation),
+        );
+        let guard = self.guard(tx.identity(), participation);
+        let sql = format!("{insert}; {guard}; {}", statements::COMMIT);
+        match tx.end(&sql).await {
+            Ok(()) => Ok(Decision::Commit),
+            Err(failed) => {
+                if failed.code() == Some(DIVISION_BY_ZERO)
+                    && let Some(stands) = self.decision(participation).await?
+                {
+                    return match stands.decision {
+                        Decision::Rollback => Ok(Decision::Rollback),
+                        // It holds no marker of ours, so the next attempt finds out what it did.
+                        Decision::Commit => Err(error(
+                            ErrorKind::Busy,
+                            OPERATION,
+                            "another attempt has decided to commit: begin again",
+                        )),
+                    };
+                }
+                let failed = self.prepare_failed(failed, participation, OPERATION).await;
+                failed.map(|()| Decision::Rollback)
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The steps of the trace's own sweeper.
+
+use exactly_once::{
+    Decision, DecisionRegister, ErrorKind, PreparedStatus, PreparedTransactions,
+    coordinator::machine::{Found, Ruling, Sweep, SweepAction},
+};
+
+use super::{Answer, Replay, answer};
+use crate::{mistake::Mistake, trace::Step};
+
+impl Replay<'_> {
+    pub(super) async fn sweep_step(&mut self, step: &Step) {
+        match step.what.as_str() {
+            "finds something to sweep" => self.sweep = Some(Sweep::new(self.stores.len())),
+            "crashes" | "is done" | "gives up" => self.sweep = None,
+            _ => {
+                let Some(mut sweep) = self.sweep.take() else {
+                    return;
+                };
+                if self.sweep_at(&mut sweep, step).await {
+                    self.sweep = Some(sweep);
+                }
+            }
+        }
+    }
+
+    /// Does what the machine offers there; says whether to go on.
+    async fn sweep_at(&mut self, sweep: &mut Sweep, step: &Step) -> bool {
+        let at = step.at;
+        let offers = |action| sweep.actions().contains(&action);
+        if offers(SweepAction::ProposeRollback) {
+            match self.rule().await {
+                Some(ruling) => sweep.ruled(ruling),
+                None => return false,
+            }
+        } else if offers(SweepAction::Inspect(at)) {
+            let status = self.stores[at].prepared_status(&self.work).await.unwrap();
+            sweep.found(
+                at,
+                match status {
+                    PreparedStatus::Prepared => Found::InDoubt,
+                    PreparedStatus::None => Found::Nothing,
+                    _ => Found::Ended,
+                },
+            );
+        } else if offers(SweepAction::Commit(at)) {
+            let told = answer(self.stores[at].commit_prepared(&self.work).await);
+            return self.obeyed(sweep, at, told);
+        } else if offers(SweepAction::Rollback(at)) {
+            let told = self.roll_back(at).await;
+            return self.obeyed(sweep, at, told);
+        } else if offers(SweepAction::Finish) {
+            let _ = self.register().finish(&self.work).await;
+            sweep.finished();
+        }
+        true
+    }
+
+    async fn rule(&self) -> Option<Ruling> {
+        if self.has(Mistake::SweeperWithoutRegister) {
+            return Some(Ruling::Decided(Decision::Rollback));
+        }
+        if self.has(Mistake::SweeperCommits) {
+            return Some(Ruling::Decided(Decision::Commit));
+        }
+        self.spoil_register(Decision::Rollback).await;
+        match self.register().decide(&self.work, Decision::Rollback).await {
+            Ok(Decision::Rollback) if self.has(Mistake::SweeperLeavesNoTombstone) => {
+                let _ = self.register().finish(&self.work).await;
+                Some(Ruling::Forgotten)
+            }
+            Ok(decision) => Some(Ruling::Decided(decision)),
+            Err(error) if error.kind() == ErrorKind::Forgotten => Some(Ruling::Forgotten),
+            Err(_) => None,
+        }
+    }
+
+    fn obeyed(&mut self, sweep: &mut Sweep, at: usize, told: Answer) -> bool {
+        match told {
+            Answer::Done | Answer::No(ErrorKind::Forgotten) => {
+                sweep.found(at, Found::Ended);
+                true
+            }
+            Answer::No(kind) => {
+                let lost = kind == ErrorKind::NotPrepared && self.trace.loses();
+                if !lost {
+                    self.alarms.push(format!("{} at the sweep", kind.as_str()));
+                }
+                false
+            }
+            Answer::Later => true,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A kept trace, read back.
+
+use std::path::Path;
+
+use exactly_once::coordinator::machine::Role;
+
+/// One step of somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) who: String,
+    /// Which attempt.
+    pub(crate) number: usize,
+    pub(crate) what: String,
+    /// At which participant.
+    pub(crate) at: usize,
+}
+
+/// The schedule that shows a mistake.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    /// The mistake.
+    pub(crate) name: String,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Trace {
+    pub(crate) fn read(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut lines = text.lines().take_while(|line| !line.starts_with("=>"));
+        let roles = lines.next().unwrap();
+        Self {
+            name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
+            roles: roles.split(['[', ',', ']']).filter_map(role).collect(),
+            steps: lines.map(step).collect(),
+        }
+    }
+
+    pub(crate) fn attempts(&self) -> usize {
+        let attempts = self.steps.iter().filter(|step| step.who == "attempt");
+        attempts.map(|step| step.number + 1).max().unwrap_or(0)
+    }
+
+    /// Whether a failover loses something: then nobody can keep all promises, but must say so.
+    pub(crate) fn loses(&self) -> bool {
+        self.steps.iter().any(|step| step.who == "failover")
+    }
+}
+
+fn role(word: &str) -> Option<Role> {
+    match word.trim() {
+        "Prepared" => Some(Role::Prepared),
+        "Alone" => Some(Role::Alone),
+        "Last" => Some(Role::Last),
+        "Reader" => Some(Role::Reader),
+        _ => None,
+    }
+}
+
+/// `attempt 0: inserts the marker (participant 1)`.
+fn step(line: &str) -> Step {
+    let (who, rest) = line.split_once(' ').unwrap();
+    let (number, rest) = rest.split_once(": ").unwrap();
+    let (what, at) = rest.rsplit_once(" (participant ").unwrap();
+    Step {
+        who: who.to_owned(),
+        number: number.parse().unwrap(),
+        what: what.to_owned(),
+        at: at.trim_end_matches(')').parse().unwrap(),
+    }
+}
