@@ -282,12 +282,13 @@ impl Harness for OnRedis {
     async fn set_version(
         &self,
         place: &Place,
-        _: &Namespace,
+        namespace: &Namespace,
         account: &AccountId,
         version: Version,
     ) -> CaseResult {
-        // The one account of that name: an account is a hash with a field `v`.
-        let pattern = format!("*{account}*");
+        // The one account of that name: an account is a hash with a field `v`. A cluster is shared
+        // with the cases that run beside this one.
+        let pattern = format!("*:{namespace}:*{account}*");
         let keys: Vec<Vec<u8>> = place.ask(redis::cmd("KEYS").arg(pattern)).await?;
         for key in keys {
             let kind: String = place.ask(redis::cmd("TYPE").arg(&key)).await?;

@@ -1,6 +1,7 @@
 //! All that the Postgres adapter writes into SQL, from any bytes: it is read as it was meant.
 #![no_main]
-#![allow(dead_code)]
+// Only a part of each file is called from here.
+#![expect(dead_code)]
 
 #[path = "../../src/postgres/identifier.rs"]
 mod identifier;

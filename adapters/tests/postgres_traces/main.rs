@@ -7,7 +7,9 @@
 //! that zombies are real; first by the right code, and then with the mistake where one can be made
 //! around a right store.
 //!
-//! What can't: mistakes within one statement of the store, as reading the clock before the marker.
+//! What can't: mistakes within one statement of the store, as reading the clock before the marker;
+//! and those of a sweeper or register whose harm is done by the sweep after the trace's end, which
+//! is made by the right code here. The model shows those.
 
 #![cfg(feature = "tokio-postgres")]
 #![allow(

@@ -3,17 +3,13 @@
 /// One rule that is switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mistake {
-    RollbackWithoutTombstone,
     UnknownOnCommitIsOk,
     RecordsRemovedEarly,
-    SweeperWithoutRegister,
     SweeperCommits,
-    RegisterLastWriterWins,
     RegisterTakesLateCommit,
     LockTimeoutIsPrepared,
     CoordinatorWithoutRegister,
     CommitDespiteRefusal,
-    SweeperLeavesNoTombstone,
     AlonePrepares,
     AloneLeavesNoTombstone,
     LeftOutByWhatItDid,
@@ -22,18 +18,14 @@ pub(crate) enum Mistake {
 }
 
 impl Mistake {
-    const ALL: [Self; 16] = [
-        Self::RollbackWithoutTombstone,
+    const ALL: [Self; 12] = [
         Self::UnknownOnCommitIsOk,
         Self::RecordsRemovedEarly,
-        Self::SweeperWithoutRegister,
         Self::SweeperCommits,
-        Self::RegisterLastWriterWins,
         Self::RegisterTakesLateCommit,
         Self::LockTimeoutIsPrepared,
         Self::CoordinatorWithoutRegister,
         Self::CommitDespiteRefusal,
-        Self::SweeperLeavesNoTombstone,
         Self::AlonePrepares,
         Self::AloneLeavesNoTombstone,
         Self::LeftOutByWhatItDid,

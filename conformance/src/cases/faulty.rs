@@ -39,11 +39,28 @@ pub(crate) async fn slow<H: Harness>(cx: &Context<H>) -> CaseResult<(Option<Prox
 /// attempt; `after_each` gets the number and what the attempt answered.
 pub(crate) async fn every_cut<H, T, A, B>(
     cx: &Context<H>,
+    attempt: impl FnMut(H::Store, usize) -> A,
+    after_each: impl FnMut(usize, T) -> B,
+) -> CaseResult
+where
+    H: Harness,
+    A: Future<Output = T>,
+    B: Future<Output = CaseResult>,
+{
+    every_cut_of(cx, |_, _| async { Ok(()) }, attempt, after_each).await
+}
+
+/// As [`every_cut`]; `before_each` is done through the same handle, and not cut. It makes what a
+/// connection learns at its first call known, so that the attempt takes its usual requests.
+pub(crate) async fn every_cut_of<H, T, W, A, B>(
+    cx: &Context<H>,
+    mut before_each: impl FnMut(H::Store, usize) -> W,
     mut attempt: impl FnMut(H::Store, usize) -> A,
     mut after_each: impl FnMut(usize, T) -> B,
 ) -> CaseResult
 where
     H: Harness,
+    W: Future<Output = CaseResult>,
     A: Future<Output = T>,
     B: Future<Output = CaseResult>,
 {
@@ -57,6 +74,7 @@ where
             let proxy = Proxy::start(server).await.expecting("a proxy to start")?;
             let store = cx.harness().open_through(cx.guard(), proxy.addr()).await?;
             store.now().await?;
+            before_each(store.clone(), number).await?;
             proxy.set(rule(Trigger::Request(request)));
             let answer = attempt(store.clone(), number).await;
             let cut = proxy.stats().cuts > 0;

@@ -161,9 +161,6 @@ impl Replay<'_> {
     /// What a wrong register would have done.
     pub(super) async fn spoil_register(&self, proposal: Decision) {
         let digest = self.digest();
-        if self.has(Mistake::RegisterLastWriterWins) {
-            self.bench.remove(0, "decisions", &digest).await;
-        }
         if self.has(Mistake::RegisterTakesLateCommit) && proposal == Decision::Commit {
             let hex = |bytes: &[u8]| -> String {
                 let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
@@ -273,10 +270,6 @@ impl Replay<'_> {
     }
 
     pub(super) async fn roll_back(&self, at: usize) -> Answer {
-        if self.has(Mistake::RollbackWithoutTombstone) {
-            self.bench.lose(at, &self.digest()).await;
-            return Answer::Done;
-        }
         answer(self.stores[at].rollback_prepared(&self.work).await)
     }
 }

@@ -57,18 +57,11 @@ impl Replay<'_> {
     }
 
     async fn rule(&self) -> Option<Ruling> {
-        if self.has(Mistake::SweeperWithoutRegister) {
-            return Some(Ruling::Decided(Decision::Rollback));
-        }
         if self.has(Mistake::SweeperCommits) {
             return Some(Ruling::Decided(Decision::Commit));
         }
         self.spoil_register(Decision::Rollback).await;
         match self.register().decide(&self.work, Decision::Rollback).await {
-            Ok(Decision::Rollback) if self.has(Mistake::SweeperLeavesNoTombstone) => {
-                let _ = self.register().finish(&self.work).await;
-                Some(Ruling::Forgotten)
-            }
             Ok(decision) => Some(Ruling::Decided(decision)),
             Err(error) if error.kind() == ErrorKind::Forgotten => Some(Ruling::Forgotten),
             Err(_) => None,
