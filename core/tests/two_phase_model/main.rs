@@ -10,7 +10,7 @@
 //! servers. `EXACTLY_ONCE_MODEL=whole` explores the largest worlds too, and
 //! `EXACTLY_ONCE_MODEL=traces` writes the traces anew.
 
-#![allow(clippy::print_stdout, clippy::panic)] // the counts and traces are for people
+#![allow(clippy::print_stdout, clippy::panic, clippy::expect_used)] // the counts and traces are for people
 
 mod mistakes;
 mod participant;
@@ -232,7 +232,7 @@ fn kept(mistake: Mistake, what: &str, trace: &[String]) {
     let roles: Vec<_> = mistake.shape().roles.iter().collect();
     let found = format!("participants {roles:?}\n{}\n=> {what}\n", trace.join("\n"));
     if asked_for("traces") {
-        fs::write(&path, &found).unwrap();
+        fs::write(&path, &found).expect("the folder of traces can be written");
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(

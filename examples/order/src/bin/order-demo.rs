@@ -36,7 +36,7 @@ async fn main() -> Result<ExitCode> {
         process::run(service).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    exactly_once_servers::demo::run(driver::run(&options.demo), |report| {
+    exactly_once_servers::demo::run(Box::pin(driver::run(&options.demo)), |report| {
         println!("{report}");
         report.anomalies.is_empty()
     })
