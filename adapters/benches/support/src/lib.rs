@@ -12,7 +12,7 @@
 //! | [`options`] | the command line |
 //! | [`case`] | what is measured: floors, cases and their targets |
 //! | [`cases`] | the cases that are the same for every adapter |
-//! | [`slice`] | callers that call for a while |
+//! | [`mod@slice`] | callers that call for a while |
 //! | [`load`] | what else ran on the machine meanwhile |
 //! | [`rounds`] | pairs of slices, and rounds of pairs |
 //! | [`relay`], [`counts`] | round trips and syncs of an operation, in runs that nobody times |
