@@ -26,7 +26,7 @@ struct Inner {
 }
 
 /// Kinds are chosen by what the caller does next; see [`ErrorKind::advice`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The reply was lost: the effect may or may not have been applied. Retry with the **same key**
@@ -225,9 +225,13 @@ impl Error {
         self
     }
 
-    /// The recorded rejection of the work, as the error that every attempt gets.
+    /// The recorded rejection of the work, as the error that every attempt gets; of a recorded
+    /// [refusal](Rejection::of_refusal), the refusal itself.
     #[must_use]
     pub fn rejected(rejection: Rejection, operation: &'static str, store: &'static str) -> Self {
+        if let Some((kind, reason)) = rejection.refusal() {
+            return Self::new(kind, operation, store).with_message(reason);
+        }
         Self::new(
             ErrorKind::Rejected {
                 status: rejection.status(),

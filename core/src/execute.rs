@@ -9,6 +9,8 @@ use crate::{
     idempotency::{Claim, Claimed, IdempotencyStore, KeyState, Outcome, Settled},
     receipt::Receipt,
     rejection::Rejection,
+    settle::settle_refusal,
+    store::Store,
     transaction::Transactional,
 };
 
@@ -131,10 +133,14 @@ pub trait ExecuteOnce: IdempotencyStore {
     ///
     /// # Errors
     /// - [Rejected](ErrorKind::Rejected): the work said no, now or the first time.
+    /// - [Refused](ErrorKind::Refused) and the other kinds whose [advice](crate::Advice) is to stop:
+    ///   the store says so of an error of the work. Rolled back, and recorded under the key like a
+    ///   rejection: every retry is told the same.
     /// - [Mismatch](ErrorKind::Mismatch), [in progress](ErrorKind::InProgress).
-    /// - [Too large](ErrorKind::TooLarge): the value is over the receipt limit; rolled back.
+    /// - [Too large](ErrorKind::TooLarge): the value is over the receipt limit; rolled back, and
+    ///   recorded.
     /// - [Ambiguous](ErrorKind::Ambiguous): call again with the same key.
-    /// - Whatever the store says of an error of the work; rolled back, nothing recorded.
+    /// - Whatever else the store says of an error of the work; rolled back, nothing recorded.
     fn execute_once<T, W>(
         &self,
         claim: &Claim,
@@ -159,46 +165,38 @@ impl<S: IdempotencyStore> ExecuteOnce for S {
             }
             Claimed::Mismatch => return Err(mismatch(self)),
         };
-        let settled = match work(&mut tx).await {
-            Ok(value) => {
-                let receipt = match Receipt::json(&value) {
-                    Ok(receipt) => receipt,
-                    Err(error) => return abandon(self, tx, claim, error).await,
-                };
-                match self.complete(tx, claim, &receipt).await? {
-                    Settled::Recorded => {
-                        return Ok(Executed {
+        let failure = match work(&mut tx).await {
+            Ok(value) => match receipt(self, &value) {
+                Ok(receipt) => {
+                    return match self.complete(tx, claim, &receipt).await {
+                        Ok(Settled::Recorded) => Ok(Executed {
                             value,
                             replayed: false,
-                        });
-                    }
-                    superseded @ Settled::Superseded(_) => superseded,
+                        }),
+                        Ok(Settled::Superseded(outcome)) => replay(self, outcome),
+                        // Refused at the commit: by a deferred constraint, say.
+                        Err(error) => {
+                            replay(self, settle_refusal(self, OPERATION, claim, error).await?)
+                        }
+                    };
                 }
-            }
-            Err(WorkError(Cause::Rejection(rejection))) => {
-                match self.reject(tx, claim, &rejection).await? {
-                    Settled::Recorded => {
-                        return Err(Error::rejected(rejection, OPERATION, self.backend()));
-                    }
-                    superseded @ Settled::Superseded(_) => superseded,
-                }
-            }
-            Err(WorkError(Cause::Store(error))) => return abandon(self, tx, claim, error).await,
-            Err(WorkError(Cause::Foreign(source))) => {
-                let error = self.classify(OPERATION, source);
-                return abandon(self, tx, claim, error).await;
-            }
+                Err(error) => error,
+            },
+            Err(failure) => failure.into_error(OPERATION, self),
         };
-        match settled {
-            Settled::Superseded(outcome) => replay(self, outcome),
-            Settled::Recorded => Err(error(self, ErrorKind::Ambiguous)),
+        match Rejection::of_refusal(&failure) {
+            Some(refusal) => match self.reject(tx, claim, &refusal).await? {
+                Settled::Recorded => Err(failure),
+                Settled::Superseded(outcome) => replay(self, outcome),
+            },
+            None => abandon(self, tx, claim, failure).await,
         }
     }
 }
 
 const OPERATION: &str = "execute_once";
 
-fn error<S: IdempotencyStore>(store: &S, kind: ErrorKind) -> Error {
+fn error<S: Store>(store: &S, kind: ErrorKind) -> Error {
     Error::new(kind, OPERATION, store.backend())
 }
 
@@ -206,6 +204,14 @@ fn mismatch<S: IdempotencyStore>(store: &S) -> Error {
     error(store, ErrorKind::Mismatch).with_message(
         "this idempotency key was used with another request: use a new key for a new request",
     )
+}
+
+/// Its size is checked here, so that too large a value is an answer under the key like any other.
+fn receipt<S: Store>(store: &S, value: &impl Serialize) -> Result<Receipt> {
+    let receipt = Receipt::json(value)?;
+    let limit = store.capabilities().max_receipt_bytes;
+    receipt.check_size(limit, OPERATION, store.backend())?;
+    Ok(receipt)
 }
 
 fn replay<S: IdempotencyStore, T: DeserializeOwned>(
@@ -221,7 +227,7 @@ fn replay<S: IdempotencyStore, T: DeserializeOwned>(
     }
 }
 
-/// Rolls back what the work did. A rival's commit may be the very reason for the error (the work of
+/// Rolls back what the work did, and records nothing. A rival's commit may be the very reason for the error (the work of
 /// an optimistic store trips over the winner's own rows), so the key has the last word.
 async fn abandon<S: IdempotencyStore, T: DeserializeOwned>(
     store: &S,

@@ -18,7 +18,7 @@
 //!   when they are made.
 //! - [`error`]: one error; its kind says what to do next.
 //! - [`store`], [`place`], [`transaction`]: what every store has.
-//! - [`idempotency`], [`one_shot`], [`lease`], [`execute`]: idempotency keys.
+//! - [`idempotency`], [`one_shot`], [`lease`], [`execute`], [`settle`]: idempotency keys.
 //! - [`balance`]: versioned balances.
 //! - [`prepared`], [`register`]: two-phase commit.
 //! - [`coordinator`]: one transaction over several databases.
@@ -39,10 +39,12 @@ pub mod one_shot;
 pub mod place;
 pub mod prepared;
 pub mod receipt;
+mod refusal_text;
 pub mod register;
 pub mod rejection;
 #[cfg(feature = "restate")]
 pub mod restate;
+pub mod settle;
 pub mod store;
 pub mod time;
 pub mod transaction;

@@ -114,7 +114,7 @@ impl Statement {
     }
 
     /// Requires that exactly so many rows are changed; otherwise nothing is applied and the answer
-    /// is [refused](crate::ErrorKind::Refused). `UPDATE … WHERE stock > 0` needs it.
+    /// is [refused](crate::ErrorKind::Refused), for good. `UPDATE … WHERE stock > 0` needs it.
     #[must_use]
     pub fn expecting_rows(mut self, rows: u64) -> Self {
         self.expected_rows = Some(rows);
@@ -169,9 +169,12 @@ pub struct OneShotDone {
 /// Applies effects that are known up front, in one round trip.
 ///
 /// # Contract
-/// As [`IdempotencyStore`]. Adapters may group the effects of several callers into one commit. To
-/// ensure correctness, each caller's failure then stays its own: a refused statement of one must
-/// neither fail nor undo the effect of another.
+/// As [`IdempotencyStore`]. To ensure correctness:
+/// - **Each caller's failure stays its own**, where an adapter groups the effects of several callers
+///   into one commit: a refused statement of one must neither fail nor undo the effect of another.
+/// - **A refusal is final**: it is recorded as the outcome of the key before it is told. Otherwise a
+///   message of an earlier attempt that is still under way is applied after its caller was told that
+///   it never will be. [`settle`] does it for adapters.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't apply statements that are known up front",
     label = "this store has no one-shot effects",
@@ -185,7 +188,8 @@ pub trait OneShotStore: IdempotencyStore {
     /// # Errors
     /// - [Mismatch](crate::ErrorKind::Mismatch), [in progress](crate::ErrorKind::InProgress).
     /// - [Refused](crate::ErrorKind::Refused): a statement was refused for good, or changed another
-    ///   number of rows than it must. Nothing was applied or recorded.
+    ///   number of rows than it must. Nothing was applied, and the key keeps the refusal: every call
+    ///   is told the same.
     /// - [Ambiguous](crate::ErrorKind::Ambiguous) and the other retryable kinds.
     fn execute_one_shot(
         &self,

@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    error::{Advice, Error, ErrorKind},
+    refusal_text,
+};
+
 /// A **terminal** refusal by the user's own work: the answer on this attempt and on every retry.
 ///
 /// Recorded under the key while all of the work's writes are undone. Return it only for what can
@@ -39,6 +44,32 @@ impl Rejection {
         Self { status, message }
     }
 
+    /// What is recorded under the key when a *store* refused the effect for good, by a constraint
+    /// say; `None` for an error that a retry may not see again, and for what is no answer to this
+    /// request (*mismatch*, a missing setting, an alarm).
+    ///
+    /// Why it is recorded: whoever was told a refusal acts on it, and a message of an earlier attempt
+    /// may still be under way. Without a record it would be applied after all, once the refusal's
+    /// reason is gone. [`Error::rejected`] makes an error of the same kind of it again.
+    #[must_use]
+    pub fn of_refusal(error: &Error) -> Option<Self> {
+        if let Some(rejection) = error.rejection() {
+            return Some(rejection.clone());
+        }
+        let kind = error.kind();
+        if !is_final(kind) {
+            return None;
+        }
+        let mut text = String::new();
+        refusal_text::write(&mut text, kind, &refusal_text::reason(error)).ok()?;
+        Some(Self::new(kind.http_status(), text))
+    }
+
+    /// Kind and reason, if this records the refusal of a store.
+    pub(crate) fn refusal(&self) -> Option<(ErrorKind, &str)> {
+        refusal_text::parse(self.status, &self.message).filter(|(kind, _)| is_final(*kind))
+    }
+
     /// The HTTP status to answer with.
     #[must_use]
     pub const fn status(&self) -> u16 {
@@ -52,6 +83,15 @@ impl Rejection {
     }
 }
 
+/// Whether it is the answer to this request, now and later.
+fn is_final(kind: ErrorKind) -> bool {
+    matches!(kind.advice(), Advice::Stop { .. })
+        && !matches!(
+            kind,
+            ErrorKind::Mismatch | ErrorKind::Fenced | ErrorKind::Rejected { .. }
+        )
+}
+
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "rejected with status {}: {}", self.status, self.message)
@@ -63,6 +103,29 @@ impl std::error::Error for Rejection {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recorded_refusal_is_the_same_error_again() {
+        let current = crate::Version::new(7).ok();
+        for kind in [ErrorKind::Conflict { current }, ErrorKind::Refused] {
+            let refused = Error::new(kind, "adjust", "memory").with_message("a: b");
+            let recorded = Rejection::of_refusal(&refused).unwrap();
+            let told = Error::rejected(recorded, "adjust", "memory");
+            assert_eq!(told.kind(), kind);
+            assert_eq!(told.to_string(), refused.to_string());
+        }
+        let own = Error::rejected(Rejection::new(451, "no"), "adjust", "memory");
+        assert_eq!(Rejection::of_refusal(&own), Some(Rejection::new(451, "no")));
+        for kind in [ErrorKind::Busy, ErrorKind::Mismatch, ErrorKind::Lost] {
+            assert_eq!(Rejection::of_refusal(&Error::new(kind, "t", "t")), None);
+        }
+    }
+
+    #[test]
+    fn a_rejection_that_speaks_of_an_alarm_is_no_alarm() {
+        let told = Error::rejected(Rejection::new(422, "exactly-once/lost: x"), "t", "t");
+        assert_eq!(told.kind(), ErrorKind::Rejected { status: 422 });
+    }
 
     #[test]
     fn odd_input_is_tamed() {

@@ -4,13 +4,13 @@ use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Change,
     CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, HistoryPage, IdempotencyKey,
     OpenAccount, Result, Transfer, Transferred, Version,
-    balance::{check_page, rules},
+    balance::{Refused, check_page, rules},
 };
 
 use super::{
     MemoryStore,
     error::{BACKEND, busy, error},
-    state::{Account, Operation, State},
+    state::{Account, Operation, Space, State},
     transaction::{AccountWrite, MemoryTx, check_account, check_operation},
 };
 
@@ -20,6 +20,21 @@ fn mismatch(operation: &'static str) -> Error {
         operation,
         "this key was used for another operation",
     )
+}
+
+/// A refusal is final: the key keeps it.
+fn record_refusal(
+    space: &mut Space,
+    key: &IdempotencyKey,
+    fingerprint: Fingerprint,
+    refusal: Error,
+) -> Error {
+    if let Some(refused) = Refused::of(&refusal) {
+        let ended = Err(refused);
+        let refused = Operation { fingerprint, ended };
+        space.operations.insert(key.clone(), refused);
+    }
+    refusal
 }
 
 impl MemoryStore {
@@ -38,17 +53,30 @@ impl MemoryStore {
             if done.fingerprint != fingerprint {
                 return Err(mismatch(operation));
             }
-            return Ok(Transferred {
-                changes: done.changes.clone(),
-                replayed: true,
-            });
+            return match &done.ended {
+                Ok(changes) => Ok(Transferred {
+                    changes: changes.clone(),
+                    replayed: true,
+                }),
+                Err(refused) => refused.replay(operation, BACKEND),
+            };
         }
         check_operation(&state, &self.namespace, key, operation)?;
         let mut steps = Vec::new();
         for (index, account) in accounts.enumerate() {
             check_account(&state, &self.namespace, account, operation)?;
             let current = state.space(&self.namespace).accounts.get(account);
-            steps.push(step(index, current.map(|account| &account.state))?);
+            match step(index, current.map(|account| &account.state)) {
+                Ok(step) => steps.push(step),
+                Err(refusal) => {
+                    return Err(record_refusal(
+                        state.space(&self.namespace),
+                        key,
+                        fingerprint,
+                        refusal,
+                    ));
+                }
+            }
         }
         let changes: Vec<Change> = steps.iter().map(|(change, _)| change.clone()).collect();
         let space = state.space(&self.namespace);
@@ -65,7 +93,7 @@ impl MemoryStore {
         }
         let done = Operation {
             fingerprint,
-            changes: changes.clone(),
+            ended: Ok(changes.clone()),
         };
         space.operations.insert(key.clone(), done);
         Ok(Transferred {
@@ -187,14 +215,17 @@ impl BalanceTransaction for MemoryStore {
         tx.check_home(self, OPERATION)?;
         let fingerprint = operation.fingerprint()?;
         let mut state = self.state(OPERATION)?;
-        if let Some((first, change)) = applied_before(tx, &mut state, operation) {
+        if let Some((first, ended)) = ended_before(tx, &mut state, operation) {
             if first != fingerprint {
                 return Err(mismatch(OPERATION));
             }
-            return Ok(Applied {
-                change,
-                replayed: true,
-            });
+            return match ended {
+                Ok(change) => Ok(Applied {
+                    change,
+                    replayed: true,
+                }),
+                Err(refused) => refused.replay(OPERATION, BACKEND),
+            };
         }
         check_operation(&state, &self.namespace, &operation.key, OPERATION)?;
         check_account(&state, &self.namespace, &operation.account, OPERATION)?;
@@ -233,14 +264,18 @@ impl BalanceTransaction for MemoryStore {
 const OPERATION: &str = "adjust_in";
 
 /// What the operation's key was used for, before or in this very transaction.
-fn applied_before(
+fn ended_before(
     tx: &MemoryTx,
     state: &mut State,
     operation: &Adjust,
-) -> Option<(Fingerprint, Change)> {
-    if let Some(own) = tx.writes.operations.get(&operation.key) {
-        return Some(own.clone());
+) -> Option<(Fingerprint, std::result::Result<Change, Refused>)> {
+    if let Some((fingerprint, change)) = tx.writes.operations.get(&operation.key) {
+        return Some((*fingerprint, Ok(change.clone())));
     }
     let done = state.space(&tx.namespace).operations.get(&operation.key)?;
-    Some((done.fingerprint, done.changes.first()?.clone()))
+    let ended = match &done.ended {
+        Ok(changes) => Ok(changes.first()?.clone()),
+        Err(refused) => Err(refused.clone()),
+    };
+    Some((done.fingerprint, ended))
 }

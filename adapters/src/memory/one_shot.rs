@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use exactly_once_core::{
-    Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Result,
-    Settled, Statement, Store, one_shot::Value,
+    Claim, Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome,
+    Receipt, Result, Settled, Statement, Store, one_shot::Value, settle::settle_one_shot,
 };
 
 use super::{
@@ -31,6 +31,18 @@ impl OneShotStore for MemoryStore {
             receipt,
         } = effect;
         receipt.check_size(self.capabilities().max_receipt_bytes, OPERATION, BACKEND)?;
+        let answer = self.attempt(claim, statements, receipt).await;
+        settle_one_shot(self, OPERATION, claim, answer).await
+    }
+}
+
+impl MemoryStore {
+    async fn attempt(
+        &self,
+        claim: &Claim,
+        statements: &[Statement],
+        receipt: &Receipt,
+    ) -> Result<OneShotDone> {
         let mut tx = match self.claim(claim).await? {
             Claimed::Fresh(tx) => tx,
             Claimed::Completed(outcome) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use exactly_once_core::{
     AccountId, AccountState, Change, Decision, FencingToken, Fingerprint, IdempotencyKey,
-    Namespace, Outcome, Participation, Timestamp, TransactionDigest,
+    Namespace, Outcome, Participation, Timestamp, TransactionDigest, balance::Refused,
 };
 
 use super::transaction::Writes;
@@ -79,11 +79,11 @@ pub(super) struct Account {
     pub(super) history: Vec<Change>,
 }
 
-/// A balance operation that was applied: what every replay is answered with.
+/// A balance operation that was applied or refused: what every replay is answered with.
 #[derive(Debug, Clone)]
 pub(super) struct Operation {
     pub(super) fingerprint: Fingerprint,
-    pub(super) changes: Vec<Change>,
+    pub(super) ended: std::result::Result<Vec<Change>, Refused>,
 }
 
 /// A transaction as one participant knows it.

@@ -318,7 +318,7 @@ impl Writes {
                 key,
                 Operation {
                     fingerprint,
-                    changes: vec![change],
+                    ended: Ok(vec![change]),
                 },
             );
         }

@@ -8,7 +8,7 @@ use exactly_once_core::{
     CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, HistoryPage, OpenAccount, Result,
     Transfer, Transferred, Version,
     balance::{
-        check_page,
+        Refused, check_page,
         rules::{self, Step},
     },
 };
@@ -16,8 +16,8 @@ use tokio::time::sleep;
 
 use super::{
     PostgresTx, STORE,
-    balance_row::{Asked, Known, account, known, line, states},
-    driver::{Driver, DriverError},
+    balance_row::{Asked, Ended, Known, account, known, line, states},
+    driver::{Driver, DriverError, Reply},
     error::{convert, error, garbled, mismatch},
     group::{self, Booked, Operation},
     literal,
@@ -47,12 +47,22 @@ fn encode(steps: &[Step], operation: &'static str) -> Result<(Vec<Change>, Vec<u
     }
 }
 
+/// What an operation comes to.
+enum Plan {
+    /// It was applied before; nothing is written.
+    Replay(Vec<Change>),
+    /// This is written, and then this is the answer: changes, or a refusal that the key now keeps.
+    Write(String, Result<Vec<Change>>),
+}
+
 /// The original answer, if the operation is the same.
-fn replay(known: Known, asked: &Asked<'_>) -> Result<Vec<Change>> {
-    if known.fingerprint == asked.fingerprint {
-        Ok(known.changes)
-    } else {
-        Err(mismatch(asked.operation))
+fn replay(known: Known, fingerprint: Fingerprint, operation: &'static str) -> Result<Vec<Change>> {
+    if known.fingerprint != fingerprint {
+        return Err(mismatch(operation));
+    }
+    match known.ended {
+        Ended::Applied(changes) => Ok(changes),
+        Ended::Refused(refused) => refused.replay(operation, STORE),
     }
 }
 
@@ -99,11 +109,10 @@ impl<D: Driver> PostgresStore<D> {
         let print = fingerprint()?;
         match self.book_together(operation, print).await {
             Booked::Applied(change) => Ok(Some(group::applied(change))),
-            Booked::Known(known) if known.fingerprint == print => {
-                single((known.changes, true), name).map(Some)
+            Booked::Known(known) => {
+                let changes = replay(known, print, name)?;
+                single((changes, true), name).map(Some)
             }
-            Booked::Known(_) => Err(mismatch(name)),
-            Booked::Refused(refusal) => Err(refusal),
             Booked::Failed(failed) => Err(convert(failed, name, Stage::Durable)),
             Booked::Alone => Ok(None),
         }
@@ -123,35 +132,50 @@ impl<D: Driver> PostgresStore<D> {
             Err(failed) => return Err(convert(failed, asked.operation, Stage::Before)),
         };
         let tx = PostgresTx::<D::Connection>::new(begun.session, begun.identity);
-        let decided = known(begun.replies.get(1), asked.operation).and_then(|known| match known {
-            Some(known) => replay(known, asked).map(Err),
-            None => {
-                let states = states(begun.replies.first(), asked)?;
-                let steps = decide(&states)?;
-                let (changes, bytes) = encode(&steps, asked.operation)?;
-                let is_new = states.iter().any(Option::is_none);
-                Ok(Ok((
-                    self.write_steps(asked, &steps, &bytes, is_new),
-                    changes,
-                )))
-            }
-        });
-        let (write, changes) = match decided {
-            Ok(Ok(write)) => write,
-            Ok(Err(replayed)) => {
+        let (write, answer) = match self.plan(asked, &begun.replies, decide) {
+            Ok(Plan::Write(write, answer)) => (write, answer),
+            Ok(Plan::Replay(changes)) => {
                 tx.abandon().await;
-                return Ok(Some((replayed, true)));
+                return Ok(Some((changes, true)));
             }
-            Err(refusal) => {
+            Err(error) => {
                 tx.abandon().await;
-                return Err(refusal);
+                return Err(error);
             }
         };
         let sql = format!("{write}; {}; {COMMIT}", statements::probe(tx.identity()));
         match tx.end(&sql).await {
-            Ok(()) => Ok(Some((changes, false))),
+            Ok(()) => answer.map(|changes| Some((changes, false))),
             Err(failed) if lost_race(&failed) => Ok(None),
             Err(failed) => Err(end_error(failed, asked.operation)),
+        }
+    }
+
+    /// What is to be done, by what was read under the locks.
+    fn plan(
+        &self,
+        asked: &Asked<'_>,
+        replies: &[Reply],
+        decide: &(impl Fn(&[Option<AccountState>]) -> Result<Vec<Step>> + Send + Sync),
+    ) -> Result<Plan> {
+        if let Some(known) = known(replies.get(1), asked.operation)? {
+            return replay(known, asked.fingerprint, asked.operation).map(Plan::Replay);
+        }
+        let states = states(replies.first(), asked)?;
+        match decide(&states) {
+            Ok(steps) => {
+                let (changes, bytes) = encode(&steps, asked.operation)?;
+                let is_new = states.iter().any(Option::is_none);
+                let write = self.write_steps(asked, &steps, &bytes, is_new);
+                Ok(Plan::Write(write, Ok(changes)))
+            }
+            Err(refusal) => match Refused::of(&refusal) {
+                Some(refused) => {
+                    let write = self.insert_operation(asked, refused.as_str().as_bytes());
+                    Ok(Plan::Write(write, Err(refusal)))
+                }
+                None => Err(refusal),
+            },
         }
     }
 }
@@ -293,7 +317,8 @@ impl<D: Driver> BalanceTransaction for PostgresStore<D> {
                 .await
                 .map_err(|failed| convert(failed, ADJUST_IN, Stage::Before))?;
             if let Some(known) = known(replies.get(2), ADJUST_IN)? {
-                return single((replay(known, &asked)?, true), ADJUST_IN);
+                let changes = replay(known, asked.fingerprint, ADJUST_IN)?;
+                return single((changes, true), ADJUST_IN);
             }
             let states = states(replies.get(1), &asked)?;
             let step = rules::adjust(operation, states.first().and_then(Option::as_ref), STORE)?;

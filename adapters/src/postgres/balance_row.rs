@@ -2,7 +2,8 @@
 
 use exactly_once_core::{
     AccountId, AccountState, Amount, Change, ChangeKind, Fingerprint, Floor, IdempotencyKey,
-    Result, Version, balance::rules::Step,
+    Result, Version,
+    balance::{Refused, rules::Step},
 };
 
 use super::{
@@ -21,10 +22,27 @@ pub(super) struct Asked<'a> {
     pub(super) accounts: Vec<&'a AccountId>,
 }
 
-/// An operation that was applied before.
+/// An operation that was applied or refused before.
 pub(super) struct Known {
     pub(super) fingerprint: Fingerprint,
-    pub(super) changes: Vec<Change>,
+    pub(super) ended: Ended,
+}
+
+/// How an operation ended, for good.
+pub(super) enum Ended {
+    Applied(Vec<Change>),
+    Refused(Refused),
+}
+
+impl Ended {
+    /// As it is stored: the changes as JSON, or the refusal as text.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        if bytes.first() == Some(&b'[') {
+            return serde_json::from_slice(bytes).ok().map(Self::Applied);
+        }
+        let text = std::str::from_utf8(bytes).ok()?;
+        Refused::parse(text).map(Self::Refused)
+    }
 }
 
 fn bytes(row: &[Option<String>], column: usize) -> Option<Vec<u8>> {
@@ -72,7 +90,7 @@ pub(super) fn states(
         .collect())
 }
 
-/// The operation of this key, if it was applied before.
+/// The operation of this key, if it was applied or refused before.
 pub(super) fn known(reply: Option<&Reply>, operation: &'static str) -> Result<Option<Known>> {
     let Some(row) = reply.and_then(|reply| reply.rows.first()) else {
         return Ok(None);
@@ -84,7 +102,7 @@ pub(super) fn known(reply: Option<&Reply>, operation: &'static str) -> Result<Op
 pub(super) fn known_row(row: &[Option<String>]) -> Option<Known> {
     Some(Known {
         fingerprint: Fingerprint::from_bytes(bytes(row, 0)?.try_into().ok()?),
-        changes: serde_json::from_slice(&bytes(row, 1)?).ok()?,
+        ended: Ended::read(&bytes(row, 1)?)?,
     })
 }
 
@@ -157,7 +175,7 @@ impl<D: Driver> PostgresStore<D> {
     }
 
     /// The operation's record; a rival with the same key makes it fail, or wait and fail.
-    fn insert_operation(&self, asked: &Asked<'_>, changes: &[u8]) -> String {
+    pub(super) fn insert_operation(&self, asked: &Asked<'_>, changes: &[u8]) -> String {
         format!(
             "INSERT INTO {} (namespace, key, fingerprint, changes) VALUES ({}, {}, {}, {})",
             self.tables().operations,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use exactly_once_core::{
     Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Result,
-    Settled, Statement, Value,
+    Settled, Statement, Value, settle::settle_one_shot,
 };
 
 use super::{
@@ -216,6 +216,15 @@ impl<D: Driver> PostgresStore<D> {
         }
     }
 
+    async fn attempt_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
+        if self.shares_commits()
+            && let Some(done) = self.one_shot_together(effect).await?
+        {
+            return Ok(done);
+        }
+        self.one_shot_alone(effect).await
+    }
+
     /// On a connection of its own.
     async fn one_shot_alone(&self, effect: &OneShot) -> Result<OneShotDone> {
         if let Some(known) = self.one_shot_known(effect).await? {
@@ -242,11 +251,7 @@ impl<D: Driver> OneShotStore for PostgresStore<D> {
         effect
             .receipt
             .check_size(self.max_receipt_bytes(), ONE_SHOT, STORE)?;
-        if self.shares_commits()
-            && let Some(done) = self.one_shot_together(effect).await?
-        {
-            return Ok(done);
-        }
-        self.one_shot_alone(effect).await
+        let answer = self.attempt_one_shot(effect).await;
+        settle_one_shot(self, ONE_SHOT, &effect.claim, answer).await
     }
 }

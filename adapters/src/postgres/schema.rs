@@ -92,7 +92,7 @@ CREATE TABLE {operations} (
     namespace bytea NOT NULL,
     key bytea NOT NULL,
     fingerprint bytea NOT NULL,
-    -- the changes as JSON: the receipt, kept as it was given
+    -- the changes as JSON, or the refusal as text: the receipt, kept as it was given
     changes bytea NOT NULL,
     PRIMARY KEY (namespace, key)
 );

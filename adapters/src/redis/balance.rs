@@ -7,7 +7,7 @@ use exactly_once_core::{
     AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, Change, ChangeKind,
     CloseAccount, CompareAndSet, Error, ErrorKind, Expected, Fingerprint, Floor, HistoryPage,
     IdempotencyKey, OpenAccount, Result, Transfer, Transferred, Version,
-    balance::{check_page, rules},
+    balance::{Refused, check_page, rules},
 };
 
 use super::{
@@ -37,12 +37,15 @@ struct LegRequest<'a> {
     floor: Option<Floor>,
 }
 
+/// An operation that was applied, now or before.
+struct Done {
+    changes: Vec<Change>,
+    replayed: bool,
+}
+
 /// How the script answered.
 enum Answer {
-    Done {
-        changes: Vec<Change>,
-        replayed: bool,
-    },
+    Done(Done),
     Refused {
         leg: usize,
         state: Option<AccountState>,
@@ -83,22 +86,58 @@ impl RedisStore {
         )
     }
 
-    async fn change(&self, request: Request<'_>) -> Result<Answer> {
+    /// Applies the operation, or records its refusal, which `word` puts into words.
+    async fn change(
+        &self,
+        request: Request<'_>,
+        word: impl Fn(usize, Option<&AccountState>) -> Error + Send,
+    ) -> Result<Done> {
         let shard = self.shard_of_legs(&request)?;
         self.bind(request.operation, request.key, &request.fingerprint)
             .await?;
-        let answer = self.apply_change(shard, &request).await;
-        let settled = match &answer {
-            Ok(Answer::Done { .. }) => true,
-            Ok(Answer::Refused { .. }) => false,
-            // A mismatch and a reservation changed nothing either; of the rest, who knows.
-            Err(error) => !matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Reserved),
+        let answer = match self.apply_change(shard, &request).await {
+            Ok(Answer::Done(done)) => Ok(done),
+            Ok(Answer::Refused { leg, state }) => {
+                let refusal = word(leg, state.as_ref());
+                self.record_refusal(shard, &request, refusal).await
+            }
+            Err(error) => Err(error),
         };
-        if !settled {
+        // A mismatch and a reservation changed nothing; of the rest, who knows.
+        if let Err(error) = &answer
+            && matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Reserved)
+        {
             self.unbind(request.operation, request.key, &request.fingerprint)
                 .await;
         }
         answer
+    }
+
+    /// A refusal is final: the operation's record keeps it, unless an earlier attempt was faster.
+    async fn record_refusal(
+        &self,
+        shard: Shard,
+        request: &Request<'_>,
+        refusal: Error,
+    ) -> Result<Done> {
+        let Some(refused) = Refused::of(&refusal) else {
+            return Err(refusal);
+        };
+        let keys = vec![
+            self.operation_key(shard, request.key),
+            self.layout().reservations(shard),
+        ];
+        let arguments = vec![
+            request.fingerprint.as_bytes().to_vec(),
+            refused.as_str().into(),
+        ];
+        let reply = self
+            .write(request.operation, &scripts::REFUSE, shard, keys, arguments)
+            .await?;
+        match reply.word() {
+            "recorded" => Err(refusal),
+            _ => read_known(request, &reply),
+        }
     }
 
     async fn apply_change(&self, shard: Shard, request: &Request<'_>) -> Result<Answer> {
@@ -124,24 +163,6 @@ impl RedisStore {
             .write(operation, &scripts::CHANGE, shard, keys, arguments)
             .await?;
         match reply.word() {
-            word @ ("applied" | "replayed") => {
-                let replayed = word == "replayed";
-                let receipt = reply.text(1)?;
-                let changes: Option<Vec<Change>> = request
-                    .legs
-                    .iter()
-                    .zip(receipt.split(';'))
-                    .map(|(leg, part)| {
-                        change_of_receipt(request.key, leg.account, request.kind, part)
-                    })
-                    .collect();
-                match changes {
-                    Some(changes) if changes.len() == request.legs.len() => {
-                        Ok(Answer::Done { changes, replayed })
-                    }
-                    _ => Err(corrupt(operation)),
-                }
-            }
             "refused" => {
                 let leg = usize::try_from(reply.integer(1)?).map_err(|_| reply.unexpected())?;
                 Ok(Answer::Refused {
@@ -149,8 +170,7 @@ impl RedisStore {
                     state: optional_state(&reply, 2)?,
                 })
             }
-            "mismatch" => Err(mismatch(operation)),
-            _ => Err(refusal(operation, &reply)),
+            _ => read_known(request, &reply).map(Answer::Done),
         }
     }
 
@@ -205,19 +225,47 @@ impl RedisStore {
     async fn change_one(
         &self,
         request: Request<'_>,
-        rule: impl Fn(Option<&AccountState>) -> Result<rules::Step> + Send,
+        rule: impl Fn(Option<&AccountState>) -> Result<rules::Step> + Send + Sync,
     ) -> Result<Applied> {
         let operation = request.operation;
-        match self.change(request).await? {
-            Answer::Done {
-                mut changes,
-                replayed,
-            } => match changes.pop() {
-                Some(change) => Ok(Applied { change, replayed }),
-                None => Err(corrupt(operation)),
-            },
-            Answer::Refused { state, .. } => Err(worded(operation, rule(state.as_ref()))),
+        let word = |_, state: Option<&AccountState>| worded(operation, rule(state));
+        let Done {
+            mut changes,
+            replayed,
+        } = self.change(request, word).await?;
+        match changes.pop() {
+            Some(change) => Ok(Applied { change, replayed }),
+            None => Err(corrupt(operation)),
         }
+    }
+}
+
+/// What both scripts say of an operation that ended, now or before, and of what is in its way.
+fn read_known(request: &Request<'_>, reply: &Reply) -> Result<Done> {
+    let operation = request.operation;
+    match reply.word() {
+        word @ ("applied" | "replayed") => {
+            let replayed = word == "replayed";
+            let receipt = reply.text(1)?;
+            let changes: Option<Vec<Change>> = request
+                .legs
+                .iter()
+                .zip(receipt.split(';'))
+                .map(|(leg, part)| change_of_receipt(request.key, leg.account, request.kind, part))
+                .collect();
+            match changes {
+                Some(changes) if changes.len() == request.legs.len() => {
+                    Ok(Done { changes, replayed })
+                }
+                _ => Err(corrupt(operation)),
+            }
+        }
+        "known" => match Refused::parse(&reply.text(1)?) {
+            Some(refused) => refused.replay(operation, BACKEND),
+            None => Err(corrupt(operation)),
+        },
+        "mismatch" => Err(mismatch(operation)),
+        _ => Err(refusal(operation, reply)),
     }
 }
 
@@ -353,16 +401,12 @@ impl BalanceStore for RedisStore {
                 })
                 .collect(),
         };
-        match self.change(request).await? {
-            Answer::Done { changes, replayed } => Ok(Transferred { changes, replayed }),
-            Answer::Refused { leg, state } => Err(match legs.get(leg) {
-                Some(leg) => worded(
-                    "transfer",
-                    rules::leg(operation, leg, state.as_ref(), BACKEND),
-                ),
-                None => corrupt("transfer"),
-            }),
-        }
+        let word = |leg, state: Option<&AccountState>| match legs.get(leg) {
+            Some(leg) => worded("transfer", rules::leg(operation, leg, state, BACKEND)),
+            None => corrupt("transfer"),
+        };
+        let Done { changes, replayed } = self.change(request, word).await?;
+        Ok(Transferred { changes, replayed })
     }
 
     async fn history(

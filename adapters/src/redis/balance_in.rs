@@ -5,7 +5,7 @@
 
 use exactly_once_core::{
     AccountState, Adjust, Applied, BalanceTransaction, ChangeKind, ErrorKind, Result,
-    balance::rules,
+    balance::{Refused, rules},
 };
 
 use super::{
@@ -52,6 +52,13 @@ impl BalanceTransaction for RedisStore {
             let Some(receipt) = stored.strip_prefix(fingerprint.as_bytes()) else {
                 return Err(mismatch(OPERATION));
             };
+            if let Some(text) = receipt.strip_prefix(b"!") {
+                let text = std::str::from_utf8(text).ok();
+                return match text.and_then(Refused::parse) {
+                    Some(refused) => refused.replay(OPERATION, BACKEND),
+                    None => tx.noted(Err(corrupt())),
+                };
+            }
             let change = std::str::from_utf8(receipt).ok().and_then(|receipt| {
                 let kind = ChangeKind::Adjust;
                 change_of_receipt(&operation.key, &operation.account, kind, receipt)

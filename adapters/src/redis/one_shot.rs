@@ -1,6 +1,8 @@
 //! Effects known up front: one script, one trip.
 
-use exactly_once_core::{OneShot, OneShotDone, OneShotStore, Outcome, Result, Settled};
+use exactly_once_core::{
+    OneShot, OneShotDone, OneShotStore, Outcome, Result, Settled, settle::settle_one_shot,
+};
 
 use super::{
     commands::Work,
@@ -18,6 +20,13 @@ impl OneShotStore for RedisStore {
         effect
             .receipt
             .check_size(self.shared.max_receipt_bytes, OPERATION, BACKEND)?;
+        let answer = self.attempt_one_shot(effect).await;
+        settle_one_shot(self, OPERATION, &effect.claim, answer).await
+    }
+}
+
+impl RedisStore {
+    async fn attempt_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
         let work = Work {
             guards: Vec::new(),
             writes: writes_of(effect, OPERATION)?,
@@ -37,14 +46,9 @@ impl OneShotStore for RedisStore {
             })
             .collect();
         let outcome = Outcome::Applied(effect.receipt.clone());
+        let claim = &effect.claim;
         let settled = self
-            .record(
-                OPERATION,
-                &effect.claim,
-                &outcome,
-                &work,
-                &required.join(","),
-            )
+            .record(OPERATION, claim, &outcome, &work, &required.join(","))
             .await?;
         Ok(match settled {
             Settled::Recorded => OneShotDone {

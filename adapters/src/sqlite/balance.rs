@@ -5,7 +5,7 @@ use exactly_once_core::{
     AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, BalanceTransaction, Change,
     ChangeKind, CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, Floor, HistoryPage,
     IdempotencyKey, Namespace, OpenAccount, Result, Transfer, Transferred, Version,
-    balance::{check_page, rules},
+    balance::{Refused, check_page, rules},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -28,12 +28,24 @@ struct Ledger<'a> {
 const CHANGE: &str = "SELECT key, account, kind, delta, before, after, version, fingerprint FROM \
                       exactly_once_change";
 
+/// What is committed: the answer, or a refusal that its key now keeps.
+type Ended<T> = std::result::Result<T, Error>;
+
 impl Ledger<'_> {
     fn failed(&self, source: rusqlite::Error) -> Error {
         explain(self.bench, self.operation, source)
     }
 
-    /// The changes that this key made before, in the order of their legs; none if it is new.
+    fn mismatch(&self) -> Error {
+        error(
+            ErrorKind::Mismatch,
+            self.operation,
+            "this key was used for another operation: use a new key for a new operation",
+        )
+    }
+
+    /// The changes that this key made before, in the order of their legs; none if it is new. An
+    /// error too if it was refused before.
     fn replay(&self) -> Result<Vec<Change>> {
         let sql = format!("{CHANGE} WHERE namespace = ?1 AND key = ?2 ORDER BY leg");
         let stored = self
@@ -52,15 +64,66 @@ impl Ledger<'_> {
         let mut changes = Vec::with_capacity(stored.len());
         for (change, fingerprint) in stored {
             if fingerprint != self.fingerprint {
-                return Err(error(
-                    ErrorKind::Mismatch,
-                    self.operation,
-                    "this key was used for another operation: use a new key for a new operation",
-                ));
+                return Err(self.mismatch());
             }
             changes.push(change.ok_or_else(|| unreadable(self.operation))?);
         }
+        if changes.is_empty() {
+            self.replay_refusal()?;
+        }
         Ok(changes)
+    }
+
+    fn replay_refusal(&self) -> Result<()> {
+        let stored = self
+            .bench
+            .connection
+            .prepare_cached(
+                "SELECT fingerprint, refusal FROM exactly_once_refused WHERE namespace = ?1 AND \
+                 key = ?2",
+            )
+            .and_then(|mut query| {
+                query
+                    .query_row(params![self.namespace.as_str(), self.key.as_str()], |row| {
+                        Ok((Fingerprint::from_bytes(row.get(0)?), row.get(1)?))
+                    })
+                    .optional()
+            })
+            .map_err(|source| self.failed(source))?;
+        let Some((fingerprint, text)) = stored else {
+            return Ok(());
+        };
+        if fingerprint != self.fingerprint {
+            return Err(self.mismatch());
+        }
+        let text: String = text;
+        match Refused::parse(&text) {
+            Some(refused) => refused.replay(self.operation, STORE),
+            None => Err(unreadable(self.operation)),
+        }
+    }
+
+    /// Keeps a refusal under the key, to be committed; gives back anything else.
+    fn refuse<T>(&self, refusal: Error) -> Result<Ended<T>> {
+        let Some(refused) = Refused::of(&refusal) else {
+            return Err(refusal);
+        };
+        self.bench
+            .connection
+            .prepare_cached(
+                "INSERT INTO exactly_once_refused (namespace, key, fingerprint, refusal) VALUES \
+                 (?1, ?2, ?3, ?4)",
+            )
+            .and_then(|mut insert| {
+                insert.execute(params![
+                    self.namespace.as_str(),
+                    self.key.as_str(),
+                    self.fingerprint.as_bytes(),
+                    refused.as_str()
+                ])
+            })
+            .map_err(|source| self.failed(source))?;
+        Ok(Err(refusal))
     }
 
     fn state(&self, account: &AccountId) -> Result<Option<AccountState>> {
@@ -119,23 +182,54 @@ impl Ledger<'_> {
         Ok(change)
     }
 
-    /// One change: replayed, or decided by `rule` on the account as it is now.
+    /// One change: replayed, or decided by `rule` on the account as it is now. The inner error is
+    /// the rule's.
     fn apply(
         &self,
         account: &AccountId,
         rule: impl FnOnce(Option<&AccountState>) -> Result<rules::Step>,
-    ) -> Result<Applied> {
+    ) -> Result<Ended<Applied>> {
         if let Some(change) = self.replay()?.into_iter().next() {
-            return Ok(Applied {
+            return Ok(Ok(Applied {
                 change,
                 replayed: true,
-            });
+            }));
         }
-        let step = rule(self.state(account)?.as_ref())?;
-        Ok(Applied {
+        let step = match rule(self.state(account)?.as_ref()) {
+            Ok(step) => step,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        Ok(Ok(Applied {
             change: self.record(0, step)?,
             replayed: false,
-        })
+        }))
+    }
+
+    /// All legs, or none: they are decided before anything is written.
+    fn transfer(&self, operation: &Transfer) -> Result<Ended<Transferred>> {
+        let changes = self.replay()?;
+        if !changes.is_empty() {
+            return Ok(Ok(Transferred {
+                changes,
+                replayed: true,
+            }));
+        }
+        let mut steps = Vec::with_capacity(operation.legs().len());
+        for leg in operation.legs() {
+            let state = self.state(&leg.account)?;
+            match rules::leg(operation, leg, state.as_ref(), STORE) {
+                Ok(step) => steps.push(step),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        let changes = (0..)
+            .zip(steps)
+            .map(|(position, step)| self.record(position, step))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Ok(Transferred {
+            changes,
+            replayed: false,
+        }))
     }
 }
 
@@ -203,8 +297,8 @@ fn read_state(
 }
 
 impl SqliteStore {
-    /// Runs a balance operation in a group commit. It decides before it writes, so it needs no
-    /// savepoint of its own where it writes only once.
+    /// Runs a balance operation in a group commit; a refusal is committed as well. It decides before
+    /// it writes, so it needs no savepoint of its own where it writes only once.
     async fn ledger<T, F>(
         &self,
         operation: &'static str,
@@ -215,19 +309,23 @@ impl SqliteStore {
     ) -> Result<T>
     where
         T: Send + 'static,
-        F: Fn(&Ledger<'_>) -> Result<T> + Send + 'static,
+        F: Fn(&Ledger<'_>) -> Result<Ended<T>> + Send + 'static,
     {
         let namespace = self.namespace.clone();
         self.write_again(operation, undo, None, move |bench| {
-            work(&Ledger {
+            let ledger = Ledger {
                 bench,
                 namespace: &namespace,
                 operation,
                 key: &key,
                 fingerprint,
-            })
+            };
+            match work(&ledger)? {
+                Ok(answer) => Ok(Ok(answer)),
+                Err(refusal) => ledger.refuse(refusal),
+            }
         })
-        .await
+        .await?
     }
 }
 
@@ -269,25 +367,7 @@ impl BalanceStore for SqliteStore {
             Undo::Savepoint,
             key,
             fingerprint,
-            move |ledger| {
-                let changes = ledger.replay()?;
-                if !changes.is_empty() {
-                    return Ok(Transferred {
-                        changes,
-                        replayed: true,
-                    });
-                }
-                let mut changes = Vec::with_capacity(operation.legs().len());
-                for (position, leg) in (0..).zip(operation.legs()) {
-                    let state = ledger.state(&leg.account)?;
-                    let step = rules::leg(&operation, leg, state.as_ref(), STORE)?;
-                    changes.push(ledger.record(position, step)?);
-                }
-                Ok(Transferred {
-                    changes,
-                    replayed: false,
-                })
-            },
+            move |ledger| ledger.transfer(&operation),
         )
         .await
     }
@@ -371,7 +451,7 @@ impl BalanceTransaction for SqliteStore {
             bench.savepoint("adjust_in", || {
                 ledger.apply(&operation.account, |state| {
                     rules::adjust(&operation, state, STORE)
-                })
+                })?
             })
         })
         .await

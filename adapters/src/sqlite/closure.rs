@@ -2,6 +2,7 @@
 
 use exactly_once_core::{
     Claim, Error, ErrorKind, Executed, Outcome, Receipt, Rejection, Result, WorkError,
+    settle::settle_refusal,
 };
 use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
@@ -19,7 +20,8 @@ const OPERATION: &str = "execute_once";
 /// How an attempt ended that is to be committed.
 enum Ended<T> {
     Fresh(T),
-    Rejected(Rejection),
+    /// The work's own rejection, or a refusal of the store: recorded, and told as it is.
+    Rejected(Error),
     Replayed(Outcome),
 }
 
@@ -51,8 +53,15 @@ impl SqliteStore {
             .write(OPERATION, Undo::Own, key, move |bench| {
                 store.attempt(bench, &asked, work)
             })
-            .await?;
-        executed(ended)
+            .await;
+        match ended {
+            Ok(ended) => executed(ended),
+            // Refused at the commit: by a deferred constraint, say.
+            Err(failure) => {
+                let outcome = settle_refusal(self, OPERATION, claim, failure).await?;
+                executed(Ended::Replayed(outcome))
+            }
+        }
     }
 
     fn attempt<T: Serialize>(
@@ -67,16 +76,17 @@ impl SqliteStore {
             taken => return Err(refusal(&taken)),
         }
         mark_work(bench, OPERATION)?;
-        let (ended, outcome) = match run(self, bench, work) {
-            Ok(value) => match self.receipt(&value) {
-                Ok(receipt) => (Ended::Fresh(value), Outcome::Applied(receipt)),
-                Err(failure) => return undo(bench, failure),
+        let worked = run(self, bench, work).and_then(|value| {
+            let receipt = self.receipt(&value)?;
+            Ok((value, receipt))
+        });
+        let (ended, outcome) = match worked {
+            Ok((value, receipt)) => (Ended::Fresh(value), Outcome::Applied(receipt)),
+            Err(failure) => match Rejection::of_refusal(&failure) {
+                Some(_) if bench.connection.is_autocommit() => return Err(failure),
+                Some(refusal) => (Ended::Rejected(failure), Outcome::Rejected(refusal)),
+                None => return undo(bench, failure),
             },
-            Err(Ok(rejection)) => (
-                Ended::Rejected(rejection.clone()),
-                Outcome::Rejected(rejection),
-            ),
-            Err(Err(failure)) => return undo(bench, failure),
         };
         end_work(bench, OPERATION, matches!(outcome, Outcome::Applied(_)))?;
         let now = bench.settings.now();
@@ -100,22 +110,21 @@ impl SqliteStore {
 }
 
 /// Runs the closure; a panic in it is a failure like others, so that its writes are undone here.
-/// The inner result tells a rejection from what is not recorded.
 fn run<T>(
     store: &SqliteStore,
     bench: &Bench<'_>,
     work: impl FnOnce(&Connection) -> Result<T, WorkError>,
-) -> Result<T, Result<Rejection, Error>> {
+) -> Result<T> {
     let attempt = std::panic::AssertUnwindSafe(|| user_work(bench, false, work));
     let failure = match std::panic::catch_unwind(attempt) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(failure)) => failure.into_error(OPERATION, store),
         Err(_) => error(ErrorKind::WorkFailed, OPERATION, "the work panicked"),
     };
-    match failure.rejection() {
-        Some(rejection) => Err(Ok(rejection.clone())),
-        None => Err(Err(enrich(bench, failure))),
-    }
+    Err(match failure.rejection() {
+        Some(_) => failure,
+        None => enrich(bench, failure),
+    })
 }
 
 /// Undoes the work and gives its failure back. If SQLite has ended the transaction itself there is
@@ -133,7 +142,8 @@ fn executed<T: DeserializeOwned>(ended: Ended<T>) -> Result<Executed<T>> {
             value,
             replayed: false,
         }),
-        Ended::Rejected(rejection) | Ended::Replayed(Outcome::Rejected(rejection)) => {
+        Ended::Rejected(failure) => Err(failure),
+        Ended::Replayed(Outcome::Rejected(rejection)) => {
             Err(Error::rejected(rejection, OPERATION, STORE))
         }
         Ended::Replayed(Outcome::Applied(receipt)) => Ok(Executed {

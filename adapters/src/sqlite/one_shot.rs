@@ -2,6 +2,7 @@
 
 use exactly_once_core::{
     ErrorKind, OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value,
+    settle::settle_one_shot,
 };
 use rusqlite::{
     ToSql, params_from_iter,
@@ -24,6 +25,13 @@ impl OneShotStore for SqliteStore {
         effect
             .receipt
             .check_size(self.settings.max_receipt_bytes, OPERATION, STORE)?;
+        let answer = self.attempt_one_shot(effect).await;
+        settle_one_shot(self, OPERATION, &effect.claim, answer).await
+    }
+}
+
+impl SqliteStore {
+    async fn attempt_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
         if self.writer.is_held()
             && let Standing::Done(outcome) = self.standing(OPERATION, &effect.claim).await?
         {
@@ -39,9 +47,7 @@ impl OneShotStore for SqliteStore {
         })
         .await
     }
-}
 
-impl SqliteStore {
     fn apply(&self, bench: &Bench<'_>, effect: &OneShot) -> Result<OneShotDone> {
         match self.standing_in(bench, OPERATION, &effect.claim)? {
             Standing::Free => {}

@@ -6,12 +6,12 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::error::{Phase, error, map, statement};
 
 /// The schema that this version of the library writes.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
 const OPERATION: &str = "migrate";
 
 /// Step `n` takes a file from schema `n` to `n + 1`. Never edit a released step: append one.
-const STEPS: [&str; 1] = [STEP_1];
+const STEPS: [&str; 2] = [STEP_1, STEP_2];
 
 const STEP_1: &str = "
 -- One row: the schema's version, and the last fencing token given out.
@@ -112,6 +112,17 @@ CREATE TABLE exactly_once_decision (
 INSERT INTO exactly_once_meta (id, schema_version, token) VALUES (1, 0, 0);
 ";
 
+const STEP_2: &str = "
+-- Balance operations that were refused: their keys keep the refusal.
+CREATE TABLE exactly_once_refused (
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    refusal TEXT NOT NULL,
+    PRIMARY KEY (namespace, key)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Brings the file to this library's schema; safe with any number of processes at once, because
 /// the version is read again under the write lock.
 ///
@@ -196,6 +207,34 @@ mod tests {
         migrate(&connection).unwrap();
         migrate(&connection).unwrap();
         assert_eq!(stored_version(&connection).unwrap(), VERSION);
+    }
+
+    #[test]
+    fn an_older_schema_is_upgraded_and_keeps_its_data() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(STEP_1).unwrap();
+        connection
+            .execute_batch(
+                "UPDATE exactly_once_meta SET schema_version = 1, token = 7;
+                 INSERT INTO exactly_once_account VALUES ('n', 'a', 5, 1, 0, 1)",
+            )
+            .unwrap();
+        migrate(&connection).unwrap();
+        assert_eq!(stored_version(&connection).unwrap(), VERSION);
+        let kept: (i64, i64) = connection
+            .query_row(
+                "SELECT amount, (SELECT token FROM exactly_once_meta) FROM exactly_once_account",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .unwrap();
+        assert_eq!(kept, (5, 7));
+        let refused: i64 = connection
+            .query_row("SELECT count(*) FROM exactly_once_refused", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(refused, 0);
     }
 
     #[test]

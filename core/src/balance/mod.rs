@@ -8,6 +8,7 @@
 
 pub mod change;
 pub mod operation;
+mod refused;
 pub mod rules;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ pub use change::{AccountState, Applied, Change, ChangeKind, Floor, HistoryPage, 
 pub use operation::{
     Adjust, CloseAccount, CompareAndSet, Expected, Leg, MAX_LEGS, OpenAccount, Transfer,
 };
+pub use refused::Refused;
 
 use crate::{
     amount::Version, error::Result, names::AccountId, store::Store, transaction::Transactional,
@@ -36,8 +38,12 @@ pub const MAX_HISTORY_PAGE: u32 = 1_000;
 ///   later changes and after the account was closed. It never answers with the current balance.
 /// - **The key belongs to its parameters**: with another account, delta, expected version, floor or
 ///   kind of operation it is a *mismatch*.
-/// - **A refused operation changes nothing** and is not recorded: asked again under the same key,
-///   it is decided anew on the state of then.
+/// - **A refusal is final.** A refused operation changes no account and no history; that it was
+///   refused is recorded under its key ([`Refused`]) before it is told, and every call with the key
+///   is told the same, whatever the account holds by then. Otherwise a message of an earlier attempt
+///   that is still under way is applied after its caller was told *insufficient funds*. If that
+///   message was faster, it was applied, and its change is the answer. Who wants to try again, after
+///   a deposit or at another version, does so under a new key.
 /// - **Versions are gapless**: each applied change of an account has the next version, and the sum
 ///   of the deltas up to a version is the balance at that version. Readers never see one without
 ///   the other.
@@ -127,7 +133,8 @@ pub trait BalanceStore: Store {
 ///
 /// # Contract
 /// As [`BalanceStore`]; the change and its record become visible with the transaction's commit, or
-/// not at all. A refusal leaves the transaction usable.
+/// not at all. A refusal leaves the transaction usable, and is not recorded: how the transaction ends
+/// is recorded under the key of the transaction. One that was recorded is told here as well.
 pub trait BalanceTransaction: Transactional + BalanceStore {
     /// Adds a delta within the transaction.
     ///

@@ -13,6 +13,7 @@ use crate::{
     lease::{FencingToken, LeaseStore, Leased},
     names::IdempotencyKey,
     receipt::Receipt,
+    rejection::Rejection,
 };
 
 const OPERATION: &str = "leased_effect";
@@ -67,7 +68,7 @@ where
         Ok(value) => (Outcome::Applied(Receipt::json(&value)?), Ok(value)),
         Err(failed) => {
             let failed = failed.into_error_without_store(OPERATION);
-            let Some(rejection) = failed.rejection().cloned() else {
+            let Some(rejection) = Rejection::of_refusal(&failed) else {
                 // Best effort: if it fails, the key is free again when the lease is over.
                 if let Err(error) = store.release(claim, lease.token).await {
                     tracing::debug!(%error, "release after failed work");

@@ -6,14 +6,10 @@ use restate_sdk::errors::{HandlerError, HandlerResult, TerminalError};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    amount::Version,
     error::{Advice, Error, ErrorKind, Result},
     names::InvalidName,
+    refusal_text,
 };
-
-/// What every message of a refusal begins with.
-const PREFIX: &str = "exactly-once/";
-const CURRENT: &str = ";current=";
 
 /// A terminal answer of a store, or of the work: nothing was applied (unless its kind says
 /// otherwise), and every retry gets the same answer.
@@ -76,13 +72,9 @@ impl Refusal {
     /// Reads a refusal back from a status and a message, as an ingress client has them.
     #[must_use]
     pub fn parse(code: u16, message: &str) -> Option<Self> {
-        let (head, message) = message.strip_prefix(PREFIX)?.split_once(": ")?;
-        let (word, current) = match head.split_once(CURRENT) {
-            Some((word, version)) => (word, Version::new(version.parse().ok()?).ok()),
-            None => (head, None),
-        };
+        let (kind, message) = refusal_text::parse(code, message)?;
         Some(Self {
-            kind: kind(word, code, current)?,
+            kind,
             message: message.to_owned(),
         })
     }
@@ -119,14 +111,7 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}", self.kind.as_str())?;
-        if let ErrorKind::Conflict {
-            current: Some(version),
-        } = self.kind
-        {
-            write!(f, "{CURRENT}{version}")?;
-        }
-        write!(f, ": {}", self.message)
+        refusal_text::write(f, self.kind, &self.message)
     }
 }
 
@@ -144,31 +129,6 @@ impl From<InvalidName> for TerminalError {
     fn from(error: InvalidName) -> Self {
         Refusal::from_error(&error.into()).into()
     }
-}
-
-/// The kinds that end an invocation, by their words.
-fn kind(word: &str, code: u16, current: Option<Version>) -> Option<ErrorKind> {
-    [
-        ErrorKind::Mismatch,
-        ErrorKind::Conflict { current },
-        ErrorKind::InsufficientFunds,
-        ErrorKind::Overflow,
-        ErrorKind::UnknownAccount,
-        ErrorKind::Invalid,
-        ErrorKind::TooLarge,
-        ErrorKind::Refused,
-        ErrorKind::Rejected { status: code },
-        ErrorKind::Fenced,
-        ErrorKind::NotPrepared,
-        ErrorKind::RolledBack,
-        ErrorKind::Committed,
-        ErrorKind::Forgotten,
-        ErrorKind::Unsupported,
-        ErrorKind::Heuristic,
-        ErrorKind::Lost,
-    ]
-    .into_iter()
-    .find(|kind| kind.as_str() == word)
 }
 
 /// How an effect ended, as it is journaled.
@@ -213,7 +173,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::rejection::Rejection;
+    use crate::{amount::Version, rejection::Rejection};
 
     fn told(error: Error) -> TerminalError {
         let journaled = Journaled::<()>::from_answer(Err(error)).expect("it must be journaled");
@@ -346,7 +306,8 @@ mod tests {
             let answer = Journaled::<()>::from_answer(Err(Error::new(kind, "adjust", "memory")));
             assert_eq!(answer.is_err(), is_to_be_retried(kind), "{kind:?}");
             // What is terminal is read back, and what is not never looks like a refusal.
-            let read = super::kind(kind.as_str(), kind.http_status(), None);
+            let text = format!("exactly-once/{}: why", kind.as_str());
+            let read = Refusal::parse(kind.http_status(), &text);
             assert_eq!(read.is_none(), is_to_be_retried(kind), "{kind:?}");
         }
     }

@@ -2,15 +2,15 @@
 
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, BalanceTransaction, Change,
-    ChangeKind, CloseAccount, CompareAndSet, ErrorKind, Fingerprint, Floor, HistoryPage,
+    ChangeKind, CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, Floor, HistoryPage,
     IdempotencyKey, Namespace, OpenAccount, Result, Transfer, Transferred, Version,
-    balance::{check_page, rules},
+    balance::{Refused, check_page, rules},
 };
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{
     error::{BACKEND, During, error},
-    schema::{ACCOUNTS, AccountValue, HISTORY, OPERATIONS},
+    schema::{ACCOUNTS, AccountValue, HISTORY, OPERATIONS, REFUSED},
     store::{RedbStore, Then},
     transaction::RedbTx,
 };
@@ -24,26 +24,27 @@ struct Operation<'a> {
 }
 
 impl Operation<'_> {
-    /// Applies it, or answers as the first time. The replay comes before everything else.
+    /// Applies it, or answers as the first time. The replay comes before everything else. The inner
+    /// error is a refusal by the rules.
     fn apply<'l>(
         &self,
         tx: &WriteTransaction,
         accounts: impl Iterator<Item = &'l AccountId>,
         step: impl Fn(usize, Option<&AccountState>) -> Result<rules::Step>,
-    ) -> Result<Then<Transferred>> {
-        if let Some(changes) = self.applied_before(tx)? {
-            return Ok(Then::Leave(Transferred {
-                changes,
-                replayed: true,
-            }));
+    ) -> Result<Then<Result<Transferred>>> {
+        if let Some(ended) = self.ended_before(tx)? {
+            return Ok(Then::Leave(ended));
         }
-        // All steps are decided before the first is written: a refusal changes nothing.
+        // All steps are decided before the first is written: a refusal changes no account.
         let mut steps = Vec::new();
         {
             let table = tx.open_table(ACCOUNTS).during(self.name)?;
             for (index, account) in accounts.enumerate() {
                 let state = read_account(&table, self.namespace, account, self.name)?;
-                steps.push(step(index, state.as_ref())?);
+                match step(index, state.as_ref()) {
+                    Ok(step) => steps.push(step),
+                    Err(refusal) => return Ok(Then::Commit(Err(refusal))),
+                }
             }
         }
         for (change, state) in &steps {
@@ -61,10 +62,64 @@ impl Operation<'_> {
                 (self.fingerprint.as_bytes(), made),
             )
             .during(self.name)?;
-        Ok(Then::Commit(Transferred {
+        Ok(Then::Commit(Ok(Transferred {
             changes,
             replayed: false,
-        }))
+        })))
+    }
+
+    /// As [`Self::apply`], in a transaction of the store's own. A refusal is final: its key keeps it,
+    /// so that it stays true for whoever comes late.
+    fn apply_for_good<'l>(
+        &self,
+        tx: &WriteTransaction,
+        accounts: impl Iterator<Item = &'l AccountId>,
+        step: impl Fn(usize, Option<&AccountState>) -> Result<rules::Step>,
+    ) -> Result<Then<Result<Transferred>>> {
+        let refusal = match self.apply(tx, accounts, step)? {
+            Then::Commit(Err(refusal)) => refusal,
+            done => return Ok(done),
+        };
+        let Some(refused) = Refused::of(&refusal) else {
+            return Err(refusal);
+        };
+        tx.open_table(REFUSED)
+            .during(self.name)?
+            .insert(
+                (self.namespace, self.key.as_str()),
+                (self.fingerprint.as_bytes(), refused.as_str()),
+            )
+            .during(self.name)?;
+        Ok(Then::Commit(Err(refusal)))
+    }
+
+    /// How the operation of this key ended, if it did.
+    fn ended_before(&self, tx: &WriteTransaction) -> Result<Option<Result<Transferred>>> {
+        if let Some(changes) = self.applied_before(tx)? {
+            return Ok(Some(Ok(Transferred {
+                changes,
+                replayed: true,
+            })));
+        }
+        let table = tx.open_table(REFUSED).during(self.name)?;
+        let stored = table
+            .get((self.namespace, self.key.as_str()))
+            .during(self.name)?;
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let (fingerprint, text) = stored.value();
+        self.must_be_ours(fingerprint)?;
+        let refused = Refused::parse(text).ok_or_else(|| damaged(self.name))?;
+        Ok(Some(refused.replay(self.name, BACKEND)))
+    }
+
+    fn must_be_ours(&self, fingerprint: &[u8; 32]) -> Result<()> {
+        if fingerprint == self.fingerprint.as_bytes() {
+            return Ok(());
+        }
+        let message = "this key was used for another operation";
+        Err(error(ErrorKind::Mismatch, self.name, message))
     }
 
     /// The changes that this key made, if it did; they are kept in the history.
@@ -77,10 +132,7 @@ impl Operation<'_> {
             return Ok(None);
         };
         let (fingerprint, made) = stored.value();
-        if fingerprint != self.fingerprint.as_bytes() {
-            let message = "this key was used for another operation";
-            return Err(error(ErrorKind::Mismatch, self.name, message));
-        }
+        self.must_be_ours(fingerprint)?;
         let history = tx.open_table(HISTORY).during(self.name)?;
         let mut changes = Vec::new();
         for (account, version) in made {
@@ -175,23 +227,6 @@ fn one(done: Transferred, operation: &'static str) -> Result<Applied> {
     Ok(Applied { change, replayed })
 }
 
-/// What an adjustment does, in a transaction of this store's or of the user's.
-fn adjust_in(
-    tx: &WriteTransaction,
-    namespace: &Namespace,
-    operation: &Adjust,
-) -> Result<Then<Transferred>> {
-    let asked = Operation {
-        name: "adjust",
-        namespace: namespace.as_str(),
-        key: &operation.key,
-        fingerprint: operation.fingerprint()?,
-    };
-    asked.apply(tx, std::iter::once(&operation.account), |_, state| {
-        rules::adjust(operation, state, BACKEND)
-    })
-}
-
 /// The operations on one account differ in their rule only.
 macro_rules! on_one_account {
     ($self:ident, $operation:ident, $name:literal, $rule:path) => {{
@@ -204,11 +239,11 @@ macro_rules! on_one_account {
                 key: &operation.key,
                 fingerprint,
             };
-            asked.apply(tx, std::iter::once(&operation.account), |_, state| {
+            asked.apply_for_good(tx, std::iter::once(&operation.account), |_, state| {
                 $rule(&operation, state, BACKEND)
             })
         });
-        one(done.await?, $name)
+        one(done.await??, $name)
     }};
 }
 
@@ -249,11 +284,11 @@ impl BalanceStore for RedbStore {
                 fingerprint,
             };
             let legs = operation.legs();
-            asked.apply(tx, legs.iter().map(|leg| &leg.account), |index, state| {
+            asked.apply_for_good(tx, legs.iter().map(|leg| &leg.account), |index, state| {
                 rules::leg(&operation, &legs[index], state, BACKEND)
             })
         })
-        .await
+        .await?
     }
 
     async fn history(
@@ -291,8 +326,19 @@ impl BalanceStore for RedbStore {
 
 impl BalanceTransaction for RedbStore {
     async fn adjust_in(&self, tx: &mut RedbTx, operation: &Adjust) -> Result<Applied> {
-        match adjust_in(tx.transaction(), &self.namespace, operation)? {
-            Then::Commit(done) | Then::Leave(done) => one(done, "adjust_in"),
+        let fingerprint = operation.fingerprint()?;
+        let asked = Operation {
+            name: "adjust_in",
+            namespace: self.namespace.as_str(),
+            key: &operation.key,
+            fingerprint,
+        };
+        let account = std::iter::once(&operation.account);
+        let done = asked.apply(tx.transaction(), account, |_, state| {
+            rules::adjust(operation, state, BACKEND)
+        });
+        match done? {
+            Then::Commit(done) | Then::Leave(done) => one(done?, "adjust_in"),
         }
     }
 }

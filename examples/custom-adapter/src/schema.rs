@@ -44,6 +44,12 @@ pub(crate) const OPERATIONS: TableDefinition<(&str, &str), OperationValue> =
 
 pub(crate) type OperationValue = (&'static [u8; 32], Vec<(&'static str, i64)>);
 
+/// `(namespace, operation's key)` of what was refused, to its fingerprint and the refusal.
+pub(crate) const REFUSED: TableDefinition<(&str, &str), RefusedValue> =
+    TableDefinition::new("exactly_once.refused");
+
+pub(crate) type RefusedValue = (&'static [u8; 32], &'static str);
+
 /// Numbers of the whole file.
 pub(crate) const NUMBERS: TableDefinition<&str, i64> = TableDefinition::new("exactly_once.numbers");
 
@@ -78,6 +84,7 @@ pub(crate) fn migrate(tx: &WriteTransaction) -> Result<()> {
     tx.open_table(ACCOUNTS).during(OPERATION)?;
     tx.open_table(HISTORY).during(OPERATION)?;
     tx.open_table(OPERATIONS).during(OPERATION)?;
+    tx.open_table(REFUSED).during(OPERATION)?;
     numbers.insert(VERSION, CURRENT).during(OPERATION)?;
     Ok(())
 }

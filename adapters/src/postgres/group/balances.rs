@@ -2,9 +2,8 @@
 //!
 //! What an account holds is remembered as a *guess*. The statement only writes where version, amount
 //! and floor are still what was guessed, and no operation is known; otherwise it fails as a whole,
-//! the truth is read, and who is still to be served tries again. A refusal is never decided by a
-//! guess, but by what was read: first the accounts and then the operations, so that nobody is
-//! refused because of what his own operation did.
+//! the truth is read, and who is still to be served tries again. A refusal is never told by a group:
+//! whom the truth refuses goes alone, where it is decided under locks and recorded.
 
 use std::collections::{HashMap, HashSet};
 
@@ -62,8 +61,6 @@ pub(in crate::postgres) enum Booked {
     Applied(Change),
     /// The key was used before.
     Known(Known),
-    /// Refused, as the account is.
-    Refused(Error),
     /// It failed with the group, and may have been applied.
     Failed(DriverError),
     /// Not by the group: take the careful path.
@@ -92,7 +89,7 @@ pub(super) struct Fold {
     pub(super) entries: Vec<Entry>,
     pub(super) moved: Vec<Moved>,
     /// Whom the states refuse.
-    refused: Vec<(usize, Error)>,
+    refused: Vec<usize>,
 }
 
 struct Group<'a> {
@@ -168,7 +165,7 @@ impl Group<'_> {
                     }
                     fold.entries.push(Entry { at, change, record });
                 }
-                (_, Err(refusal)) => fold.refused.push((at, refusal)),
+                (_, Err(_)) => fold.refused.push(at),
                 // It would open an account: not here.
                 (None, Ok(_)) => {}
             }
@@ -231,8 +228,8 @@ impl<D: Driver> Of<D> {
                         group.tell(entry.at, Booked::Applied(entry.change));
                     }
                     if true_states {
-                        for (at, refusal) in fold.refused {
-                            group.tell(at, Booked::Refused(refusal));
+                        for at in fold.refused {
+                            group.tell(at, Booked::Alone);
                         }
                     }
                 }

@@ -1,15 +1,12 @@
 -- Decides and applies a balance operation, all its legs or none.
 -- KEYS: operation record, reservations, then account and history of each leg.
 -- ARGV: kind, fingerprint, key, then for each leg: amount or delta, expected version, floor.
--- The record is the fingerprint (32 bytes) and `before after version;` for each leg.
+-- The receipt is `before after version;` for each leg.
 -- What is accepted here is what the crate's rules accept; a refusal gives the state back, so that
 -- the caller's rules word it.
 local kind, fingerprint, name = ARGV[1], ARGV[2], ARGV[3]
-local stored = redis.call('GET', KEYS[1])
-if stored then
-  if string.sub(stored, 1, 32) ~= fingerprint then return { 'mismatch' } end
-  return { 'replayed', string.sub(stored, 33) }
-end
+local before = known(KEYS[1], fingerprint)
+if before then return before end
 
 local legs, touched = {}, { KEYS[1] }
 for i = 1, (#KEYS - 2) / 2 do

@@ -55,7 +55,7 @@ macro_rules! script {
 
 script! {
     groupable:
-    CHANGE: "exact.lua", "common.lua", "account.lua", "change.lua";
+    CHANGE: "exact.lua", "common.lua", "account.lua", "known.lua", "change.lua";
     COMPLETE: "exact.lua", "common.lua", "record.lua", "footprint.lua", "writes.lua",
         "complete.lua";
 }
@@ -85,6 +85,7 @@ script! {
     PREPARE: "exact.lua", "common.lua", "deadline.lua", "footprint.lua", "writes.lua",
         "outcome.lua", "prepare.lua";
     READ: "footprint.lua", "read.lua";
+    REFUSE: "common.lua", "known.lua", "refuse.lua";
     RELEASE: "common.lua", "record.lua", "release.lua";
     RENEW: "common.lua", "record.lua", "renew.lua";
     ROLLBACK_PREPARED: "exact.lua", "common.lua", "deadline.lua", "footprint.lua", "writes.lua",

@@ -264,7 +264,8 @@ async fn b57_retry_with_another_floor<H: Harness<Store: BalanceStore>>(
 }
 
 /// A first attempt that is held until its retry, and what the test does then, are done.
-async fn zombie<H: Harness<Store: BalanceStore>>(
+/// Whatever its retry was told, success or refusal, it must be told as well.
+pub(super) async fn zombie<H: Harness<Store: BalanceStore>>(
     cx: &Context<H>,
     operation: &Adjust,
     later: Option<&Adjust>,
@@ -295,12 +296,11 @@ async fn zombie<H: Harness<Store: BalanceStore>>(
         None => gate.reached().await,
         Some(_) => sleep(Duration::from_millis(50)).await,
     }
-    let first = cx
-        .store()
-        .adjust(operation)
-        .await
-        .expecting("the retry to succeed")?
-        .change;
+    let first = match cx.store().adjust(operation).await {
+        Ok(applied) => Ok(applied.change),
+        Err(error) if error.is_retryable() => return Err(error.into()),
+        Err(refusal) => Err(refusal.kind()),
+    };
     if let Some(later) = later {
         cx.store().adjust(later).await?;
     }
@@ -311,14 +311,15 @@ async fn zombie<H: Harness<Store: BalanceStore>>(
     let ended = timeout(Duration::from_secs(20), late).await;
     match ended.map_err(|_| CaseFailure::new("the zombie to end", "it still waits"))?? {
         Ok(applied) => {
-            ensure_eq!(applied.change, first, "the zombie's receipt");
+            ensure_eq!(Ok(applied.change), first, "what the zombie is told");
             ensure_eq!(
                 applied.replayed,
                 true,
                 "whether the zombie's answer is a replay"
             );
         }
-        Err(error) => ensure_eq!(error.is_retryable(), true, "whether {error} may be retried"),
+        Err(error) if error.is_retryable() => {}
+        Err(refusal) => ensure_eq!(Err(refusal.kind()), first, "what the zombie is told"),
     }
     Ok(())
 }

@@ -77,12 +77,9 @@ async fn b41_refused_leg_undoes_all<H: Harness<Store: BalanceStore>>(cx: Context
         }
     }
     ensure_unknown(&cx, "b41/nobody").await?;
-    // Not recorded either: with money, the same key goes through.
+    // With money, the same goes through under a new key.
     cx.store().adjust(&adjust("earn", "b41/poor", 1)?).await?;
-    let operation = transfer(
-        "b41/poor/0",
-        &[("b41/poor", -11), ("b41/a", 5), ("b41/b", 6)],
-    )?;
+    let operation = transfer("b41/anew", &[("b41/poor", -11), ("b41/a", 5), ("b41/b", 6)])?;
     cx.store().transfer(&operation).await?;
     ensure_held(&cx, "b41/poor", 0, 3).await
 }

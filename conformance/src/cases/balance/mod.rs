@@ -9,6 +9,7 @@ pub(crate) mod model;
 mod names;
 mod numbers;
 pub(crate) mod random;
+mod refusals;
 mod replay;
 pub(crate) mod support;
 mod version;
@@ -25,6 +26,7 @@ where
 {
     basic::register(registry);
     replay::register(registry);
+    refusals::register(registry);
     version::register(registry);
     numbers::register(registry);
     legs::register(registry);

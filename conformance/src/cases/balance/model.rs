@@ -37,7 +37,7 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Books {
     accounts: BTreeMap<AccountId, AccountState>,
-    records: BTreeMap<IdempotencyKey, (Fingerprint, Vec<Change>)>,
+    records: BTreeMap<IdempotencyKey, (Fingerprint, Result<Vec<Change>, ErrorKind>)>,
 }
 
 /// The model of [`Books`], for histories.
@@ -120,24 +120,31 @@ impl Books {
             };
             return Answer::State(self.accounts.get(holder).copied());
         };
-        if let Some((first, changes)) = self.records.get(key) {
+        if let Some((first, ended)) = self.records.get(key) {
             if *first != fingerprint {
                 return Answer::Refused(ErrorKind::Mismatch);
             }
-            return Answer::Done {
-                changes: changes.clone(),
-                replayed: true,
+            return match ended {
+                Ok(changes) => Answer::Done {
+                    changes: changes.clone(),
+                    replayed: true,
+                },
+                Err(kind) => Answer::Refused(*kind),
             };
         }
         match self.decide(op) {
-            Err(kind) => Answer::Refused(kind),
+            Err(kind) => {
+                // A refusal is final.
+                self.records.insert(key.clone(), (fingerprint, Err(kind)));
+                Answer::Refused(kind)
+            }
             Ok(steps) => {
                 let changes: Vec<Change> = steps.iter().map(|(change, _)| change.clone()).collect();
                 for (change, state) in steps {
                     self.accounts.insert(change.account, state);
                 }
                 self.records
-                    .insert(key.clone(), (fingerprint, changes.clone()));
+                    .insert(key.clone(), (fingerprint, Ok(changes.clone())));
                 Answer::Done {
                     changes,
                     replayed: false,

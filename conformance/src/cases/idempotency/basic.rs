@@ -1,7 +1,8 @@
 //! Basic: a key is fresh once, and then answers with its receipt.
 
 use exactly_once_core::{
-    ErrorKind, ExecuteOnce, IdempotencyStore, KeyState, Outcome, Rejection, Store, Transactional,
+    Error, ErrorKind, ExecuteOnce, IdempotencyStore, KeyState, Outcome, Rejection, Store,
+    Transactional,
 };
 
 use super::support::{completed, fresh, replayed};
@@ -9,7 +10,7 @@ use crate::{
     CaseResult,
     cases::{
         cases,
-        support::{claim, key, receipt},
+        support::{claim, key, receipt, refused},
     },
     check::Expecting,
     context::Context,
@@ -107,6 +108,44 @@ async fn i06_rejection_is_replayed<H: Harness<Store: IdempotencyStore>>(
     Ok(())
 }
 
+/// Goal: a refusal that the work meets is recorded like a rejection, so that it stays true; what may
+/// succeed later never is. Method: work that writes and then fails for good; then work that would not;
+/// and the same with a transient failure.
+async fn i06_refusal_is_recorded<H: Harness<Store: IdempotencyStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let no = || Error::new(ErrorKind::Refused, "work", "elsewhere").with_message("a: b");
+    let mut words = Vec::new();
+    for attempt in 1..=3 {
+        let (cx, claim) = (&cx, claim("i06/final")?);
+        let answer = cx
+            .store()
+            .execute_once(&claim, async |tx| {
+                cx.write(tx, "i06").await?;
+                if attempt == 1 {
+                    Err(no().into())
+                } else {
+                    Ok(())
+                }
+            })
+            .await;
+        let error = answer.err().expecting("the refusal to be told each time")?;
+        ensure_eq!(error.kind(), ErrorKind::Refused, "attempt {attempt}");
+        words.push(error.message().map(str::to_owned));
+    }
+    ensure_eq!(words, vec![Some("a: b".to_owned()); 3], "the words");
+    ensure_eq!(cx.effects("i06").await?, 0, "effects of refused work");
+    for kind in [ErrorKind::Busy, ErrorKind::WorkFailed, ErrorKind::Ambiguous] {
+        let claim = claim(&format!("i06/{}", kind.as_str()))?;
+        let transient = async |_: &mut _| Err::<(), _>(Error::new(kind, "work", "here").into());
+        let answer = cx.store().execute_once(&claim, transient).await;
+        refused(answer, kind, "transient work")?;
+        completed(&cx, cx.store(), &claim, kind.as_str(), &receipt("later")).await?;
+        ensure_eq!(cx.effects(kind.as_str()).await?, 1, "effects of its retry");
+    }
+    Ok(())
+}
+
 /// Goal: what a lookup tells is what was stored, by the store's clock. Method: complete between two
 /// readings of the clock.
 async fn i07_lookup_tells_the_record<H: Harness<Store: IdempotencyStore>>(
@@ -178,6 +217,8 @@ cases! { "idempotency::basic" for IdempotencyStore, "core::IdempotencyStore, Con
         "the key and the receipt are not committed together";
     I03 i03_absent_key_is_absent: "nothing is known of a key that was never used",
         "an absent row is answered with a default";
+    I06 i06_refusal_is_recorded: "a refusal that the work meets is recorded, a transient failure never is",
+        "the transaction is rolled back and the key left free";
     I06 i06_rejection_is_replayed: "a rejection is recorded and is the answer of every attempt",
         "failures are not recorded, so the work runs again; or the work's writes are kept";
     I07 i07_lookup_tells_the_record: "a lookup tells what was stored, by the store's clock",

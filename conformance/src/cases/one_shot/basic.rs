@@ -1,6 +1,8 @@
 //! Basic: one call applies statements and receipt, or answers with what was.
 
-use exactly_once_core::{ErrorKind, IdempotencyStore, OneShotStore, Outcome, Receipt, Store};
+use exactly_once_core::{
+    ErrorKind, IdempotencyStore, KeyState, OneShotStore, Outcome, Receipt, Store,
+};
 
 use super::support::{effect, ensure_done, executed, named, statement};
 use crate::{
@@ -10,8 +12,9 @@ use crate::{
         idempotency::support::{completed, ensure_recorded, fresh, replayed},
         support::{claim, other_claim, receipt, refused},
     },
+    check::Expecting,
     context::Context,
-    ensure, ensure_eq,
+    ensure, ensure_eq, ensure_matches,
     harness::Harness,
 };
 
@@ -52,41 +55,58 @@ async fn i03s_any_number_of_statements<H: Harness<Store: OneShotStore>>(
     Ok(())
 }
 
-/// Goal: a refused statement undoes the whole, and nothing is recorded. Method: an effect before
-/// and after a statement that the database refuses; then the effect without it.
+/// Goal: a refused statement undoes the whole, and the refusal is final. Method: an effect before and
+/// after a statement that the database refuses; then the same request without that statement, which
+/// is refused as well, in the same words; a new key goes through.
 async fn i06s_refused_statement<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> CaseResult {
     let good = statement(&cx, "i06")?;
     let Some(bad) = cx.harness().refused_statement() else {
         return cx.ignore("this harness has no statement that is refused (`refused_statement`)");
     };
-    let claim = claim("i06")?;
-    for statements in [vec![good.clone(), bad.clone()], vec![bad, good.clone()]] {
-        let answer = executed(cx.store(), &effect(&claim, statements, receipt("bad"))).await;
-        refused(
-            answer,
-            ErrorKind::Refused,
-            "an effect with a refused statement",
-        )?;
-        ensure_eq!(
-            cx.effects("i06").await?,
-            0,
-            "effects beside a refused statement"
-        );
-        ensure_eq!(
-            cx.store().lookup(claim.key()).await?,
-            None,
+    for (at, statements) in [
+        vec![good.clone(), bad.clone()],
+        vec![bad.clone(), good.clone()],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let claim = claim(&format!("i06/{at}"))?;
+        let refused = executed(cx.store(), &effect(&claim, statements, receipt("bad"))).await;
+        let refused = refused.err().expecting("a refused statement to be told")?;
+        ensure_eq!(refused.kind(), ErrorKind::Refused, "the refusal");
+        let mended = effect(&claim, vec![good.clone()], receipt("good"));
+        for _ in 0..2 {
+            let again = executed(cx.store(), &mended).await;
+            let again = again.err().expecting("the refusal to stay one")?;
+            ensure_eq!(
+                again.to_string(),
+                refused.to_string(),
+                "the refusal's words"
+            );
+        }
+        ensure_eq!(cx.effects("i06").await?, 0, "effects of a refused effect");
+        let known = cx.store().lookup(claim.key()).await?;
+        ensure_matches!(
+            known.map(|record| record.state),
+            Some(KeyState::Completed {
+                outcome: Outcome::Rejected(_),
+                ..
+            }),
             "the key of a refused effect"
         );
     }
-    let done = executed(cx.store(), &effect(&claim, vec![good], receipt("good"))).await?;
-    ensure_done(&done, "good", false)
+    let anew = effect(&claim("i06/anew")?, vec![good], receipt("good"));
+    ensure_done(&executed(cx.store(), &anew).await?, "good", false)?;
+    ensure_eq!(cx.effects("i06").await?, 1, "effects under a new key");
+    Ok(())
 }
 
 /// Goal: a statement that changes another number of rows than it must is refused with the whole.
 /// Method: expect none, two, and then one.
 async fn i07s_expected_rows<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> CaseResult {
-    let (claim, one) = (claim("i07")?, statement(&cx, "i07")?);
+    let (claim_of, one) = (claim, statement(&cx, "i07")?);
     for wrong in [0, 2] {
+        let claim = claim_of(&format!("i07/{wrong}"))?;
         let statements = vec![one.clone(), one.clone().expecting_rows(wrong)];
         let answer = executed(cx.store(), &effect(&claim, statements, receipt("7"))).await;
         refused(
@@ -97,7 +117,8 @@ async fn i07s_expected_rows<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> 
         ensure_eq!(cx.effects("i07").await?, 0, "effects of a refused one");
     }
     let statements = vec![one.expecting_rows(1)];
-    let done = executed(cx.store(), &effect(&claim, statements, receipt("7"))).await?;
+    let right = effect(&claim_of("i07")?, statements, receipt("7"));
+    let done = executed(cx.store(), &right).await?;
     ensure_done(&done, "7", false)?;
     ensure_eq!(cx.effects("i07").await?, 1, "effects");
     Ok(())
@@ -195,8 +216,8 @@ cases! { "one_shot::basic" for OneShotStore, "core::OneShotStore, Contract";
         "the key is not part of the same statement or commit";
     I03S i03s_any_number_of_statements: "statements are applied in full, and may be none",
         "only the first or the last statement is run";
-    I06S i06s_refused_statement: "a refused statement undoes the whole and records nothing",
-        "statements are committed one by one, or the key is kept";
+    I06S i06s_refused_statement: "a refused statement undoes the whole, and the refusal is final",
+        "statements are committed one by one, or the refusal is not recorded under the key";
     I07S i07s_expected_rows: "another number of rows than expected refuses the whole",
         "the count is checked after the commit, or only for the last statement";
     I08S i08s_same_keys_as_transactions: "one-shot and transactional effects share their keys",

@@ -3,4 +3,5 @@
 mod concurrency;
 mod numbers;
 mod records;
+mod refusals;
 mod replay;

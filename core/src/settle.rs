@@ -1,0 +1,67 @@
+//! Refusals made final: recorded under the key before anybody is told.
+//!
+//! Whoever is told a refusal acts on it: a handler ends, a journal keeps it, a customer is turned
+//! away. A message of an earlier attempt may still be under way, and what it was refused for may be
+//! gone when it arrives. The record makes it find the refusal.
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    idempotency::{Claim, Claimed, IdempotencyStore, Outcome, Settled},
+    one_shot::OneShotDone,
+    rejection::Rejection,
+};
+
+/// Records a refusal as the outcome of a key that this attempt does not hold any more, because its
+/// transaction was rolled back. Gives the outcome of an earlier attempt that was faster; what is no
+/// refusal (see [`Rejection::of_refusal`]) is given back as it is, and nothing is recorded.
+///
+/// # Errors
+/// The refusal, once it is recorded; retryable kinds, after which nothing is settled and the call is
+/// to be repeated.
+pub async fn settle_refusal<S: IdempotencyStore>(
+    store: &S,
+    operation: &'static str,
+    claim: &Claim,
+    refusal: Error,
+) -> Result<Outcome> {
+    let Some(rejection) = Rejection::of_refusal(&refusal) else {
+        return Err(refusal);
+    };
+    let error = |kind| Error::new(kind, operation, store.backend());
+    match store.claim(claim).await? {
+        Claimed::Fresh(tx) => match store.reject(tx, claim, &rejection).await? {
+            Settled::Recorded => Err(refusal),
+            Settled::Superseded(outcome) => Ok(outcome),
+        },
+        Claimed::Completed(outcome) => Ok(outcome),
+        Claimed::InProgress { retry_after } => Err(error(ErrorKind::InProgress { retry_after })),
+        Claimed::Mismatch => Err(error(ErrorKind::Mismatch)),
+    }
+}
+
+/// Makes the answer to a one-shot effect final, for adapters: a refusal is recorded before it is told,
+/// and one that was recorded before is told again.
+///
+/// # Errors
+/// As [`settle_refusal`].
+pub async fn settle_one_shot<S: IdempotencyStore>(
+    store: &S,
+    operation: &'static str,
+    claim: &Claim,
+    answer: Result<OneShotDone>,
+) -> Result<OneShotDone> {
+    let outcome = match answer {
+        Ok(done) if !done.replayed => return Ok(done),
+        Ok(done) => done.outcome,
+        Err(refusal) => settle_refusal(store, operation, claim, refusal).await?,
+    };
+    match outcome {
+        Outcome::Rejected(rejection) if rejection.refusal().is_some() => {
+            Err(Error::rejected(rejection, operation, store.backend()))
+        }
+        outcome => Ok(OneShotDone {
+            outcome,
+            replayed: true,
+        }),
+    }
+}
