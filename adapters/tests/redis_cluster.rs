@@ -146,14 +146,17 @@ async fn a_key_is_bound_to_one_request_wherever_it_is_used(store: &RedisStore) -
             .await?
             .replayed
     );
-    // A refused operation is not recorded: its key is free for another request.
+    // So is the key of a refusal.
+    let overdraft = adjust("refused", "account-3", -1_000)?;
+    for _ in 0..2 {
+        refused(store.adjust(&overdraft).await, ErrorKind::InsufficientFunds);
+    }
     refused(
-        store.adjust(&adjust("free", "account-3", -1_000)?).await,
-        ErrorKind::InsufficientFunds,
+        store.adjust(&adjust("refused", "account-5", 1)?).await,
+        ErrorKind::Mismatch,
     );
-    store.adjust(&adjust("free", "account-5", 1)?).await?;
     let set = CompareAndSet::new(
-        key("free")?,
+        key("refused")?,
         AccountId::new("account-3")?,
         Expected::Any,
         Amount::ZERO,

@@ -34,14 +34,22 @@ pub(crate) fn parse(status: u16, text: &str) -> Option<(ErrorKind, &str)> {
     Some((kind(word, status, current)?, message))
 }
 
-/// What the error prints behind its kind, operation and store, which belong to who asks.
+/// What the error says behind its kind, operation and store, which belong to who asks: its message,
+/// and its causes to the last, since some drivers say what was wrong only there.
 pub(crate) fn reason(error: &Error) -> String {
-    match (error.message(), error.source()) {
-        (Some(message), Some(source)) => format!("{message}: {source}"),
-        (Some(message), None) => message.to_owned(),
-        (None, Some(source)) => source.to_string(),
-        (None, None) => String::new(),
+    let mut reason = error.message().unwrap_or_default().to_owned();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let text = source.to_string();
+        if !reason.contains(&text) {
+            if !reason.is_empty() {
+                reason.push_str(": ");
+            }
+            reason.push_str(&text);
+        }
+        cause = source.source();
     }
+    reason
 }
 
 /// The kinds that end an effect, by their words.

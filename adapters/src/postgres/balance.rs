@@ -113,6 +113,7 @@ impl<D: Driver> PostgresStore<D> {
                 let changes = replay(known, print, name)?;
                 single((changes, true), name).map(Some)
             }
+            Booked::Refused(refusal) => Err(refusal),
             Booked::Failed(failed) => Err(convert(failed, name, Stage::Durable)),
             Booked::Alone => Ok(None),
         }

@@ -2,15 +2,21 @@
 //!
 //! What an account holds is remembered as a *guess*. The statement only writes where version, amount
 //! and floor are still what was guessed, and no operation is known; otherwise it fails as a whole,
-//! the truth is read, and who is still to be served tries again. A refusal is never told by a group:
-//! whom the truth refuses goes alone, where it is decided under locks and recorded.
+//! the truth is read, and who is still to be served tries again. A refusal is never decided by a
+//! guess, but by what was read: first the accounts and then the operations, so that nobody is
+//! refused because of what his own operation did. It was true when it was read, and it is recorded
+//! with the group: if the operation was applied meanwhile, its record is in the way, and all are read
+//! again.
 
 use std::collections::{HashMap, HashSet};
 
 use exactly_once_core::{
     AccountState, Adjust, Applied, Change, CompareAndSet, Error, ErrorKind, Expected, Fingerprint,
     Floor, Result,
-    balance::rules::{self, Step},
+    balance::{
+        Refused,
+        rules::{self, Step},
+    },
 };
 
 use super::{
@@ -61,6 +67,8 @@ pub(in crate::postgres) enum Booked {
     Applied(Change),
     /// The key was used before.
     Known(Known),
+    /// Refused, as the account was read; the key keeps it.
+    Refused(Error),
     /// It failed with the group, and may have been applied.
     Failed(DriverError),
     /// Not by the group: take the careful path.
@@ -73,6 +81,14 @@ pub(super) struct Entry {
     pub(super) change: Change,
     /// The operation's record.
     pub(super) record: Vec<u8>,
+}
+
+/// Somebody whom the group refuses.
+pub(super) struct Refusal {
+    pub(super) at: usize,
+    error: Error,
+    /// What his key keeps of it.
+    pub(super) record: Refused,
 }
 
 /// An account before and after the group.
@@ -89,7 +105,7 @@ pub(super) struct Fold {
     pub(super) entries: Vec<Entry>,
     pub(super) moved: Vec<Moved>,
     /// Whom the states refuse.
-    refused: Vec<usize>,
+    pub(super) refused: Vec<Refusal>,
 }
 
 struct Group<'a> {
@@ -165,7 +181,12 @@ impl Group<'_> {
                     }
                     fold.entries.push(Entry { at, change, record });
                 }
-                (_, Err(_)) => fold.refused.push(at),
+                (_, Err(error)) => {
+                    // What is no refusal by the rules goes alone.
+                    if let Some(record) = Refused::of(&error) {
+                        fold.refused.push(Refusal { at, error, record });
+                    }
+                }
                 // It would open an account: not here.
                 (None, Ok(_)) => {}
             }
@@ -220,17 +241,19 @@ impl<D: Driver> Of<D> {
             },
         };
         for _ in 0..ROUNDS {
-            let fold = group.fold(&states);
+            let mut fold = group.fold(&states);
+            if !true_states {
+                // A guess refuses nobody.
+                fold.refused.clear();
+            }
             match self.write(group, &fold).await {
                 Ok(()) => {
                     guesses.learn(&fold.moved);
                     for entry in fold.entries {
                         group.tell(entry.at, Booked::Applied(entry.change));
                     }
-                    if true_states {
-                        for at in fold.refused {
-                            group.tell(at, Booked::Alone);
-                        }
+                    for refusal in fold.refused {
+                        group.tell(refusal.at, Booked::Refused(refusal.error));
                     }
                 }
                 Err(failed) => {
@@ -286,14 +309,15 @@ impl<D: Driver> Of<D> {
     }
 
     async fn write(&self, group: &Group<'_>, fold: &Fold) -> std::result::Result<(), DriverError> {
-        if fold.entries.is_empty() {
+        if fold.entries.is_empty() && fold.refused.is_empty() {
             return Ok(());
         }
         let groups = self.groups();
-        let bookings: Vec<&Booking> = fold
-            .entries
-            .iter()
-            .filter_map(|entry| group.bookings.get(entry.at))
+        let applied = fold.entries.iter().map(|entry| entry.at);
+        let refused = fold.refused.iter().map(|refusal| refusal.at);
+        let bookings: Vec<&Booking> = applied
+            .chain(refused)
+            .filter_map(|at| group.bookings.get(at))
             .collect();
         let mut message = Message::begin(&groups.begin_generic);
         message.execute(&groups.ledger.write, &ledger::columns(&bookings, fold));

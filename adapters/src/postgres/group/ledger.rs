@@ -95,7 +95,8 @@ fn write(tables: &Tables) -> Arc<Named> {
          SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.account, 'hex'), \
          a.version, pg_catalog.decode(a.key, 'hex'), a.kind, a.delta, a.before, a.after \
          FROM {lines} \
-         a (namespace, key, account, version, kind, delta, before, after)) \
+         a (namespace, key, account, version, kind, delta, before, after) \
+         WHERE a.version IS NOT NULL) \
          SELECT {all}",
         operations = tables.operations,
         accounts = tables.accounts,
@@ -115,7 +116,8 @@ fn write(tables: &Tables) -> Arc<Named> {
     )
 }
 
-/// The values of [`write`].
+/// The values of [`write`]: records of those who are applied, then of those who are refused, which
+/// have no line in the history.
 pub(super) fn columns(bookings: &[&Booking], fold: &Fold) -> Vec<String> {
     let each = || bookings.iter();
     let entries = || fold.entries.iter().map(|entry| &entry.change);
@@ -125,7 +127,16 @@ pub(super) fn columns(bookings: &[&Booking], fold: &Fold) -> Vec<String> {
         text::plain(each().map(|booking| &booking.account.namespace)),
         text::plain(each().map(|booking| &booking.key)),
         text::plain(each().map(print)),
-        text::plain(fold.entries.iter().map(|entry| literal::hex(&entry.record))),
+        text::plain(
+            fold.entries
+                .iter()
+                .map(|entry| literal::hex(&entry.record))
+                .chain(
+                    fold.refused
+                        .iter()
+                        .map(|refusal| literal::hex(refusal.record.as_str().as_bytes())),
+                ),
+        ),
         text::plain(each().map(|booking| &booking.account.account)),
         text::numbers(entries().map(|change| Some(change.version.get()))),
         text::plain(entries().map(|change| change.kind.as_str())),

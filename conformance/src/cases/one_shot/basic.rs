@@ -78,11 +78,9 @@ async fn i06s_refused_statement<H: Harness<Store: OneShotStore>>(cx: Context<H>)
         for _ in 0..2 {
             let again = executed(cx.store(), &mended).await;
             let again = again.err().expecting("the refusal to stay one")?;
-            ensure_eq!(
-                again.to_string(),
-                refused.to_string(),
-                "the refusal's words"
-            );
+            // The record may say more: what a driver keeps for the cause of its error.
+            let same = again.to_string().starts_with(&refused.to_string());
+            ensure!(same, seen: again, "the refusal in the same words: {refused}");
         }
         ensure_eq!(cx.effects("i06").await?, 0, "effects of a refused effect");
         let known = cx.store().lookup(claim.key()).await?;

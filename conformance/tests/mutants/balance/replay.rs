@@ -140,35 +140,6 @@ fn existence_is_checked_before_the_replay() {
     assert_killed::<ExistenceFirst>("balance::replay::b12_after_the_account_is_closed");
 }
 
-/// A refusal is recorded, and replayed.
-#[derive(Clone, Default)]
-struct RefusalsRecorded(Arc<Mutex<Vec<(IdempotencyKey, ErrorKind)>>>);
-
-impl Patch for RefusalsRecorded {
-    async fn adjust(&self, right: &MemoryStore, operation: &Adjust) -> Result<Applied> {
-        let known = {
-            let refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            refusals
-                .iter()
-                .find(|(key, _)| *key == operation.key)
-                .map(|(_, kind)| *kind)
-        };
-        if let Some(kind) = known {
-            return refuse(kind);
-        }
-        right.adjust(operation).await.inspect_err(|error| {
-            let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            refusals.push((operation.key.clone(), error.kind()));
-        })
-    }
-}
-
-#[test]
-fn a_refusal_is_recorded() {
-    assert_killed::<RefusalsRecorded>("balance::replay::b13_refusal_is_decided_anew");
-    assert_killed::<RefusalsRecorded>("balance::random::b38_random_operations");
-}
-
 /// The amount is compared instead of the version.
 #[derive(Clone, Default)]
 struct AmountCompared;

@@ -15,8 +15,9 @@ const ACCOUNTS: &str = "SELECT convert_from(account, 'UTF8'), amount, version \
     FROM exactly_once.accounts WHERE namespace = $1";
 const HISTORY: &str = "SELECT convert_from(key, 'UTF8'), convert_from(account, 'UTF8'), version, \
     delta, before, after FROM exactly_once.history WHERE namespace = $1 ORDER BY account, version";
-const OPERATIONS: &str =
-    "SELECT convert_from(key, 'UTF8') FROM exactly_once.operations WHERE namespace = $1";
+/// Those that were applied: the record of a refusal is no array of changes.
+const OPERATIONS: &str = "SELECT convert_from(key, 'UTF8') FROM exactly_once.operations \
+    WHERE namespace = $1 AND convert_from(changes, 'UTF8') LIKE '[%'";
 
 pub(super) async fn postgres(url: &str) -> Result<Held> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
