@@ -16,7 +16,8 @@ use std::{
 use exactly_once::sqlite::SqliteStore;
 use exactly_once::{
     AccountId, Adjust, Amount, BalanceStore, Claim, ErrorKind, Fingerprint, IdempotencyKey,
-    IdempotencyStore, OneShot, OneShotStore, OpenAccount, Receipt, Statement, Transactional,
+    IdempotencyStore, KeyState, OneShot, OneShotStore, OpenAccount, Outcome, Receipt, Statement,
+    Transactional,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -126,7 +127,11 @@ async fn an_effect_that_fails_half_way_fails_alone() {
             assert_eq!(answer, wanted, "effect {number} of round {round}");
             let key = key(&format!("effect-{}", round * CALLERS + number));
             let stored = world.store.lookup(&key).await.unwrap();
-            assert_eq!(stored.is_some(), !bad);
+            // A refusal is recorded too, so that a retry is told the same.
+            let KeyState::Completed { outcome, .. } = stored.expect("an outcome").state else {
+                panic!("effect {number} of round {round} has no outcome");
+            };
+            assert_eq!(matches!(outcome, Outcome::Rejected(_)), bad);
         }
     }
     let sold = 1000 - world.ask("SELECT amount FROM stock WHERE id = 1");

@@ -115,7 +115,8 @@ async fn many_callers_share_a_commit_and_each_fails_alone() {
         "30 good calls of two rows each, and nothing of the bad"
     );
     let commits = place.commits.load(Ordering::SeqCst) - before;
-    assert!(commits <= 2, "40 waiting calls took {commits} commits");
+    // One or two for the groups; each of the ten refusals is recorded in one of its own.
+    assert!(commits <= 2 + 10, "40 waiting calls took {commits} commits");
 }
 
 #[tokio::test]

@@ -229,21 +229,25 @@ pub(super) fn enrich(bench: &Bench<'_>, failure: Error) -> Error {
 
 /// Marks where the user's work begins.
 pub(super) fn mark_work(bench: &Bench<'_>, operation: &'static str) -> Result<()> {
-    bench
-        .connection
-        .execute_batch(&format!("SAVEPOINT {WORK}"))
-        .map_err(statement(operation))
+    run_cached(bench, &format!("SAVEPOINT {WORK}")).map_err(statement(operation))
+}
+
+/// A statement of the store's, compiled once for all calls.
+fn run_cached(bench: &Bench<'_>, sql: &str) -> rusqlite::Result<()> {
+    let mut statement = bench.connection.prepare_cached(sql)?;
+    statement.execute([]).map(drop)
 }
 
 /// Ends the user's work, kept or undone. Fails if the transaction is no longer the one that was
 /// begun.
 pub(super) fn end_work(bench: &Bench<'_>, operation: &'static str, keep: bool) -> Result<()> {
-    let sql = if keep {
-        format!("RELEASE {WORK}")
+    let undone = if keep {
+        Ok(())
     } else {
-        format!("ROLLBACK TO {WORK}; RELEASE {WORK}")
+        run_cached(bench, &format!("ROLLBACK TO {WORK}"))
     };
-    bench.connection.execute_batch(&sql).map_err(|source| {
+    let ended = undone.and_then(|()| run_cached(bench, &format!("RELEASE {WORK}")));
+    ended.map_err(|source| {
         error(
             ErrorKind::Refused,
             operation,
