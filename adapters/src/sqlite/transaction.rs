@@ -229,25 +229,21 @@ pub(super) fn enrich(bench: &Bench<'_>, failure: Error) -> Error {
 
 /// Marks where the user's work begins.
 pub(super) fn mark_work(bench: &Bench<'_>, operation: &'static str) -> Result<()> {
-    run_cached(bench, &format!("SAVEPOINT {WORK}")).map_err(statement(operation))
-}
-
-/// A statement of the store's, compiled once for all calls.
-fn run_cached(bench: &Bench<'_>, sql: &str) -> rusqlite::Result<()> {
-    let mut statement = bench.connection.prepare_cached(sql)?;
-    statement.execute([]).map(drop)
+    bench
+        .connection
+        .execute_batch(&format!("SAVEPOINT {WORK}"))
+        .map_err(statement(operation))
 }
 
 /// Ends the user's work, kept or undone. Fails if the transaction is no longer the one that was
 /// begun.
 pub(super) fn end_work(bench: &Bench<'_>, operation: &'static str, keep: bool) -> Result<()> {
-    let undone = if keep {
-        Ok(())
+    let sql = if keep {
+        format!("RELEASE {WORK}")
     } else {
-        run_cached(bench, &format!("ROLLBACK TO {WORK}"))
+        format!("ROLLBACK TO {WORK}; RELEASE {WORK}")
     };
-    let ended = undone.and_then(|()| run_cached(bench, &format!("RELEASE {WORK}")));
-    ended.map_err(|source| {
+    bench.connection.execute_batch(&sql).map_err(|source| {
         error(
             ErrorKind::Refused,
             operation,
