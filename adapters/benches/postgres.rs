@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use exactly_once::{
-    Statement,
+    AnyStore, Statement,
     postgres::{SqlxPostgresStore, SqlxPostgresTx, TokioPostgresStore, TokioPostgresTx},
 };
 use exactly_once_bench::{
@@ -154,6 +154,15 @@ async fn sqlx(bench: &mut Bench, world: &World) -> Result<()> {
     bench
         .case("sqlx: one-shot", ONE_SHOT, cases::one_shot(sqlx, statement))
         .target(&equal);
+    // Erasing the type must cost less than 3 %.
+    let erased = AnyStore::new(tokio.clone());
+    bench
+        .case(
+            "one-shot by AnyStore",
+            ONE_SHOT,
+            cases::one_shot(&erased, statement),
+        )
+        .target(&[(1, 0.97), (8, 0.97), (32, 0.97), (128, 0.97)]);
     bench
         .case("sqlx: adjust", ADJUST, cases::adjust(sqlx, ACCOUNTS))
         .target(&equal);

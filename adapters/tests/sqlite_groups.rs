@@ -135,6 +135,31 @@ async fn an_effect_that_fails_half_way_fails_alone() {
     assert_eq!(sold, 2 * CALLERS * 8 / 10);
 }
 
+/// What the store itself says to SQLite is compiled once and kept by its text; the same words of a
+/// user's must not be taken for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stores_own_words_are_not_the_users() {
+    let world = world().await;
+    for round in 0..3 {
+        let effects = (0..CALLERS).map(|number| {
+            let words = match number % 10 {
+                // After the first round, the store has said each of these.
+                3 => vec![sell(), Statement::new("ROLLBACK"), Statement::new("BEGIN IMMEDIATE")],
+                7 => vec![sell(), Statement::new("COMMIT"), Statement::new("BEGIN IMMEDIATE")],
+                _ => vec![sell()],
+            };
+            effect(round * CALLERS + number, words)
+        });
+        let answers = world.group(effects.collect()).await;
+        for (number, answer) in (0..).zip(answers) {
+            let bad = matches!(number % 10, 3 | 7);
+            assert_eq!(answer.is_err(), bad, "effect {number} of round {round}");
+        }
+        let sold = 1000 - world.ask("SELECT amount FROM stock WHERE id = 1");
+        assert_eq!(sold, (round + 1) * CALLERS * 8 / 10, "round {round}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_constraint_that_fails_at_commit_fails_its_own_effect_only() {
     let world = world().await;

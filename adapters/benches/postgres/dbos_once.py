@@ -8,23 +8,24 @@ import time
 import uuid
 
 import sqlalchemy
-from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import DBOS, DBOSConfig, SetWorkflowID, SQLAlchemyDatasource
 
 url = sys.argv[1].replace("postgres://", "postgresql+psycopg://")
 config: DBOSConfig = {
     "name": "once",
-    "application_database_url": url,
     "system_database_url": url,
     "log_level": "ERROR",
     "run_admin_server": False,
 }
 DBOS(config=config)
+# As many connections as there are callers at most.
+source = SQLAlchemyDatasource.create(url, engine_kwargs={"pool_size": 32})
 insert = sqlalchemy.text("INSERT INTO payment (id, cents) VALUES (:id, 500)")
 
 
-@DBOS.transaction()
+@source.transaction(isolation_level="READ COMMITTED")
 def pay(number: int) -> int:
-    DBOS.sql_session.execute(insert, {"id": number})
+    source.sql_session().execute(insert, {"id": number})
     return number
 
 

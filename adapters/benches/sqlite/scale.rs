@@ -1,6 +1,9 @@
 //! The cost by the number of keys in the file.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::Result;
 use exactly_once::{IdempotencyStore as _, Transactional as _, sqlite::SqliteStore};
@@ -32,9 +35,19 @@ pub(crate) async fn measure(folder: &Path, options: &Options, report: &mut Repor
         let store = expiring.clone();
         async move { Ok(store.expire(limit).await?) }.boxed()
     });
+    // The file itself grows only when the log is moved into it; its pages count at once.
+    let sizes = rusqlite::Connection::open(&file)?;
+    let sizes = Arc::new(Mutex::new(sizes));
     let storage: Storage = Arc::new(move || {
-        let length = std::fs::metadata(&file).map(|file| file.len());
-        async move { Ok(length?) }.boxed()
+        let bytes = sizes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .query_row(
+                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+                [],
+                |row| row.get::<_, i64>(0),
+            );
+        async move { Ok(u64::try_from(bytes?)?) }.boxed()
     });
     let scale = Scale {
         bench,

@@ -1,6 +1,9 @@
 //! One write connection and its transaction, with every way in which SQLite ends one by itself.
 
-use std::cell::Cell;
+use std::{
+    cell::Cell,
+    hash::{BuildHasher as _, RandomState},
+};
 
 use exactly_once_core::ErrorKind;
 use rusqlite::Connection;
@@ -18,6 +21,10 @@ pub(super) struct Lane {
     pub(super) guard: Guard,
     /// For how many groups more each effect has a savepoint.
     pub(super) careful: Cell<u32>,
+    /// What begins the text of each statement of this lane's own. The driver keeps compiled
+    /// statements by their text, and the guard is asked only when one is compiled: without it, a
+    /// `ROLLBACK` of the user's would be ours, compiled and allowed long ago.
+    mark: String,
 }
 
 impl Lane {
@@ -28,6 +35,7 @@ impl Lane {
             connection,
             guard,
             careful: Cell::new(0),
+            mark: format!("/* {:016x} */ ", RandomState::new().hash_one(0)),
         })
     }
 
@@ -53,7 +61,8 @@ impl Lane {
 
     /// One statement, compiled once.
     fn run(&self, sql: &str) -> rusqlite::Result<()> {
-        self.connection.prepare_cached(sql)?.execute([]).map(drop)
+        let sql = format!("{}{sql}", self.mark);
+        self.connection.prepare_cached(&sql)?.execute([]).map(drop)
     }
 
     /// Whether the transaction is still there. A full disk makes SQLite roll it back by itself,

@@ -11,7 +11,7 @@ use crate::{
     options::Options,
     results::{Report, ScaleRow},
     rounds::turn,
-    slice::run_calls,
+    slice::{self, run_calls},
     statistics::{Spread, latency, quantile},
 };
 
@@ -91,19 +91,30 @@ pub async fn measure(scale: &Scale, options: &Options, report: &mut Report) -> R
                 bytes_per_key: Some(bytes_per_key),
             });
         }
-        let removed = expire(scale, keys, report).await?;
+        let removed = expire(scale, keys, options, report).await?;
         stored = keys - removed.min(keys);
         keys *= 10;
     }
     Ok(())
 }
 
-async fn expire(scale: &Scale, keys: u64, report: &mut Report) -> Result<u64> {
-    let (mut removed, mut times) = (0, Vec::new());
+/// Batches of expiry, each beside the first floor with one caller: so many keys are removed in the
+/// time of one bare write.
+async fn expire(scale: &Scale, keys: u64, options: &Options, report: &mut Report) -> Result<u64> {
+    let floor = scale.bench.floors.first().map(|(_, floor)| floor);
+    let (mut removed, mut times, mut ratios) = (0, Vec::new(), Vec::new());
     for _ in 0..BATCHES.min(keys / u64::from(BATCH)) {
+        let floor = match floor {
+            Some(floor) => Some(slice::run(floor, 1, options.slice() / 4).await?.rate()),
+            None => None,
+        };
         let begun = Instant::now();
-        removed += (scale.expire)(BATCH).await?;
-        times.push(begun.elapsed().as_secs_f64() * 1e6);
+        let batch = (scale.expire)(BATCH).await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        removed += batch;
+        times.push(seconds * 1e6);
+        #[allow(clippy::cast_precision_loss)] // a thousand
+        ratios.extend(floor.map(|floor| batch as f64 / seconds / floor));
     }
     times.sort_by(f64::total_cmp);
     report.scale.push(ScaleRow {
@@ -111,6 +122,7 @@ async fn expire(scale: &Scale, keys: u64, report: &mut Report) -> Result<u64> {
         case: format!("expire, {BATCH} a batch"),
         p50: quantile(&times, 0.5),
         p99: quantile(&times, 0.99),
+        ratio: Spread::of(&ratios).median,
         ..ScaleRow::default()
     });
     Ok(removed)
