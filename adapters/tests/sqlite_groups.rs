@@ -144,8 +144,16 @@ async fn the_stores_own_words_are_not_the_users() {
         let effects = (0..CALLERS).map(|number| {
             let words = match number % 10 {
                 // After the first round, the store has said each of these.
-                3 => vec![sell(), Statement::new("ROLLBACK"), Statement::new("BEGIN IMMEDIATE")],
-                7 => vec![sell(), Statement::new("COMMIT"), Statement::new("BEGIN IMMEDIATE")],
+                3 => vec![
+                    sell(),
+                    Statement::new("ROLLBACK"),
+                    Statement::new("BEGIN IMMEDIATE"),
+                ],
+                7 => vec![
+                    sell(),
+                    Statement::new("COMMIT"),
+                    Statement::new("BEGIN IMMEDIATE"),
+                ],
                 _ => vec![sell()],
             };
             effect(round * CALLERS + number, words)

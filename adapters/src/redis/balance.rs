@@ -260,7 +260,7 @@ fn read_known(request: &Request<'_>, reply: &Reply) -> Result<Done> {
                 _ => Err(corrupt(operation)),
             }
         }
-        "known" => match Refused::parse(&reply.text(1)?) {
+        "known" => match Refused::parse(reply.text(1)?) {
             Some(refused) => refused.replay(operation, BACKEND),
             None => Err(corrupt(operation)),
         },
