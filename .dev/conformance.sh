@@ -54,6 +54,7 @@ conformance() {
 # cluster, and the adapter from outside.
 suites() {
   targets tests conformance_ | sed 's/^conformance_//; s/_/-/g'
+  echo valkey
   echo redis-cluster
   echo redis-cluster-spread
   echo custom-adapter
@@ -65,6 +66,7 @@ servers_for() {
   case $1 in
     *postgres*) setup_postgres ;;
     *redis*) setup_redis ;;
+    valkey) setup_valkey ;;
   esac
 }
 
@@ -76,6 +78,7 @@ suite() { # name arguments for the suite…
       CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} run cargo test \
         --manifest-path examples/custom-adapter/Cargo.toml --test conformance -- "$@"
       ;;
+    valkey) EXACTLY_ONCE_REDIS=valkey library_suite conformance_redis "$@" ;;
     redis-cluster) EXACTLY_ONCE_REDIS=cluster library_suite conformance_redis "$@" ;;
     redis-cluster-spread)
       EXACTLY_ONCE_REDIS=cluster-spread library_suite conformance_redis "$@"

@@ -5,6 +5,7 @@ RESTATE_VERSION=1.7.12
 POSTGRES_17_VERSION=17.9.0-beta.17
 POSTGRES_18_VERSION=18.4.0-beta.17
 DBOS_VERSION=3.4.0
+VALKEY_VERSION='8.0.1+dfsg1-1~bpo12+1' # of Debian's bookworm-backports
 POSTGRES_DEBIAN=15 # Debian's own, with psql; pgbouncer and redis-server are Debian's as well
 
 setup() {
@@ -16,15 +17,17 @@ setup() {
       restate) setup_restate ;;
       postgres) setup_postgres ;;
       redis) setup_redis ;;
+      valkey) setup_valkey ;;
       chromium) setup_chromium ;;
       peers) setup_peers ;;
       all)
         setup_restate
         setup_postgres
         setup_redis
+        setup_valkey
         setup_chromium
         ;;
-      *) fail "setup knows restate, postgres, redis, chromium, peers and all; not '$part'" ;;
+      *) fail "setup knows restate, postgres, redis, valkey, chromium, peers and all; not '$part'" ;;
     esac
   done
 }
@@ -55,6 +58,42 @@ setup_postgres() {
 
 setup_redis() {
   command -v redis-server >/dev/null || debian redis-server
+}
+
+# Valkey is in no suite of bookworm but its backports. Downloaded by apt with lists of its own and
+# unpacked into a folder of ours: the system's sources and daemons stay as they are.
+setup_valkey() {
+  local folder=.tools/valkey fresh
+  ! command -v valkey-server >/dev/null || return 0
+  [ "$(cat "$folder/.installed" 2>/dev/null)" != "$VALKEY_VERSION" ] || return 0
+  setup_redis # brings the shared libraries of both
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    fail "Valkey is missing; install valkey-server, or name it in EXACTLY_ONCE_VALKEY_SERVER"
+  fi
+  heading "installing valkey-server $VALKEY_VERSION into $folder"
+  fresh=$PWD/.tools/.new-valkey-$$
+  rm -rf "$fresh"
+  mkdir -p "$fresh/lists/partial" "$fresh/cache/archives/partial"
+  echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]' \
+    'http://deb.debian.org/debian bookworm-backports main' >"$fresh/sources.list"
+  local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$fresh/sources.list"
+    -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$fresh/lists"
+    -o "Dir::Cache=$fresh/cache" -o Acquire::Languages=none -o APT::Sandbox::User=)
+  "${apt[@]}" update >&2
+  (cd "$fresh" && "${apt[@]}" download "valkey-server=$VALKEY_VERSION" \
+    "valkey-tools=$VALKEY_VERSION" >&2) ||
+    fail "Valkey $VALKEY_VERSION could not be had from bookworm-backports; install valkey-server"
+  mkdir "$fresh/root"
+  local package
+  for package in "$fresh"/*.deb; do
+    dpkg-deb -x "$package" "$fresh/root"
+  done
+  ! ldd "$fresh/root/usr/bin/valkey-server" | grep 'not found' ||
+    fail "Valkey lacks the libraries above"
+  echo "$VALKEY_VERSION" >"$fresh/root/.installed"
+  rm -rf "$folder"
+  mv "$fresh/root" "$folder"
+  rm -rf "$fresh"
 }
 
 # For the test that opens the conformance page; any Chromium will do.

@@ -64,7 +64,9 @@ conformance_tests() {
   # The same suites where the ground differs: fewer rounds and racers, every case.
   quick "PostgreSQL 18" EXACTLY_ONCE_POSTGRES=18 tokio_postgres sqlx_postgres
   quick "pgbouncer" EXACTLY_ONCE_POSTGRES_POOLER=1 tokio_postgres sqlx_postgres
+  quick "Valkey" EXACTLY_ONCE_REDIS=valkey redis
   quick "a Redis cluster" EXACTLY_ONCE_REDIS=cluster redis
+  quick "a Redis cluster, spread" EXACTLY_ONCE_REDIS=cluster-spread redis
 }
 
 quick() { # ground variable=value adapter…

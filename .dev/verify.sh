@@ -101,7 +101,7 @@ verify_deps() {
       rusqlite) wanted="libsqlite3-sys rusqlite" ;;
       tokio-postgres | tokio-postgres-tls) wanted="deadpool-postgres tokio-postgres" ;;
       sqlx-postgres | sqlx-postgres-tls) wanted="sqlx sqlx-core sqlx-postgres" ;;
-      redis) wanted="redis" ;;
+      redis | redis-tls) wanted="redis" ;;
       restate) wanted="restate-sdk" ;;
       *) wanted="" ;;
     esac
@@ -182,15 +182,15 @@ verify_powerset() {
   done
 }
 
-# Sets in which any three of up to 11 words are seen in all eight combinations, as lines with
-# commas; but for the empty set, which is one of them. Paley's construction over the squares mod 11.
+# Sets in which any three of up to 19 words are seen in all eight combinations, as lines with
+# commas; but for the empty set, which is one of them. Paley's construction over the squares mod 19.
 covering() { # word…
-  [ $# -le 11 ] || fail "more than 11 features: verify_powerset needs a larger covering array"
+  [ $# -le 19 ] || fail "more than 19 features: verify_powerset needs a larger covering array"
   awk 'BEGIN {
-    for (row = 0; row < 11; row++) {
+    for (row = 0; row < 19; row++) {
       line = ""
       for (i = 1; i < ARGC; i++)
-        if (substr("11011100010", (i - 1 - row + 11) % 11 + 1, 1) == 1)
+        if (substr("1100111101010000110", (i - 1 - row + 19) % 19 + 1, 1) == 1)
           line = line (line == "" ? "" : ",") "exactly-once/" ARGV[i]
       if (line != "") print line
     }

@@ -1,6 +1,7 @@
 //! The conformance suite, on Redis: `cargo test --features redis --test conformance_redis`.
 //!
-//! `EXACTLY_ONCE_REDIS` chooses the servers: `node` (the default; one for each case), `cluster`
+//! `EXACTLY_ONCE_REDIS` chooses the servers: `node` (the default; one for each case), `valkey` (the
+//! same, of Valkey), `cluster`
 //! (three masters and three replicas, a slot for each namespace), `cluster-spread` (the same, with
 //! accounts, keys and transactions spread over the slots).
 
@@ -40,6 +41,7 @@ const HOSTILE: [&str; 8] = [
 const OWN: &str = "shop";
 
 struct OnRedis {
+    valkey: bool,
     clustered: bool,
     spread: bool,
     cluster: OnceCell<RedisCluster>,
@@ -128,6 +130,7 @@ impl Harness for OnRedis {
         match (self.clustered, self.spread) {
             (true, true) => "redis-cluster-spread",
             (true, false) => "redis-cluster",
+            (false, _) if self.valkey => "valkey",
             (false, _) => "redis",
         }
     }
@@ -155,7 +158,13 @@ impl Harness for OnRedis {
             store.close().await.map_err(failed)?;
             return Ok(place);
         }
-        let server = waited(Redis::start())?;
+        let options = Redis::options();
+        let options = if self.valkey {
+            options.valkey()
+        } else {
+            options
+        };
+        let server = waited(options.start())?;
         let urls = vec![server.url()];
         Ok(Place {
             server: Some(server),
@@ -334,6 +343,7 @@ impl Harness for OnRedis {
 fn main() -> ExitCode {
     let choice = std::env::var("EXACTLY_ONCE_REDIS").unwrap_or_default();
     run(OnRedis {
+        valkey: choice == "valkey",
         clustered: choice.starts_with("cluster"),
         spread: choice == "cluster-spread",
         cluster: OnceCell::new(),

@@ -10,7 +10,7 @@ use exactly_once::{
     AccountId, Adjust, Amount, BalanceStore, Change, CloseAccount, CompareAndSet, ErrorKind,
     Expected, Floor, IdempotencyKey, OpenAccount, Version,
 };
-use exactly_once_servers::Redis;
+use exactly_once_servers::{Redis, RedisOptions};
 
 const ACCOUNTS: u64 = 8;
 const OPERATIONS: u64 = 30_000;
@@ -261,7 +261,17 @@ async fn one_account(store: RedisStore, number: u64) -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_thousand_operations_are_as_the_model_has_them() -> Result<()> {
-    let server = Redis::options().append_fsync("everysec").start().await?;
+    exact_on(Redis::options()).await
+}
+
+/// Its scripts run in a Lua of its own build.
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_thousand_operations_are_exact_on_valkey_too() -> Result<()> {
+    exact_on(Redis::options().valkey()).await
+}
+
+async fn exact_on(options: RedisOptions) -> Result<()> {
+    let server = options.append_fsync("everysec").start().await?;
     let store = RedisStore::builder(server.url())
         .require(Require::ProcessSafe)
         .connect()

@@ -6,12 +6,13 @@ use exactly_once_core::{Error, ErrorKind, MAX_RECEIPT_BYTES, Namespace, Result};
 
 use super::{
     checks::{self, Require},
-    connection::Link,
-    error::{Effect, error, from_driver},
+    connection::{Link, Target},
+    error::error,
     group::Groups,
     replicas::Replicas,
     schema::{Layout, Placement},
     store::{RedisStore, Shared},
+    tls::Asked,
 };
 
 const OPERATION: &str = "connect";
@@ -136,13 +137,8 @@ impl RedisStoreBuilder {
             return Err(error(ErrorKind::Invalid, OPERATION)
                 .with_message("a response timeout of zero would end every call"));
         }
-        let link = if self.cluster {
-            Link::cluster(self.urls, self.response_timeout, self.replicas)
-        } else {
-            let url = self.urls.first().map(String::as_str).unwrap_or_default();
-            Link::one(url, self.response_timeout, self.replicas)
-        }
-        .map_err(|source| from_driver(OPERATION, source, Effect::Read))?;
+        let target = Target::new(Asked::of(self.urls)?, self.cluster, self.response_timeout)?;
+        let link = Link::new(target, self.response_timeout, self.replicas);
         let server = checks::check(&link, self.require).await?;
         let identity = format!("{server}/{}", link.database());
         let placement = match (self.cluster, self.by_namespace) {

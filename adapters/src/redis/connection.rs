@@ -22,11 +22,42 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     error::{Effect, error, from_driver, lost_reply},
     replicas::Replicas,
+    tls::{Asked, refused_certificate},
 };
 
-enum Target {
+/// What is connected to.
+pub(super) enum Target {
     One(Client),
     Cluster(Box<ClusterClient>),
+}
+
+impl Target {
+    pub(super) fn new(asked: Asked, cluster: bool, response_timeout: Duration) -> Result<Self> {
+        let wrong = |source| from_driver("connect", source, Effect::Read);
+        #[cfg(feature = "redis-tls")]
+        let certificates = super::tls::certificates(&asked)?;
+        if !cluster {
+            let url = asked.urls.first().map(String::as_str).unwrap_or_default();
+            #[cfg(feature = "redis-tls")]
+            if let Some(certificates) = certificates {
+                let client = Client::build_with_tls(url, certificates).map_err(wrong)?;
+                return Ok(Self::One(client));
+            }
+            return Client::open(url).map(Self::One).map_err(wrong);
+        }
+        let builder = ClusterClientBuilder::new(asked.urls)
+            .retries(0)
+            // Ours ends first; the driver's would fire after half a second.
+            .response_timeout(response_timeout.saturating_mul(2))
+            .connection_timeout(response_timeout);
+        #[cfg(feature = "redis-tls")]
+        let builder = match certificates {
+            Some(certificates) => builder.certs(certificates),
+            None => builder,
+        };
+        let client = builder.build().map_err(wrong)?;
+        Ok(Self::Cluster(Box::new(client)))
+    }
 }
 
 #[derive(Clone)]
@@ -52,34 +83,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn one(
-        url: &str,
+    pub(super) fn new(
+        target: Target,
         response_timeout: Duration,
         replicas: Option<Replicas>,
-    ) -> RedisResult<Self> {
-        let target = Target::One(Client::open(url)?);
-        Ok(Self::new(target, response_timeout, replicas))
-    }
-
-    pub(super) fn cluster(
-        urls: Vec<String>,
-        response_timeout: Duration,
-        replicas: Option<Replicas>,
-    ) -> RedisResult<Self> {
-        let client = ClusterClientBuilder::new(urls)
-            .retries(0)
-            // Ours ends first; the driver's would fire after half a second.
-            .response_timeout(response_timeout.saturating_mul(2))
-            .connection_timeout(response_timeout)
-            .build()?;
-        Ok(Self::new(
-            Target::Cluster(Box::new(client)),
-            response_timeout,
-            replicas,
-        ))
-    }
-
-    fn new(target: Target, response_timeout: Duration, replicas: Option<Replicas>) -> Self {
+    ) -> Self {
         Self {
             target,
             response_timeout,
@@ -235,7 +243,16 @@ impl Link {
                 return Ok(current);
             }
             let connection = self.open().await.map_err(|source| {
-                let error = from_driver(operation, source, Effect::Read);
+                let error = if refused_certificate(&source) {
+                    error(ErrorKind::Configuration, operation)
+                        .with_message(
+                            "the server's certificate was refused: name its authority by \
+                             sslrootcert in the URL, and the host as the certificate does",
+                        )
+                        .with_source(source)
+                } else {
+                    from_driver(operation, source, Effect::Read)
+                };
                 tracing::debug!(%error, "redis: connecting");
                 error
             })?;

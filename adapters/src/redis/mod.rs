@@ -18,6 +18,10 @@
 //! | two-phase commit | staged: writers that use this crate meet the reservations, others don't; a commit that finds a reserved key changed applies nothing and says *heuristic* |
 //! | a user's key with a time to live | its vanishing is a foreign change like any other |
 //!
+//! # TLS
+//! `rediss://host:6379` with the feature `redis-tls`: the certificate must be the host's, and come from
+//! an authority of this machine or of the file in the URL's `sslrootcert`.
+//!
 //! # On a cluster
 //! All that one operation touches must lie in one slot. An idempotency key or account whose name
 //! holds a tag, as `charge:{order-17}`, lies in that tag's slot, beside the user's own keys with
@@ -56,6 +60,7 @@ mod schema;
 mod scripts;
 mod statements;
 mod store;
+mod tls;
 mod transaction;
 
 pub use builder::RedisStoreBuilder;

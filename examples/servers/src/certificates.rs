@@ -74,6 +74,14 @@ impl Authority {
 }
 
 impl Certificate {
+    pub(crate) fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+
+    pub(crate) fn key(&self) -> &Path {
+        &self.key
+    }
+
     /// Puts it where a Postgres looks for it, readable by its user alone.
     pub(crate) fn install(&self, data: &Path) -> Result<()> {
         for (from, name) in [(&self.certificate, "server.crt"), (&self.key, "server.key")] {

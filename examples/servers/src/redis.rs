@@ -1,10 +1,12 @@
 //! One Redis (or Valkey) node.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
+use crate::certificates::{Authority, Certificate};
 use crate::identity::temporary_folder;
 use crate::launch::Launch;
 use crate::ports::Port;
@@ -19,6 +21,8 @@ const REPLICATION_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
     settings: Vec<(String, String)>,
+    valkey: bool,
+    tls: Option<(Certificate, PathBuf)>,
 }
 
 impl Default for RedisOptions {
@@ -35,6 +39,8 @@ impl Default for RedisOptions {
             settings: settings
                 .map(|(name, value)| (name.into(), value.into()))
                 .into(),
+            valkey: false,
+            tls: None,
         }
     }
 }
@@ -45,6 +51,24 @@ impl RedisOptions {
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
         self
+    }
+
+    /// Starts Valkey instead.
+    #[must_use]
+    pub fn valkey(self) -> Self {
+        Self {
+            valkey: true,
+            ..self
+        }
+    }
+
+    /// Speaks TLS only, with a certificate that this authority has issued.
+    #[must_use]
+    pub fn certificate(self, certificate: &Certificate, authority: &Authority) -> Self {
+        Self {
+            tls: Some((certificate.clone(), authority.file())),
+            ..self
+        }
     }
 
     /// When the append-only file is synced: `always` (our default), `everysec` or `no`.
@@ -74,8 +98,17 @@ impl RedisOptions {
     /// When it is not installed or does not get ready.
     pub async fn start(self) -> Result<Redis> {
         let (folder, port, bus) = (temporary_folder()?, Port::reserve()?, Port::reserve()?);
-        let mut launch = Launch::new(tools::redis_server()?, folder.path())
-            .argument("--port")
+        let program = if self.valkey {
+            tools::valkey_server()?
+        } else {
+            tools::redis_server()?
+        };
+        let mut launch = Launch::new(program, folder.path())
+            .argument(if self.tls.is_some() {
+                "--tls-port"
+            } else {
+                "--port"
+            })
             .argument(port.number().to_string())
             .argument("--bind")
             .argument("127.0.0.1")
@@ -93,6 +126,19 @@ impl RedisOptions {
                 .argument("--cluster-port")
                 .argument(bus.number().to_string());
         }
+        if let Some((certificate, authority)) = &self.tls {
+            launch = launch
+                .argument("--port")
+                .argument("0")
+                .argument("--tls-cert-file")
+                .argument(certificate.certificate())
+                .argument("--tls-key-file")
+                .argument(certificate.key())
+                .argument("--tls-ca-cert-file")
+                .argument(authority)
+                .argument("--tls-auth-clients")
+                .argument("no");
+        }
         for (name, value) in self.settings {
             launch = launch.argument(format!("--{name}"));
             if value.is_empty() {
@@ -106,6 +152,7 @@ impl RedisOptions {
             server: Server::new(folder, launch),
             port,
             bus,
+            authority: self.tls.map(|(_, authority)| authority),
         };
         redis.restart().await?;
         Ok(redis)
@@ -118,6 +165,8 @@ pub struct Redis {
     server: Server,
     port: Port,
     bus: Port,
+    /// Where it speaks TLS.
+    authority: Option<PathBuf>,
 }
 
 impl Redis {
@@ -136,7 +185,11 @@ impl Redis {
 
     /// The connection URL.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port.number())
+        let scheme = match self.authority {
+            Some(_) => "rediss",
+            None => "redis",
+        };
+        format!("{scheme}://127.0.0.1:{}", self.port.number())
     }
 
     /// The TCP port on 127.0.0.1.
@@ -164,6 +217,12 @@ impl Redis {
             .argument("-e")
             .argument("-p")
             .argument(self.port().to_string());
+        if let Some(authority) = &self.authority {
+            launch = launch
+                .argument("--tls")
+                .argument("--cacert")
+                .argument(authority);
+        }
         for word in words {
             launch = launch.argument(word);
         }

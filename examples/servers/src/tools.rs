@@ -43,6 +43,21 @@ pub fn redis_server() -> Result<PathBuf> {
     find("redis-server", "EXACTLY_ONCE_REDIS_SERVER", &[], install)
 }
 
+/// Valkey's server; `EXACTLY_ONCE_VALKEY_SERVER` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn valkey_server() -> Result<PathBuf> {
+    let tools = tools_folder().join("valkey/usr/bin/valkey-server");
+    let install = "./dev setup valkey";
+    find(
+        "valkey-server",
+        "EXACTLY_ONCE_VALKEY_SERVER",
+        &[tools],
+        install,
+    )
+}
+
 /// Redis' command-line client; `EXACTLY_ONCE_REDIS_CLI` overrides.
 ///
 /// # Errors
