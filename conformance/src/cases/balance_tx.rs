@@ -6,7 +6,7 @@ use exactly_once_core::{
 };
 
 use super::{
-    balance::support::{adjust, ensure_held, ensure_sound, held, opened},
+    balance::support::{adjust, ensure_held, ensure_sound, held, opened, reaches_any_account},
     cases,
     faulty::{POLLS_MAX, slow},
     prepared::support::{ensure_effects, ensure_nothing_open},
@@ -148,6 +148,7 @@ async fn bt03_one_space_of_keys<H: Harness<Store: BalanceTransaction>>(
 async fn bt04_refusal_leaves_it_usable<H: Harness<Store: BalanceTransaction>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     opened(&cx, "bt04", 10).await?;
     let stale = adjust("stale", "bt04", 1)?.expecting(Version::new(9)?);
     let current = Some(held(&cx, "bt04").await?.version);
@@ -214,6 +215,7 @@ async fn bt05_invisible_before_the_commit<H: Harness<Store: BalanceTransaction>>
 /// Goal: changes in one transaction follow one another. Method: three of one account and one of
 /// another; the same key again is a replay, already in the transaction.
 async fn bt06_several_in_one<H: Harness<Store: BalanceTransaction>>(cx: Context<H>) -> CaseResult {
+    reaches_any_account(&cx)?;
     opened(&cx, "bt06/a", 10).await?;
     opened(&cx, "bt06/b", 0).await?;
     let mut tx = cx.store().begin().await?;

@@ -9,7 +9,7 @@ use exactly_once_core::{
 use crate::{
     CaseResult,
     cases::{
-        balance::support::{adjust, ensure_held, ensure_sound, opened},
+        balance::support::{adjust, ensure_held, ensure_sound, opened, reaches_any_account},
         cases,
         idempotency::support::{completed, ensure_recorded, fresh},
         support::{claim, race, receipt, retry},
@@ -88,6 +88,7 @@ async fn b71_rejected_together<H: Harness<Store: IdempotencyStore + BalanceTrans
 async fn b72_two_spaces_of_keys<H: Harness<Store: IdempotencyStore + BalanceTransaction>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     opened(&cx, "b72", 10).await?;
     let operation = adjust("b72/operation first", "b72", -1)?;
     cx.store().adjust(&operation).await?;
@@ -137,6 +138,7 @@ async fn b72_two_spaces_of_keys<H: Harness<Store: IdempotencyStore + BalanceTran
 async fn b73_racing_effects<H: Harness<Store: IdempotencyStore + BalanceTransaction>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     opened(&cx, "b73", 0).await?;
     let (rounds, cx) = (cx.case().scaled(4, 1), Arc::new(cx));
     for round in 0..rounds {

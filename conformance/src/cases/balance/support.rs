@@ -206,6 +206,14 @@ pub(crate) fn needs_transfers<H: Harness<Store: BalanceStore>>(cx: &Context<H>) 
     cx.ignore("the store declares no transfers between any two accounts (a cluster)")
 }
 
+/// Ends the case as ignored where a transaction may not reach an account wherever it lies.
+pub(crate) fn reaches_any_account<H: Harness<Store: BalanceStore>>(cx: &Context<H>) -> CaseResult {
+    if cx.store().capabilities().transfers_across_shards {
+        return Ok(());
+    }
+    cx.ignore("a transaction reaches one shard, and this account may lie in another (a cluster)")
+}
+
 /// The largest amount.
 pub(crate) const MAX: i64 = Amount::MAX.get();
 /// The smallest amount.

@@ -15,7 +15,10 @@ use crate::{
     cases::{
         balance::{
             model::{Answer, Op, ask},
-            support::{MAX, adjust, close, ensure_held, ensure_sound, opened, set, transfer},
+            support::{
+                MAX, adjust, close, ensure_held, ensure_sound, opened, reaches_any_account, set,
+                transfer,
+            },
         },
         cases,
         support::{race, retry},
@@ -46,6 +49,7 @@ async fn prepared_change<H: Harness<Store: BalanceTransaction + PreparedTransact
 async fn t66_receipt_is_kept<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     opened(&cx, "t66", 10).await?;
     let (work, operation) = (participation(&cx, "t66").await?, adjust("k", "t66", -10)?);
     let change = prepared_change(&cx, &work, &operation).await?;
@@ -163,6 +167,7 @@ async fn meets_both<H: Harness<Store: BalanceTransaction + PreparedTransactions>
 async fn t66_at_the_floor<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     let meeting = |name: &'static str| {
         let op = Op::Adjust(adjust(&format!("{name}/rival"), name, -1)?);
         let after_commit = Some(ErrorKind::InsufficientFunds);
@@ -183,6 +188,7 @@ async fn t66_at_the_floor<H: Harness<Store: BalanceTransaction + PreparedTransac
 async fn t66_at_the_largest_amount<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     let meeting = |name: &'static str| {
         let op = Op::Adjust(adjust(&format!("{name}/rival"), name, 1)?);
         let after_commit = Some(ErrorKind::Overflow);
@@ -202,6 +208,7 @@ async fn t66_at_the_largest_amount<H: Harness<Store: BalanceTransaction + Prepar
 async fn t66_set_meets_it<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     let meeting = |name: &'static str| {
         let op = Op::Set(set(&format!("{name}/rival"), name, Expected::Any, 3)?);
         let (after_commit, after_rollback) = (None, None);
@@ -222,6 +229,7 @@ async fn t66_set_meets_it<H: Harness<Store: BalanceTransaction + PreparedTransac
 async fn t66_close_meets_it<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     let meeting = |name: &'static str| {
         let op = Op::Close(close(&format!("{name}/rival"), name)?);
         let current = Some(2_i64.try_into()?);
@@ -243,6 +251,7 @@ async fn t66_close_meets_it<H: Harness<Store: BalanceTransaction + PreparedTrans
 async fn t66_key_is_reserved<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     for (name, commits) in [("t66/key/commit", true), ("t66/key/rollback", false)] {
         opened(&cx, name, 1).await?;
         let (work, operation) = (participation(&cx, name).await?, adjust(name, name, 7)?);
@@ -277,6 +286,7 @@ async fn t66_key_is_reserved<H: Harness<Store: BalanceTransaction + PreparedTran
 async fn t66_commit_after_a_storm<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     opened(&cx, "t66/storm", 100).await?;
     opened(&cx, "t66/other", 100).await?;
     let work = participation(&cx, "t66/storm").await?;
@@ -336,6 +346,7 @@ async fn t24_two_transactions_one_row<
 >(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     for (name, commits) in [("t24/commit", true), ("t24/rollback", false)] {
         opened(&cx, name, 10).await?;
         let first = participation(&cx, &format!("{name}/first")).await?;
@@ -390,6 +401,7 @@ async fn prepare_once<S: BalanceTransaction + PreparedTransactions>(
 async fn t26_refusal_in_the_work<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
+    reaches_any_account(&cx)?;
     opened(&cx, "t26", 10).await?;
     let work = participation(&cx, "t26").await?;
     let mut tx = fresh(cx.store(), &work).await?;
