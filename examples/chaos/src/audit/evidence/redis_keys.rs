@@ -51,9 +51,20 @@ pub(super) async fn read(url: &str) -> Result<Held> {
         let place = |change: &Change| (change.line.account.clone(), change.line.version);
         place(one).cmp(&place(other))
     });
-    let operations = names(&mut connection, "operation").await?;
-    held.operations = Some(operations.into_iter().map(|(_, name)| name).collect());
+    held.operations = Some(applied(&mut connection).await?);
     Ok(held)
+}
+
+/// Operations that were applied: behind the fingerprint, the record of a refusal begins with `!`.
+async fn applied(connection: &mut MultiplexedConnection) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (key, name) in names(connection, "operation").await? {
+        let record: Vec<u8> = connection.get(&key).await?;
+        if record.get(32) != Some(&b'!') {
+            found.push(name);
+        }
+    }
+    Ok(found)
 }
 
 /// The keys of one kind, whole and as names.
