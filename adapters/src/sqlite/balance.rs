@@ -5,7 +5,7 @@ use exactly_once_core::{
     AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, BalanceTransaction, Change,
     ChangeKind, CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, Floor, HistoryPage,
     IdempotencyKey, Namespace, OpenAccount, Result, Transfer, Transferred, Version,
-    balance::{Refused, check_page, rules},
+    balance::{check_page, rules},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -17,26 +17,26 @@ use super::{
 };
 
 /// A balance operation at work: where, under which key, and as what.
-struct Ledger<'a> {
-    bench: &'a Bench<'a>,
-    namespace: &'a Namespace,
-    operation: &'static str,
-    key: &'a IdempotencyKey,
-    fingerprint: Fingerprint,
+pub(super) struct Ledger<'a> {
+    pub(super) bench: &'a Bench<'a>,
+    pub(super) namespace: &'a Namespace,
+    pub(super) operation: &'static str,
+    pub(super) key: &'a IdempotencyKey,
+    pub(super) fingerprint: Fingerprint,
 }
 
 const CHANGE: &str = "SELECT key, account, kind, delta, before, after, version, fingerprint FROM \
                       exactly_once_change";
 
 /// What is committed: the answer, or a refusal that its key now keeps.
-type Ended<T> = std::result::Result<T, Error>;
+pub(super) type Ended<T> = std::result::Result<T, Error>;
 
 impl Ledger<'_> {
-    fn failed(&self, source: rusqlite::Error) -> Error {
+    pub(super) fn failed(&self, source: rusqlite::Error) -> Error {
         explain(self.bench, self.operation, source)
     }
 
-    fn mismatch(&self) -> Error {
+    pub(super) fn mismatch(&self) -> Error {
         error(
             ErrorKind::Mismatch,
             self.operation,
@@ -72,58 +72,6 @@ impl Ledger<'_> {
             self.replay_refusal()?;
         }
         Ok(changes)
-    }
-
-    fn replay_refusal(&self) -> Result<()> {
-        let stored = self
-            .bench
-            .connection
-            .prepare_cached(
-                "SELECT fingerprint, refusal FROM exactly_once_refused WHERE namespace = ?1 AND \
-                 key = ?2",
-            )
-            .and_then(|mut query| {
-                query
-                    .query_row(params![self.namespace.as_str(), self.key.as_str()], |row| {
-                        Ok((Fingerprint::from_bytes(row.get(0)?), row.get(1)?))
-                    })
-                    .optional()
-            })
-            .map_err(|source| self.failed(source))?;
-        let Some((fingerprint, text)) = stored else {
-            return Ok(());
-        };
-        if fingerprint != self.fingerprint {
-            return Err(self.mismatch());
-        }
-        let text: String = text;
-        match Refused::parse(&text) {
-            Some(refused) => refused.replay(self.operation, STORE),
-            None => Err(unreadable(self.operation)),
-        }
-    }
-
-    /// Keeps a refusal under the key, to be committed; gives back anything else.
-    fn refuse<T>(&self, refusal: Error) -> Result<Ended<T>> {
-        let Some(refused) = Refused::of(&refusal) else {
-            return Err(refusal);
-        };
-        self.bench
-            .connection
-            .prepare_cached(
-                "INSERT INTO exactly_once_refused (namespace, key, fingerprint, refusal) VALUES \
-                 (?1, ?2, ?3, ?4)",
-            )
-            .and_then(|mut insert| {
-                insert.execute(params![
-                    self.namespace.as_str(),
-                    self.key.as_str(),
-                    self.fingerprint.as_bytes(),
-                    refused.as_str()
-                ])
-            })
-            .map_err(|source| self.failed(source))?;
-        Ok(Err(refusal))
     }
 
     fn state(&self, account: &AccountId) -> Result<Option<AccountState>> {
@@ -233,7 +181,7 @@ impl Ledger<'_> {
     }
 }
 
-fn unreadable(operation: &'static str) -> Error {
+pub(super) fn unreadable(operation: &'static str) -> Error {
     error(
         ErrorKind::Configuration,
         operation,

@@ -70,6 +70,7 @@ mod outcome;
 mod prepared;
 mod queue;
 mod reader;
+mod refused;
 mod register;
 pub(crate) mod schema;
 mod session;

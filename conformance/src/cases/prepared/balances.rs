@@ -281,6 +281,43 @@ async fn t66_key_is_reserved<H: Harness<Store: BalanceTransaction + PreparedTran
     Ok(())
 }
 
+/// Goal: nor is it refused under its key: a refusal is final, and the commit would apply it all the
+/// same. Method: a debit of what the same transaction pays in; outside, where nothing is paid in yet,
+/// the same operation must wait for the decision.
+async fn t66_key_is_not_refused<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
+    cx: Context<H>,
+) -> CaseResult {
+    reaches_any_account(&cx)?;
+    for (name, commits) in [("t66/no/commit", true), ("t66/no/rollback", false)] {
+        opened(&cx, name, 0).await?;
+        let (work, debit) = (participation(&cx, name).await?, adjust(name, name, -7)?);
+        let mut tx = fresh(cx.store(), &work).await?;
+        let credit = adjust(&format!("{name}/credit"), name, 9)?;
+        cx.store().adjust_in(&mut tx, &credit).await?;
+        cx.store().adjust_in(&mut tx, &debit).await?;
+        cx.store().prepare(tx, &work).await?;
+        let rival = rival(cx.store(), &Op::Adjust(debit));
+        sleep(cx.tick() * 2).await;
+        ensure!(!rival.is_finished(), seen: rival.await?, "the same key to wait for the decision");
+        let expected = if commits {
+            commit(cx.store(), &work).await?;
+            (2, 3, true)
+        } else {
+            rollback(cx.store(), &work).await?;
+            (0, 1, false)
+        };
+        let applied = matches!(rival.await??, Answer::Done { replayed: true, .. });
+        ensure_eq!(
+            applied,
+            expected.2,
+            "whether the rival's answer is a replay"
+        );
+        ensure_held(&cx, name, expected.0, expected.1).await?;
+        ensure_sound(cx.store(), name).await?;
+    }
+    Ok(())
+}
+
 /// Goal: after a yes, commit can't fail, whatever others do. Method: credits, debits, sets and
 /// transfers hammer the account between prepare and commit; nothing gets in, the commit is ok.
 async fn t66_commit_after_a_storm<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
@@ -437,6 +474,8 @@ cases! { "prepared::balances" for BalanceTransaction where PreparedTransactions,
         "only changes of the amount look for reservations";
     T66 t66_key_is_reserved: "the key of a prepared operation is taken as well",
         "the operation's record is not reserved: it is applied twice, or the commit fails";
+    T66 t66_key_is_not_refused: "what is prepared is not refused under its key meanwhile",
+        "a refusal is recorded without a look at what is reserved: told no, and applied by the commit";
     T66 t66_commit_after_a_storm: "after a yes, commit can't fail, whatever others do",
         "a staged adapter without reservations";
 }
