@@ -140,6 +140,7 @@ impl RedisStoreBuilder {
         let target = Target::new(Asked::of(self.urls)?, self.cluster, self.response_timeout)?;
         let link = Link::new(target, self.response_timeout, self.replicas);
         let server = checks::check(&link, self.require).await?;
+        link.check_replicas(OPERATION).await?;
         let identity = format!("{server}/{}", link.database());
         let placement = match (self.cluster, self.by_namespace) {
             (false, _) => Placement::OneNode,

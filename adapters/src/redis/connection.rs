@@ -27,7 +27,7 @@ use super::{
 
 /// What is connected to.
 pub(super) enum Target {
-    One(Client),
+    One(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
 
@@ -41,9 +41,10 @@ impl Target {
             #[cfg(feature = "redis-tls")]
             if let Some(certificates) = certificates {
                 let client = Client::build_with_tls(url, certificates).map_err(wrong)?;
-                return Ok(Self::One(client));
+                return Ok(Self::One(Box::new(client)));
             }
-            return Client::open(url).map(Self::One).map_err(wrong);
+            let client = Client::open(url).map_err(wrong)?;
+            return Ok(Self::One(Box::new(client)));
         }
         let builder = ClusterClientBuilder::new(asked.urls)
             .retries(0)
