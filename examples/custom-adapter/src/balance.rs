@@ -2,8 +2,8 @@
 
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, BalanceTransaction, Change,
-    ChangeKind, CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, Floor, HistoryPage,
-    IdempotencyKey, Namespace, OpenAccount, Result, Transfer, Transferred, Version,
+    ChangeKind, CloseAccount, CompareAndSet, ErrorKind, Fingerprint, Floor, HistoryPage,
+    IdempotencyKey, OpenAccount, Result, Transfer, Transferred, Version,
     balance::{Refused, check_page, rules},
 };
 use redb::{ReadableTable, WriteTransaction};
