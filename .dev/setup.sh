@@ -83,16 +83,16 @@ setup_valkey() {
   (cd "$fresh" && "${apt[@]}" download "valkey-server=$VALKEY_VERSION" \
     "valkey-tools=$VALKEY_VERSION" >&2) ||
     fail "Valkey $VALKEY_VERSION could not be had from bookworm-backports; install valkey-server"
-  mkdir "$fresh/root"
+  mkdir "$fresh/unpacked"
   local package
   for package in "$fresh"/*.deb; do
-    dpkg-deb -x "$package" "$fresh/root"
+    dpkg-deb -x "$package" "$fresh/unpacked"
   done
-  ! ldd "$fresh/root/usr/bin/valkey-server" | grep 'not found' ||
+  ! ldd "$fresh/unpacked/usr/bin/valkey-server" | grep 'not found' ||
     fail "Valkey lacks the libraries above"
-  echo "$VALKEY_VERSION" >"$fresh/root/.installed"
+  echo "$VALKEY_VERSION" >"$fresh/unpacked/.installed"
   rm -rf "$folder"
-  mv "$fresh/root" "$folder"
+  mv "$fresh/unpacked" "$folder"
   rm -rf "$fresh"
 }
 
