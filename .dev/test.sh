@@ -14,6 +14,7 @@ run_tests() {
     stage "doctests" cargo test "${ALL[@]}" --doc
     stranger
   fi
+  failures
   total
   return "$failed"
 }
@@ -21,6 +22,7 @@ run_tests() {
 stage() { # heading command…
   local copy out
   heading "$1"
+  echo "== $1" >>"$log"
   shift
   # Not a pipe: `run` has to stay in this shell, which ends its command when it is interrupted.
   exec {out}> >(exec tee -i -a "$log")
@@ -82,6 +84,29 @@ quick() { # ground variable=value adapter…
 stranger() {
   CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} stage "tests: examples/custom-adapter" \
     cargo test --manifest-path examples/custom-adapter/Cargo.toml --no-fail-fast
+}
+
+# What failed, each with the first lines of what it said, once more: a log of CI may keep only its
+# end. Cargo tells names and texts apart (`test x ... FAILED`, then `---- x ----`); nextest tells
+# both with the name.
+failures() {
+  sed 's/\x1b\[[0-9;]*m//g' "$log" | awk '
+    function headed() {
+      if (said != heading) print "\n" heading
+      said = heading
+    }
+    /^== / { heading = $0; shown = 0 }
+    /^test .* \.\.\. FAILED$/ { headed(); print }
+    /^---- .* ----$/ { shown = 30 }
+    /^failures:$|^test result: / { shown = 0 }
+    /^ *(FAIL|TIMEOUT|ABORT|SIG[A-Z]+) \[/ {
+      name = $0
+      sub(/^[^]]*\] */, "", name)
+      sub(/^\([^)]*\) */, "", name)
+      shown = told[heading, name]++ ? 0 : 30
+    }
+    /^ *(PASS|Summary) \[/ { shown = 0 }
+    shown-- > 0 { headed(); print }'
 }
 
 # `test result: ok. 7 passed; 0 failed; 1 ignored; …` of cargo, and

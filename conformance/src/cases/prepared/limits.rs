@@ -18,8 +18,9 @@ async fn t60_length_of_names<H: Harness<Store: PreparedTransactions>>(
     let pattern = participation(&cx, "t60").await?;
     let mut rng = cx.case().rng();
     for length in [1, 199, 200, MAX_NAME_BYTES] {
+        // Up to `w`: noise of one byte must not be the other name of one byte.
         let noise: String = (0..length)
-            .map(|_| char::from(rng.within(33..=126).unsigned_abs() as u8))
+            .map(|_| char::from(rng.within(33..=119).unsigned_abs() as u8))
             .collect();
         for (kind, name) in [("same", "x".repeat(length)), ("noise", noise)] {
             let work = named(&pattern, &name)?;
