@@ -68,6 +68,7 @@ conformance_tests() {
   quick "pgbouncer" EXACTLY_ONCE_POSTGRES_POOLER=1 tokio_postgres sqlx_postgres
   quick "Valkey" EXACTLY_ONCE_REDIS=valkey redis
   quick "a Redis cluster" EXACTLY_ONCE_REDIS=cluster redis
+  quick "a Redis cluster, spread" EXACTLY_ONCE_REDIS=cluster-spread redis
 }
 
 quick() { # ground variable=value adapter…

@@ -1,9 +1,8 @@
 //! The conformance suite, on Redis: `cargo test --features redis --test conformance_redis`.
 //!
 //! `EXACTLY_ONCE_REDIS` chooses the servers: `node` (the default; one for each case), `valkey` (the
-//! same, of Valkey), `cluster`
-//! (three masters and three replicas, a slot for each namespace), `cluster-spread` (the same, with
-//! accounts, keys and transactions spread over the slots).
+//! same, of Valkey), `cluster` (three masters and three replicas, a slot for each namespace),
+//! `cluster-spread` (the same, with accounts, keys and transactions spread over the slots).
 
 use std::{
     net::SocketAddr,
@@ -53,6 +52,9 @@ struct OnRedis {
 struct Place {
     server: Option<Redis>,
     urls: Vec<String>,
+    /// What all that the place holds goes through: its server, or the master of its one slot. A
+    /// spread place has no such server.
+    master: Option<SocketAddr>,
     namespace: String,
     /// What a key begins with that lies in the slot of the namespace; on one node, nothing.
     tag: Vec<u8>,
@@ -66,6 +68,10 @@ fn failed(error: impl std::fmt::Display) -> CaseFailure {
 /// A row of its own for each effect; on the cluster, a tag comes before it.
 fn row(place: &str, id: &str, number: u64) -> String {
     format!("effect:{place}:{id}:{number}")
+}
+
+fn loopback(server: &Redis) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], server.port()))
 }
 
 /// Starts a server without an `.await`: that future is not `Send` to the compiler's eyes.
@@ -146,6 +152,7 @@ impl Harness for OnRedis {
             let mut place = Place {
                 server: None,
                 urls: cluster.urls(),
+                master: None,
                 namespace,
                 tag: Vec::new(),
                 spread: self.spread,
@@ -156,6 +163,9 @@ impl Harness for OnRedis {
             let store = place.builder().connect().await.map_err(failed)?;
             place.tag = store.begin().await.map_err(failed)?.key("");
             store.close().await.map_err(failed)?;
+            let key = String::from_utf8(place.tag.clone()).map_err(failed)?;
+            let master = waited(cluster.master_of(&key))?;
+            place.master = Some(loopback(master));
             return Ok(place);
         }
         let options = Redis::options();
@@ -165,10 +175,10 @@ impl Harness for OnRedis {
             options
         };
         let server = waited(options.start())?;
-        let urls = vec![server.url()];
         Ok(Place {
+            urls: vec![server.url()],
+            master: Some(loopback(&server)),
             server: Some(server),
-            urls,
             namespace: OWN.to_owned(),
             tag: Vec::new(),
             spread: false,
@@ -228,23 +238,27 @@ impl Harness for OnRedis {
     }
 
     fn server(&self, place: &Place) -> Option<SocketAddr> {
-        let server = place.server.as_ref()?;
-        Some(SocketAddr::from(([127, 0, 0, 1], server.port())))
+        place.master
     }
 
     async fn open_through(&self, place: &Place, proxy: SocketAddr) -> CaseResult<RedisStore> {
-        RedisStore::builder(format!("redis://{proxy}"))
-            .namespace(&place.namespace)
-            .key_prefix(&place.namespace)
-            .response_timeout(RESPONSE_TIMEOUT)
-            .connect()
-            .await
-            .map_err(failed)
+        let builder = match place.master {
+            Some(master) if place.is_cluster() => {
+                place.builder().nat_map([(master.to_string(), proxy)])
+            }
+            _ => RedisStore::builder(format!("redis://{proxy}"))
+                .namespace(&place.namespace)
+                .key_prefix(&place.namespace)
+                .response_timeout(RESPONSE_TIMEOUT),
+        };
+        builder.connect().await.map_err(failed)
     }
 
     async fn crash(&self, place: &Place) -> CaseResult {
         let Some(server) = &place.server else {
-            return Err(CaseFailure::ignored("the cluster is shared by all cases"));
+            return Err(CaseFailure::ignored(
+                "the cluster is shared by all cases; redis_cluster.rs kills its masters",
+            ));
         };
         server.kill();
         waited(server.restart())
@@ -333,6 +347,7 @@ impl Harness for OnRedis {
         Ok(Place {
             server: None,
             urls: words.collect(),
+            master: None,
             namespace,
             tag: Vec::new(),
             spread,

@@ -1,6 +1,6 @@
 //! How a store is configured and opened.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use exactly_once_core::{Error, ErrorKind, MAX_RECEIPT_BYTES, Namespace, Result};
 
@@ -9,6 +9,7 @@ use super::{
     connection::{Link, Target},
     error::error,
     group::Groups,
+    nat::NatMap,
     replicas::Replicas,
     schema::{Layout, Placement},
     store::{RedisStore, Shared},
@@ -27,6 +28,7 @@ pub struct RedisStoreBuilder {
     urls: Vec<String>,
     cluster: bool,
     by_namespace: bool,
+    nat_map: Vec<(String, SocketAddr)>,
     namespace: String,
     prefix: String,
     response_timeout: Duration,
@@ -41,6 +43,7 @@ impl fmt::Debug for RedisStoreBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStoreBuilder")
             .field("cluster", &self.cluster)
+            .field("nat_map", &self.nat_map)
             .field("namespace", &self.namespace)
             .field("prefix", &self.prefix)
             .field("response_timeout", &self.response_timeout)
@@ -56,6 +59,7 @@ impl RedisStoreBuilder {
             urls: vec![url.into()],
             cluster: false,
             by_namespace: false,
+            nat_map: Vec::new(),
             namespace: "default".to_owned(),
             prefix: "exactly-once".to_owned(),
             response_timeout: Duration::from_secs(5),
@@ -77,6 +81,21 @@ impl RedisStoreBuilder {
     /// any of it. It scales with the number of namespaces. All handles must agree on it.
     pub fn one_slot_per_namespace(mut self) -> Self {
         self.by_namespace = true;
+        self
+    }
+
+    /// On a cluster: nodes that can't be reached where they say they are, as behind NAT, in
+    /// containers or through tunnels; each by the `host:port` that `CLUSTER SLOTS` tells of it, and
+    /// where it is from here. Others are looked up by their names. Certificates must still be those
+    /// of the announced hosts.
+    pub fn nat_map<N: Into<String>>(
+        mut self,
+        nodes: impl IntoIterator<Item = (N, SocketAddr)>,
+    ) -> Self {
+        let nodes = nodes
+            .into_iter()
+            .map(|(announced, here)| (announced.into(), here));
+        self.nat_map.extend(nodes);
         self
     }
 
@@ -137,7 +156,9 @@ impl RedisStoreBuilder {
             return Err(error(ErrorKind::Invalid, OPERATION)
                 .with_message("a response timeout of zero would end every call"));
         }
-        let target = Target::new(Asked::of(self.urls)?, self.cluster, self.response_timeout)?;
+        let nat_map = NatMap::of(self.nat_map)?;
+        let asked = Asked::of(self.urls)?;
+        let target = Target::new(asked, self.cluster, nat_map, self.response_timeout)?;
         let link = Link::new(target, self.response_timeout, self.replicas);
         let server = checks::check(&link, self.require).await?;
         link.check_replicas(OPERATION).await?;

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     error::{Effect, error, from_driver, lost_reply},
+    nat::NatMap,
     replicas::Replicas,
     tls::{Asked, refused_certificate},
 };
@@ -32,7 +33,12 @@ pub(super) enum Target {
 }
 
 impl Target {
-    pub(super) fn new(asked: Asked, cluster: bool, response_timeout: Duration) -> Result<Self> {
+    pub(super) fn new(
+        asked: Asked,
+        cluster: bool,
+        nat_map: NatMap,
+        response_timeout: Duration,
+    ) -> Result<Self> {
         let wrong = |source| from_driver("connect", source, Effect::Read);
         #[cfg(feature = "redis-tls")]
         let certificates = super::tls::certificates(&asked)?;
@@ -51,6 +57,11 @@ impl Target {
             // Ours ends first; the driver's would fire after half a second.
             .response_timeout(response_timeout.saturating_mul(2))
             .connection_timeout(response_timeout);
+        let builder = if nat_map.is_empty() {
+            builder
+        } else {
+            builder.async_dns_resolver(nat_map)
+        };
         #[cfg(feature = "redis-tls")]
         let builder = match certificates {
             Some(certificates) => builder.certs(certificates),

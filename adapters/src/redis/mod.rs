@@ -29,7 +29,8 @@
 //! beside it. A transfer between accounts of different tags, or none, is
 //! [unsupported](exactly_once_core::ErrorKind::Unsupported): use the coordinator, with
 //! [`RedisStore::at`] for each participant. [`RedisStoreBuilder::one_slot_per_namespace`] puts all
-//! of a namespace into one slot instead.
+//! of a namespace into one slot instead. Nodes that can't be reached where they say they are:
+//! [`RedisStoreBuilder::nat_map`].
 //!
 //! # Layout
 //! `schema` names keys and shards; `scripts` decide and write; `connection` sends them, and `group`
@@ -50,6 +51,7 @@ mod group;
 mod idempotency;
 mod lease;
 mod ledger;
+mod nat;
 mod one_shot;
 mod overlay;
 mod prepared;

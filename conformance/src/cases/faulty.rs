@@ -65,7 +65,7 @@ where
     B: Future<Output = CaseResult>,
 {
     let Some(server) = cx.harness().server(cx.guard()) else {
-        return cx.ignore("an embedded store has no connection to cut");
+        return cx.ignore("there is no one server to put a proxy before (`server`)");
     };
     let mut number = 0;
     for rule in [Rule::cut_before as fn(Trigger) -> Rule, Rule::cut_after] {

@@ -116,7 +116,7 @@ async fn ready<H: Harness<Store: IdempotencyStore>>(
     name: &str,
 ) -> CaseResult<(Proxy, H::Store, <H::Store as Transactional>::Tx)> {
     let Some(server) = cx.harness().server(cx.guard()) else {
-        return cx.ignore("an embedded store has no connection to cut");
+        return cx.ignore("there is no one server to put a proxy before (`server`)");
     };
     let proxy = Proxy::start(server).await?;
     let store = cx.harness().open_through(cx.guard(), proxy.addr()).await?;
