@@ -10,7 +10,8 @@ use exactly_once::{
     memory::{MemoryStore, MemoryTx},
 };
 use exactly_once_conformance::{
-    CaseResult, Harness, Suite,
+    CaseFailure, CaseResult, Harness, Suite,
+    harness::Way,
     report::{CaseReport, Status},
     runner::{Variant, run_one},
 };
@@ -37,6 +38,7 @@ trait AnyPlace: Send + Sync {
     fn open(&self) -> BoxFuture<'_, CaseResult<AnyStore>>;
     fn open_through(&self, proxy: SocketAddr) -> BoxFuture<'_, CaseResult<AnyStore>>;
     fn open_skewed(&self, seconds: i64) -> AnyStore;
+    fn open_by(&self, way: Way) -> Option<AnyStore>;
     fn right(&self) -> &MemoryStore;
     fn server(&self) -> Option<SocketAddr>;
 }
@@ -57,6 +59,10 @@ impl<P: Patch> AnyPlace for Place<P> {
     }
     fn open_skewed(&self, seconds: i64) -> AnyStore {
         self.handle(self.patch.skewed(seconds))
+    }
+    fn open_by(&self, way: Way) -> Option<AnyStore> {
+        let (right, patch) = self.patch.by(&self.right, way)?;
+        Some(AnyStore::new(Mutant { right, patch }))
     }
     fn right(&self) -> &MemoryStore {
         &self.right
@@ -111,6 +117,10 @@ impl Harness for Bench {
     }
     async fn open_skewed(&self, place: &Self::Guard, seconds: i64) -> CaseResult<AnyStore> {
         Ok(place.open_skewed(seconds))
+    }
+    async fn open_by(&self, place: &Self::Guard, way: Way) -> CaseResult<AnyStore> {
+        let none = || CaseFailure::ignored("the reference store has no other way");
+        place.open_by(way).ok_or_else(none)
     }
     async fn write_effect(&self, tx: &mut AnyTx, id: &str) -> Result<(), WorkError> {
         memory_tx(tx)?.append(id, b"x");

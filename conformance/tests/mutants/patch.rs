@@ -12,7 +12,7 @@ use exactly_once::{
     TransactionDigest, Transactional, Transfer, Transferred, Version,
     memory::{MemoryStore, MemoryTx},
 };
-use exactly_once_conformance::CaseResult;
+use exactly_once_conformance::{CaseResult, harness::Way};
 
 /// The reference store behind a patch.
 #[derive(Clone)]
@@ -53,6 +53,12 @@ macro_rules! patchable {
             fn through(&self, address: SocketAddr) -> Self {
                 let _ = address;
                 self.clone()
+            }
+
+            /// What a handle that comes another way has under it, and its patch.
+            fn by(&self, right: &MemoryStore, way: Way) -> Option<(MemoryStore, Self)> {
+                let _ = (right, way);
+                None
             }
 
             /// What a handle on another namespace is bound to.

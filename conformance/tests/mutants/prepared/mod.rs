@@ -5,6 +5,7 @@
 
 mod alone;
 mod late;
+mod neighbours;
 mod outcomes;
 mod protocol;
 mod register;

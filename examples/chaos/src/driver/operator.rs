@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context, Result};
 use exactly_once_conformance::seed::{CaseRng, Seed};
 use exactly_once_servers::{Ingress, Reply, restate::Action};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use super::{PATIENCE, progress::Progress, world::World};
 use crate::{audit::Restarted, model::Operation};
@@ -143,17 +146,19 @@ impl Operator {
             };
             // The server may be down; then nothing was done.
             let acted = match deed {
-                Deed::Cancel => self.act(Action::Cancel, deed, &mut random).await.is_some(),
-                Deed::Kill => self.act(Action::Kill, deed, &mut random).await.is_some(),
-                Deed::Pause => match self.act(Action::Pause, deed, &mut random).await {
-                    Some(known) => {
+                Deed::Cancel => self.act(Action::Cancel, deed, &mut random).await.1,
+                Deed::Kill => self.act(Action::Kill, deed, &mut random).await.1,
+                Deed::Pause => {
+                    let (known, acted) = self.act(Action::Pause, deed, &mut random).await;
+                    if let Some(known) = known {
+                        // Also where no answer came: the server may have been killed after it had
+                        // taken the request to heart.
                         let pause = random.within(50..=800).unsigned_abs();
                         let pause = Duration::from_millis(pause);
                         resuming.spawn(resume(self.world.clone(), known.invocation, pause));
-                        true
                     }
-                    None => false,
-                },
+                    acted
+                }
                 Deed::Restart => match self.restart(&mut random).await {
                     Ok((name, invocation)) => {
                         let ingress = self.ingress.clone();
@@ -172,10 +177,13 @@ impl Operator {
         done
     }
 
-    async fn act(&self, action: Action, deed: Deed, random: &mut CaseRng) -> Option<Known> {
-        let known = self.board.pick_running(random, deed)?;
+    /// On whom it acted, or tried to, and whether that was confirmed.
+    async fn act(&self, action: Action, deed: Deed, random: &mut CaseRng) -> (Option<Known>, bool) {
+        let Some(known) = self.board.pick_running(random, deed) else {
+            return (None, false);
+        };
         let acted = self.world.restate.act(action, &known.invocation).await;
-        acted.ok().map(|()| known)
+        (Some(known), acted.is_ok())
     }
 
     /// Restarts what has ended from its last effect, or from anywhere after it. What lies before
@@ -202,7 +210,8 @@ impl Operator {
 /// pause, and do so later.
 async fn resume(world: Arc<World>, invocation: String, pause: Duration) {
     let sql = format!("SELECT status FROM sys_invocation WHERE id = '{invocation}'");
-    for _ in 0..PATIENCE.as_millis() / pause.as_millis().max(1) {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
         sleep(pause).await;
         // The server may be down.
         let Ok(rows) = world.restate.query(&sql).await else {
@@ -212,8 +221,9 @@ async fn resume(world: Arc<World>, invocation: String, pause: Duration) {
             Some("paused") => {
                 let _ = world.restate.act(Action::Resume, &invocation).await;
             }
-            None | Some("completed") => return,
-            Some(_) => {}
+            Some("completed") => return,
+            // A server that has just come up may not know its invocations yet.
+            None | Some(_) => {}
         }
     }
 }
