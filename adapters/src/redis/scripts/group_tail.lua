@@ -9,16 +9,20 @@ local key_at, argument_at = 0, 1 + 2 * count
 local function take(from, at, length)
   local part = {}
   for i = 1, length do part[i] = from[at + i] end
-  return part, at + length
+  return part
 end
 
 for i = 1, count do
-  KEYS, key_at = take(all_keys, key_at, tonumber(all_arguments[2 * i]))
-  ARGV, argument_at = take(all_arguments, argument_at, tonumber(all_arguments[2 * i + 1]))
-  local ran, answer = pcall(one_call)
+  local keys, arguments = tonumber(all_arguments[2 * i]), tonumber(all_arguments[2 * i + 1])
+  local ran, answer = pcall(quick, all_keys, key_at, keys, all_arguments, argument_at)
+  if ran and not answer then
+    KEYS = take(all_keys, key_at, keys)
+    ARGV = take(all_arguments, argument_at, arguments)
+    ran, answer = pcall(one_call)
+  end
   if not ran then
     answer = { '!', type(answer) == 'table' and answer.err or tostring(answer) }
   end
-  answers[i] = answer
+  answers[i], key_at, argument_at = answer, key_at + keys, argument_at + arguments
 end
 return answers

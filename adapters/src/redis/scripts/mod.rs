@@ -29,68 +29,101 @@ impl LuaScript {
     }
 
     /// With a script beside it that runs several calls in one: its own code as a function.
-    fn groupable(name: &'static str, parts: &[&str]) -> Self {
-        let mut source = String::from(include_str!("group_head.lua"));
-        if let Some((own, shared)) = parts.split_last() {
-            source.extend(shared.iter().copied());
-            source += "local function one_call()\n";
-            source += own;
-            source += "\nend\n";
-        }
-        source += include_str!("group_tail.lua");
+    ///
+    /// `quick` has a function of that name for the usual cases; `others` is what the rest needs, and
+    /// `own` decides it. Alone, the usual cases come before all else: the functions of a script are
+    /// made anew each time it runs, and took longer than what they are for.
+    fn groupable(name: &'static str, quick: &[&str], others: &[&str], own: &str) -> Self {
+        let (quick, others) = (quick.concat(), others.concat());
+        let (head, tail) = (
+            include_str!("group_head.lua"),
+            include_str!("group_tail.lua"),
+        );
+        let one_call = ["local function one_call()\n", own, "\nend\n"].concat();
         Self {
-            grouped: Some(Box::new(Self::new(name, &[&source]))),
-            ..Self::new(name, parts)
+            grouped: Some(Box::new(Self::new(
+                name,
+                &[head, &quick, &others, &one_call, tail],
+            ))),
+            ..Self::new(name, &[&quick, include_str!("alone.lua"), &others, own])
         }
     }
 }
 
-macro_rules! script {
-    ($make:ident: $($name:ident: $($part:literal),+;)+) => {$(
+pub(super) static COMPLETE: LazyLock<LuaScript> = LazyLock::new(|| {
+    LuaScript::groupable(
+        "COMPLETE",
+        &[
+            include_str!("moment.lua"),
+            include_str!("index.lua"),
+            include_str!("complete_quick.lua"),
+        ],
+        &[
+            include_str!("exact.lua"),
+            include_str!("reserved.lua"),
+            include_str!("record.lua"),
+            include_str!("footprint.lua"),
+            include_str!("writes.lua"),
+        ],
+        include_str!("complete.lua"),
+    )
+});
+
+pub(super) static CHANGE: LazyLock<LuaScript> = LazyLock::new(|| {
+    LuaScript::groupable(
+        "CHANGE",
+        &[
+            include_str!("moment.lua"),
+            include_str!("known.lua"),
+            include_str!("change_quick.lua"),
+        ],
+        &[
+            include_str!("exact.lua"),
+            include_str!("reserved.lua"),
+            include_str!("account.lua"),
+        ],
+        include_str!("change.lua"),
+    )
+});
+
+macro_rules! scripts {
+    ($($name:ident: $($part:literal),+;)+) => {$(
         pub(super) static $name: LazyLock<LuaScript> = LazyLock::new(|| {
-            LuaScript::$make(stringify!($name), &[$(include_str!($part)),+])
+            LuaScript::new(stringify!($name), &[$(include_str!($part)),+])
         });
     )+};
 }
 
-script! {
-    groupable:
-    CHANGE: "exact.lua", "common.lua", "account.lua", "known.lua", "change.lua";
-    COMPLETE: "exact.lua", "common.lua", "record.lua", "footprint.lua", "writes.lua",
-        "complete.lua";
-}
-
-script! {
-    new:
-    BALANCE: "exact.lua", "common.lua", "account.lua", "balance.lua";
+scripts! {
+    BALANCE: "moment.lua", "exact.lua", "account.lua", "balance.lua";
     BIND: "bind.lua";
-    COMMIT: "exact.lua", "common.lua", "footprint.lua", "writes.lua", "commit.lua";
-    COMMIT_ALONE: "exact.lua", "common.lua", "deadline.lua", "footprint.lua", "writes.lua",
-        "outcome.lua", "commit_alone.lua";
-    COMMIT_PREPARED: "exact.lua", "common.lua", "deadline.lua", "footprint.lua", "writes.lua",
+    COMMIT: "moment.lua", "exact.lua", "reserved.lua", "footprint.lua", "writes.lua", "commit.lua";
+    COMMIT_ALONE: "moment.lua", "exact.lua", "reserved.lua", "deadline.lua", "footprint.lua",
+        "writes.lua", "outcome.lua", "commit_alone.lua";
+    COMMIT_PREPARED: "moment.lua", "exact.lua", "deadline.lua", "footprint.lua", "writes.lua",
         "outcome.lua", "commit_prepared.lua";
-    DECIDE: "exact.lua", "common.lua", "deadline.lua", "decision.lua", "decide.lua";
-    DECIDED: "common.lua", "decision.lua", "decided.lua";
-    DUE: "common.lua", "due.lua";
-    EXPIRE: "common.lua", "expire.lua";
+    DECIDE: "moment.lua", "exact.lua", "deadline.lua", "decision.lua", "decide.lua";
+    DECIDED: "moment.lua", "decision.lua", "decided.lua";
+    DUE: "moment.lua", "due.lua";
+    EXPIRE: "moment.lua", "expire.lua";
     FIELDS: "fields.lua";
-    FINALIZE: "common.lua", "record.lua", "finalize.lua";
-    FINISH: "exact.lua", "common.lua", "deadline.lua", "decision.lua", "finish.lua";
-    FORGET: "common.lua", "record.lua", "forget.lua";
-    FORGET_RECORDS: "exact.lua", "common.lua", "forget_records.lua";
-    HISTORY: "exact.lua", "common.lua", "account.lua", "history.lua";
-    LEASE: "exact.lua", "common.lua", "record.lua", "lease.lua";
-    LOOKUP: "common.lua", "record.lua", "lookup.lua";
-    PAGE: "common.lua", "page.lua";
-    PREPARE: "exact.lua", "common.lua", "deadline.lua", "footprint.lua", "writes.lua",
-        "outcome.lua", "prepare.lua";
+    FINALIZE: "moment.lua", "record.lua", "finalize.lua";
+    FINISH: "moment.lua", "exact.lua", "deadline.lua", "decision.lua", "finish.lua";
+    FORGET: "moment.lua", "record.lua", "forget.lua";
+    FORGET_RECORDS: "moment.lua", "exact.lua", "forget_records.lua";
+    HISTORY: "moment.lua", "exact.lua", "account.lua", "history.lua";
+    LEASE: "moment.lua", "exact.lua", "record.lua", "lease.lua";
+    LOOKUP: "moment.lua", "record.lua", "lookup.lua";
+    PAGE: "moment.lua", "page.lua";
+    PREPARE: "moment.lua", "exact.lua", "reserved.lua", "deadline.lua", "footprint.lua",
+        "writes.lua", "outcome.lua", "prepare.lua";
     READ: "footprint.lua", "read.lua";
-    REFUSE: "common.lua", "known.lua", "refuse.lua";
-    RELEASE: "common.lua", "record.lua", "release.lua";
-    RENEW: "common.lua", "record.lua", "renew.lua";
-    ROLLBACK_PREPARED: "exact.lua", "common.lua", "deadline.lua", "footprint.lua", "writes.lua",
+    REFUSE: "moment.lua", "reserved.lua", "known.lua", "refuse.lua";
+    RELEASE: "moment.lua", "record.lua", "release.lua";
+    RENEW: "moment.lua", "record.lua", "renew.lua";
+    ROLLBACK_PREPARED: "moment.lua", "exact.lua", "deadline.lua", "footprint.lua", "writes.lua",
         "outcome.lua", "rollback_prepared.lua";
-    STATUS: "exact.lua", "common.lua", "deadline.lua", "footprint.lua", "writes.lua",
+    STATUS: "moment.lua", "exact.lua", "deadline.lua", "footprint.lua", "writes.lua",
         "outcome.lua", "status.lua";
     UNBIND: "unbind.lua";
 }

@@ -38,12 +38,3 @@ local function store_outcome(key, index, member, now, fields)
     redis.call('ZADD', index, expires_at, member)
   end
 end
-
--- Read before anything is written, so that an index of the wrong type ends the script there. Once:
--- what was sound stays so for as long as the script runs.
-local sound = {}
-local function check_index(index)
-  if sound[index] then return end
-  redis.call('ZCARD', index)
-  sound[index] = true
-end
