@@ -37,7 +37,10 @@ pub enum Answer {
         text: String,
     },
     /// Nothing, for as long as the client had patience.
-    Silence,
+    Silence {
+        /// What Restate said of the invocation then.
+        status: String,
+    },
 }
 
 /// An operation and its answer.
@@ -179,7 +182,7 @@ impl Told {
         match answer {
             Answer::Done(_) => Times::Once,
             Answer::Refused(_) => Times::Never,
-            Answer::CutShort { .. } | Answer::Silence => Times::AtMostOnce,
+            Answer::CutShort { .. } | Answer::Silence { .. } => Times::AtMostOnce,
         }
     }
 }
@@ -222,7 +225,7 @@ fn answers(told: &Told, found: &mut Vec<Anomaly>) {
                 Kind::Unexplained
             }
             Answer::CutShort { .. } if !told.ended_from_outside(name) => Kind::Unexplained,
-            Answer::Silence => Kind::Stuck,
+            Answer::Silence { .. } => Kind::Stuck,
             _ => continue,
         };
         found.push(Anomaly::new(kind, format!("{operation:?}: {answer:?}")));
@@ -292,7 +295,7 @@ fn all_orders(told: &Told, evidence: &Evidence, seeds: &orders::Seeds, found: &m
                 status: refusal.http_status(),
                 message: refusal.message().to_owned(),
             },
-            Answer::CutShort { .. } | Answer::Silence => orders::Answer::Abandoned,
+            Answer::CutShort { .. } | Answer::Silence { .. } => orders::Answer::Abandoned,
         };
         asked.push((order.clone(), answer));
     }

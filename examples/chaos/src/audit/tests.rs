@@ -223,7 +223,11 @@ fn the_world_outside_is_seen() {
 fn answers_are_seen() {
     let nobody = kinds(|told, _, _| told.deeds.clear());
     assert_eq!(nobody, [Kind::Unexplained].into());
-    let silence = kinds(|told, _, _| told.cases[4].answer = Answer::Silence);
+    let silence = kinds(|told, _, _| {
+        told.cases[4].answer = Answer::Silence {
+            status: String::new(),
+        }
+    });
     assert_eq!(silence, [Kind::Stuck].into());
     let alarm = kinds(|told, _, _| told.cases[3].answer = refused("heuristic"));
     assert_eq!(alarm, [Kind::Alarm].into());

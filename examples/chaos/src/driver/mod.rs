@@ -122,6 +122,7 @@ pub async fn run(options: &ChaosOptions) -> Result<Report> {
         ingress: ingress.clone(),
     };
     let clients = Clients {
+        world: world.clone(),
         planned: Arc::new(load.planned),
         next: Arc::default(),
         ingress: ingress.clone(),
@@ -166,6 +167,7 @@ pub async fn run(options: &ChaosOptions) -> Result<Report> {
 /// Those who send.
 #[derive(Clone)]
 struct Clients {
+    world: Arc<World>,
     planned: Arc<Vec<Planned>>,
     next: Arc<AtomicUsize>,
     ingress: Ingress,
@@ -226,10 +228,29 @@ impl Clients {
         }
         let moment = planned.impatient.then_some(MOMENT);
         let reply = self.ingress.ask(call, moment, PATIENCE).await;
-        let answer = reply.map_or(Answer::Silence, judge);
+        let answer = match reply {
+            Some(reply) => judge(reply),
+            None => Answer::Silence {
+                status: self.status(&operation.name).await,
+            },
+        };
         self.board
             .ended(operation, matches!(answer, Answer::Done(_)));
         answer
+    }
+}
+
+impl Clients {
+    /// What Restate says of an operation's invocation.
+    async fn status(&self, key: &str) -> String {
+        let sql = format!(
+            "SELECT id, status, retry_count, last_failure \
+             FROM sys_invocation WHERE idempotency_key = '{key}'"
+        );
+        match self.world.restate.query(&sql).await {
+            Ok(rows) => format!("{rows:?}"),
+            Err(error) => format!("nothing: {error:#}"),
+        }
     }
 }
 
