@@ -6,7 +6,9 @@ use std::sync::{
 };
 
 use anyhow::{Context as _, Result};
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime,
+};
 use exactly_once::postgres::{SqlxPostgresStore, TokioPostgresStore};
 use exactly_once_bench::{
     cases::{self, ACCOUNTS},
@@ -147,5 +149,7 @@ fn pool(url: &str) -> Result<Pool> {
     Ok(Pool::builder(manager)
         .max_size(POOL)
         .runtime(Runtime::Tokio1)
+        // As the adapter's own pools.
+        .queue_mode(QueueMode::Lifo)
         .build()?)
 }

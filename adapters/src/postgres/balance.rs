@@ -39,20 +39,22 @@ fn lost_race(failed: &DriverError) -> bool {
     )
 }
 
-fn encode(steps: &[Step], operation: &'static str) -> Result<(Vec<Change>, Vec<u8>)> {
-    let changes: Vec<Change> = steps.iter().map(|(change, _)| change.clone()).collect();
-    match serde_json::to_vec(&changes) {
-        Ok(bytes) => Ok((changes, bytes)),
-        Err(failed) => Err(Error::new(ErrorKind::Invalid, operation, STORE).with_source(failed)),
-    }
+fn encode(steps: &[Step], operation: &'static str) -> Result<Vec<u8>> {
+    let changes: Vec<&Change> = steps.iter().map(|(change, _)| change).collect();
+    serde_json::to_vec(&changes)
+        .map_err(|failed| Error::new(ErrorKind::Invalid, operation, STORE).with_source(failed))
+}
+
+fn changes_of(steps: Vec<Step>) -> Vec<Change> {
+    steps.into_iter().map(|(change, _)| change).collect()
 }
 
 /// What an operation comes to.
 enum Plan {
     /// It was applied before; nothing is written.
     Replay(Vec<Change>),
-    /// This is written, and then this is the answer: changes, or a refusal that the key now keeps.
-    Write(String, Result<Vec<Change>>),
+    /// This is written, and then this is the answer: steps, or a refusal that the key now keeps.
+    Write(String, Result<Vec<Step>>),
 }
 
 /// The original answer, if the operation is the same.
@@ -146,10 +148,20 @@ impl<D: Driver> PostgresStore<D> {
         };
         let sql = format!("{write}; {}; {COMMIT}", statements::probe(tx.identity()));
         match tx.end(&sql).await {
-            Ok(()) => answer.map(|changes| Some((changes, false))),
+            Ok(()) => {
+                let steps = answer?;
+                self.remember(asked, &steps);
+                Ok(Some((changes_of(steps), false)))
+            }
             Err(failed) if lost_race(&failed) => Ok(None),
             Err(failed) => Err(end_error(failed, asked.operation)),
         }
+    }
+
+    /// The next group guesses right of accounts that were opened or changed by the careful path.
+    fn remember(&self, asked: &Asked<'_>, steps: &[Step]) {
+        let accounts = asked.accounts.iter().copied();
+        self.guess(accounts.zip(steps.iter().map(|(_, state)| *state)));
     }
 
     /// What is to be done, by what was read under the locks.
@@ -165,10 +177,10 @@ impl<D: Driver> PostgresStore<D> {
         let states = states(replies.first(), asked)?;
         match decide(&states) {
             Ok(steps) => {
-                let (changes, bytes) = encode(&steps, asked.operation)?;
+                let bytes = encode(&steps, asked.operation)?;
                 let is_new = states.iter().any(Option::is_none);
                 let write = self.write_steps(asked, &steps, &bytes, is_new);
-                Ok(Plan::Write(write, Ok(changes)))
+                Ok(Plan::Write(write, Ok(steps)))
             }
             Err(refusal) => match Refused::of(&refusal) {
                 Some(refused) => {
@@ -323,7 +335,7 @@ impl<D: Driver> BalanceTransaction for PostgresStore<D> {
             }
             let states = states(replies.get(1), &asked)?;
             let step = rules::adjust(operation, states.first().and_then(Option::as_ref), STORE)?;
-            let (changes, bytes) = encode(std::slice::from_ref(&step), ADJUST_IN)?;
+            let bytes = encode(std::slice::from_ref(&step), ADJUST_IN)?;
             let write = self.write_step_quietly(&asked, &step, &bytes);
             let replies = tx
                 .session()
@@ -331,7 +343,7 @@ impl<D: Driver> BalanceTransaction for PostgresStore<D> {
                 .await
                 .map_err(|failed| convert(failed, ADJUST_IN, Stage::Before))?;
             if replies.first().is_some_and(|reply| reply.affected == 1) {
-                return single((changes, false), ADJUST_IN);
+                return single((changes_of(vec![step]), false), ADJUST_IN);
             }
         }
         Err(error(

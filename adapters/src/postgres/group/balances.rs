@@ -11,8 +11,8 @@
 use std::collections::{HashMap, HashSet};
 
 use exactly_once_core::{
-    AccountState, Adjust, Applied, Change, CompareAndSet, Error, ErrorKind, Expected, Fingerprint,
-    Floor, Result,
+    AccountId, AccountState, Adjust, Applied, Change, CompareAndSet, Error, ErrorKind, Expected,
+    Fingerprint, Floor, Result,
     balance::{
         Refused,
         rules::{self, Step},
@@ -22,7 +22,6 @@ use exactly_once_core::{
 use super::{
     Of, copy,
     guesses::AccountName,
-    ledger,
     named::{Message, NOT_ALL},
     queue::{Flush, Queue, ask},
 };
@@ -228,17 +227,16 @@ impl<D: Driver> Flush for Together<D> {
 impl<D: Driver> Of<D> {
     async fn book(&self, group: &mut Group<'_>) {
         let guesses = &self.groups().ledger.guesses;
-        let guessed = {
-            let open = group.open();
-            guesses.of(open.iter().map(|(_, booking)| &booking.account))
-        };
-        // One that nobody has a guess of must be read; then all are.
-        let (mut states, mut true_states) = match guessed {
-            Some(states) if !self.groups().ledger.replays.expected() => (states, false),
-            _ => match self.read_truth(group).await {
+        let (mut states, mut true_states) = if self.groups().ledger.replays.expected() {
+            match self.read_truth(group).await {
                 Some(states) => (states, true),
                 None => return,
-            },
+            }
+        } else {
+            match self.guess_or_read(group).await {
+                Some(states) => (states, false),
+                None => return,
+            }
         };
         for _ in 0..ROUNDS {
             let mut fold = group.fold(&states);
@@ -248,7 +246,8 @@ impl<D: Driver> Of<D> {
             }
             match self.write(group, &fold).await {
                 Ok(()) => {
-                    guesses.learn(&fold.moved);
+                    let learnt = fold.moved.iter();
+                    guesses.learn(learnt.map(|moved| (moved.account.clone(), moved.after)));
                     for entry in fold.entries {
                         group.tell(entry.at, Booked::Applied(entry.change));
                     }
@@ -278,6 +277,19 @@ impl<D: Driver> Of<D> {
                 None => return,
             }
         }
+    }
+
+    /// What is guessed of the accounts; what nobody has a guess of is read. `None` if that fails.
+    async fn guess_or_read(&self, group: &Group<'_>) -> Option<HashMap<AccountName, AccountState>> {
+        let open = group.open();
+        let accounts = open.iter().map(|(_, booking)| &booking.account);
+        let (mut states, unknown) = self.groups().ledger.guesses.of(accounts);
+        if !unknown.is_empty() {
+            let unknown: Vec<&AccountName> = unknown.into_iter().collect();
+            // Who has no answer goes alone.
+            states.extend(self.look_at_accounts(&unknown).await.ok()?);
+        }
+        Some(states)
     }
 
     /// Reads the accounts, and tells those whose operation is known. `None` if all were told.
@@ -320,8 +332,24 @@ impl<D: Driver> Of<D> {
             .filter_map(|at| group.bookings.get(at))
             .collect();
         let mut message = Message::begin(&groups.begin_generic);
-        message.execute(&groups.ledger.write, &ledger::columns(&bookings, fold));
+        groups.ledger.execute(&mut message, &bookings, fold);
         self.send(&message.commit()).await.map(drop)
+    }
+
+    fn account_name(&self, account: &AccountId) -> AccountName {
+        AccountName {
+            namespace: self.namespace_hex().into(),
+            account: literal::hex(account.as_str().as_bytes()).into(),
+        }
+    }
+
+    /// What accounts held after somebody else than a group has changed them.
+    pub(in crate::postgres) fn guess<'a>(
+        &self,
+        states: impl ExactSizeIterator<Item = (&'a AccountId, AccountState)>,
+    ) {
+        let named = states.map(|(account, state)| (self.account_name(account), state));
+        self.groups().ledger.guesses.learn(named);
     }
 
     /// Applies an operation together with those of others who come now.
@@ -340,10 +368,7 @@ impl<D: Driver> Of<D> {
             Operation::CompareAndSet(CompareAndSet { account, key, .. }) => (account, key),
         };
         let booking = Booking {
-            account: AccountName {
-                namespace: self.namespace_hex().into(),
-                account: literal::hex(account.as_str().as_bytes()).into(),
-            },
+            account: self.account_name(account),
             key: literal::hex(key.as_str().as_bytes()),
             print,
             operation,

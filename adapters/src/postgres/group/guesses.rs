@@ -1,7 +1,7 @@
 //! What accounts held when we last knew. Never the truth: whatever is written by it is guarded.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -28,25 +28,38 @@ impl Guesses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A guess of each, or `None` if one is missing.
+    /// The guesses, and the accounts of which there is none.
     pub(super) fn of<'a>(
         &self,
         accounts: impl Iterator<Item = &'a AccountName>,
-    ) -> Option<HashMap<AccountName, AccountState>> {
+    ) -> (HashMap<AccountName, AccountState>, HashSet<&'a AccountName>) {
         let known = self.lock();
-        accounts
-            .map(|account| Some((account.clone(), *known.get(account)?)))
-            .collect()
+        let (mut guessed, mut unknown) = (HashMap::new(), HashSet::new());
+        for account in accounts {
+            match known.get(account) {
+                Some(state) => {
+                    guessed.insert(account.clone(), *state);
+                }
+                None => {
+                    unknown.insert(account);
+                }
+            }
+        }
+        (guessed, unknown)
     }
 
-    pub(super) fn learn(&self, moved: &[Moved]) {
+    /// Of two that come out of order, the later state stays.
+    pub(super) fn learn(&self, states: impl ExactSizeIterator<Item = (AccountName, AccountState)>) {
         let mut known = self.lock();
-        if known.len() + moved.len() > ACCOUNTS_MAX {
+        if known.len() + states.len() > ACCOUNTS_MAX {
             // All will be read anew.
             known.clear();
         }
-        for one in moved {
-            known.insert(one.account.clone(), one.after);
+        for (account, state) in states {
+            let guess = known.entry(account).or_insert(state);
+            if guess.version < state.version {
+                *guess = state;
+            }
         }
     }
 

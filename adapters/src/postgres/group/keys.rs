@@ -9,7 +9,7 @@ use exactly_once_core::{Claim, Result};
 
 use super::{
     Of, copy,
-    named::{Message, Named},
+    named::{self, Message, Named},
     queue::{Flush, Queue, ask},
     text,
 };
@@ -42,14 +42,25 @@ pub(super) type Look = std::result::Result<Option<KeyRow>, DriverError>;
 pub(super) struct Looks {
     queue: Queue<KeyName, Look>,
     select: Arc<Named>,
+    /// For a lone key: a statement that is a transaction by itself, with the guard in it.
+    select_one: Arc<Named>,
 }
 
 impl Looks {
     pub(super) fn new(tables: &Tables) -> Self {
-        let select = format!(
-            "SELECT a.at, pg_catalog.encode(k.fingerprint, 'hex'), k.outcome, \
+        let columns = format!(
+            "pg_catalog.encode(k.fingerprint, 'hex'), k.outcome, \
              pg_catalog.encode(k.body, 'hex'), k.status, k.token, k.lease_until, k.completed_at, \
-             k.expires_at, {NOW} \
+             k.expires_at, {NOW}"
+        );
+        let select_one = format!(
+            "SELECT 1, {columns} FROM {} k WHERE k.namespace = pg_catalog.decode($1, 'hex') \
+             AND k.key = pg_catalog.decode($2, 'hex') AND {} = 1",
+            tables.keys,
+            named::guard(),
+        );
+        let select = format!(
+            "SELECT a.at, {columns} \
              FROM {rows} WITH ORDINALITY a (namespace, key, at) \
              CROSS JOIN LATERAL (SELECT * FROM {} k \
              WHERE k.namespace = pg_catalog.decode(a.namespace, 'hex') \
@@ -60,6 +71,7 @@ impl Looks {
         Self {
             queue: Queue::new(FLIGHTS),
             select: Named::new("(text[], text[])", &select),
+            select_one: Named::new("(text, text)", &select_one),
         }
     }
 }
@@ -145,17 +157,22 @@ impl<D: Driver> Of<D> {
         asked: &[&KeyName],
     ) -> std::result::Result<Vec<Option<KeyRow>>, DriverError> {
         let groups = self.groups();
-        let mut message = Message::begin(&groups.begin_generic);
-        let values = [
-            text::plain(asked.iter().map(|name| &name.namespace)),
-            text::plain(asked.iter().map(|name| &name.key)),
-        ];
-        message.execute(&groups.looks.select, &values);
-        let message = message.commit();
+        let (message, rows) = if let [name] = asked {
+            let values = [text::one(&name.namespace), text::one(&name.key)];
+            (Message::alone(&groups.looks.select_one, &values), 0)
+        } else {
+            let mut message = Message::begin(&groups.begin_generic);
+            let values = [
+                text::plain(asked.iter().map(|name| &name.namespace)),
+                text::plain(asked.iter().map(|name| &name.key)),
+            ];
+            message.execute(&groups.looks.select, &values);
+            // After BEGIN and the settings.
+            (message.commit(), 2)
+        };
         let replies = self.read_only(&message).await?;
         let mut found: Vec<Option<KeyRow>> = asked.iter().map(|_| None).collect();
-        // BEGIN, the settings, the rows.
-        for row in replies.get(2).map_or(&[][..], |reply| &reply.rows) {
+        for row in replies.get(rows).map_or(&[][..], |reply| &reply.rows) {
             let at = row
                 .first()
                 .and_then(|at| at.as_deref()?.parse::<usize>().ok());

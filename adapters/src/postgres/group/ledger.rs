@@ -6,7 +6,7 @@ use exactly_once_core::AccountState;
 
 use super::{
     Of,
-    balances::{Booked, Booking, Fold, floor},
+    balances::{Booked, Booking, Entry, Fold, Moved, floor},
     guesses::{AccountName, Guesses},
     keys::Replays,
     named::{Message, Named, all_or_nothing},
@@ -27,7 +27,9 @@ const FLIGHTS: usize = 1;
 /// Those who change balances.
 pub(super) struct Ledger {
     pub(super) queue: Queue<Booking, Booked>,
-    pub(super) write: Arc<Named>,
+    write: Arc<Named>,
+    /// For a lone change, without arrays.
+    write_one: Arc<Named>,
     pub(super) guesses: Guesses,
     pub(super) replays: Replays,
     select_operations: Arc<Named>,
@@ -57,6 +59,7 @@ impl Ledger {
         Self {
             queue: Queue::new(FLIGHTS),
             write: write(tables),
+            write_one: write_one(tables),
             guesses: Guesses::default(),
             replays: Replays::default(),
             select_operations: select(
@@ -116,9 +119,70 @@ fn write(tables: &Tables) -> Arc<Named> {
     )
 }
 
+/// The same for one change, by single values.
+fn write_one(tables: &Tables) -> Arc<Named> {
+    let body = format!(
+        "WITH operation AS (INSERT INTO {operations} (namespace, key, fingerprint, changes) \
+         VALUES (pg_catalog.decode($1, 'hex'), pg_catalog.decode($2, 'hex'), \
+         pg_catalog.decode($3, 'hex'), pg_catalog.decode($4, 'hex')) \
+         ON CONFLICT DO NOTHING RETURNING 1), \
+         moved AS (UPDATE {accounts} a SET amount = $10, version = $6 \
+         WHERE a.namespace = pg_catalog.decode($1, 'hex') \
+         AND a.account = pg_catalog.decode($5, 'hex') AND a.version = $11 \
+         AND a.amount = $9 AND a.floor IS NOT DISTINCT FROM $12 AND a.open RETURNING 1), \
+         line AS (INSERT INTO {history} \
+         (namespace, account, version, key, kind, delta, before, after) \
+         VALUES (pg_catalog.decode($1, 'hex'), pg_catalog.decode($5, 'hex'), $6, \
+         pg_catalog.decode($2, 'hex'), $7, $8, $9, $10)) \
+         SELECT {all}",
+        operations = tables.operations,
+        accounts = tables.accounts,
+        history = tables.history,
+        all = all_or_nothing(
+            "(SELECT pg_catalog.count(*) FROM operation) = 1 \
+             AND (SELECT pg_catalog.count(*) FROM moved) = 1"
+        ),
+    );
+    Named::new(
+        "(text, text, text, text, text, int8, text, int8, int8, int8, int8, int8)",
+        &body,
+    )
+}
+
+impl Ledger {
+    /// Writes the fold.
+    pub(super) fn execute(&self, message: &mut Message, bookings: &[&Booking], fold: &Fold) {
+        match (bookings, fold.entries.as_slice(), fold.moved.as_slice()) {
+            ([booking], [entry], [moved]) => {
+                message.execute(&self.write_one, &values(booking, entry, moved));
+            }
+            _ => message.execute(&self.write, &columns(bookings, fold)),
+        }
+    }
+}
+
+/// The values of [`write_one`].
+fn values(booking: &Booking, entry: &Entry, moved: &Moved) -> [String; 12] {
+    let (change, before) = (&entry.change, &moved.before);
+    [
+        text::one(&booking.account.namespace),
+        text::one(&booking.key),
+        text::one(literal::hex(booking.print.as_bytes())),
+        text::one(literal::hex(&entry.record)),
+        text::one(&booking.account.account),
+        text::number(Some(change.version.get())),
+        text::one(change.kind.as_str()),
+        text::number(Some(change.delta.get())),
+        text::number(Some(change.before.get())),
+        text::number(Some(change.after.get())),
+        text::number(Some(before.version.get())),
+        text::number(floor(before.floor)),
+    ]
+}
+
 /// The values of [`write`]: records of those who are applied, then of those who are refused, which
 /// have no line in the history.
-pub(super) fn columns(bookings: &[&Booking], fold: &Fold) -> Vec<String> {
+fn columns(bookings: &[&Booking], fold: &Fold) -> Vec<String> {
     let each = || bookings.iter();
     let entries = || fold.entries.iter().map(|entry| &entry.change);
     let moved = || fold.moved.iter();
@@ -165,6 +229,28 @@ fn placed(reply: Option<&Reply>) -> impl Iterator<Item = Option<(usize, &[Option
 }
 
 impl<D: Driver> Of<D> {
+    /// What these accounts hold; those that never were are left out.
+    pub(super) async fn look_at_accounts(
+        &self,
+        names: &[&AccountName],
+    ) -> Result<Vec<(AccountName, AccountState)>, DriverError> {
+        let groups = self.groups();
+        let namespaces = text::plain(names.iter().map(|name| &name.namespace));
+        let accounts = text::plain(names.iter().map(|name| &name.account));
+        let mut message = Message::begin(&groups.begin_generic);
+        message.execute(&groups.ledger.select_accounts, &[namespaces, accounts]);
+        let replies = self.read_only(&message.commit()).await?;
+        let garbled = || DriverError::bare(Cause::Driver);
+        // BEGIN, the settings, accounts.
+        placed(replies.get(2))
+            .map(|row| {
+                let (at, row) = row.ok_or_else(garbled)?;
+                let name = names.get(at).ok_or_else(garbled)?;
+                Ok(((*name).clone(), state(row, 0).ok_or_else(garbled)?))
+            })
+            .collect()
+    }
+
     /// What is known of these operations and of their accounts.
     pub(super) async fn look_at_ledger(&self, bookings: &[&Booking]) -> Result<Truth, DriverError> {
         let groups = self.groups();

@@ -75,11 +75,13 @@ impl Named {
 /// The first statement of a group's transaction: settings, and the guard against a transaction that
 /// somebody left open; as [`crate::postgres::statements::begin`].
 pub(super) fn begin(preamble: &Preamble, more: &str) -> String {
-    format!(
-        "SELECT pg_catalog.sqrt((CASE WHEN pg_catalog.now() = pg_catalog.statement_timestamp() \
-         THEN 1 ELSE -1 END)::float8){}{more}",
-        preamble.settings()
-    )
+    format!("SELECT {}{}{more}", guard(), preamble.settings())
+}
+
+/// Is 1, and fails with [`NOT_OURS`] in a transaction that was open before this message.
+pub(super) fn guard() -> &'static str {
+    "pg_catalog.sqrt((CASE WHEN pg_catalog.now() = pg_catalog.statement_timestamp() \
+     THEN 1 ELSE -1 END)::float8)"
 }
 
 /// A value that can only be had where the condition holds; fails with [`NOT_ALL`].
@@ -101,6 +103,16 @@ impl Message {
             uses: Vec::new(),
         };
         message.execute(settings, &[]);
+        message
+    }
+
+    /// One statement that only reads, and is a transaction by itself. It has to hold the [`guard`].
+    pub(super) fn alone(statement: &Arc<Named>, values: &[String]) -> Self {
+        let mut message = Self {
+            sql: String::new(),
+            uses: Vec::new(),
+        };
+        message.execute(statement, values);
         message
     }
 

@@ -31,6 +31,8 @@ const RECEIPT_MAX: usize = 16 * 1024;
 pub(super) struct Shots {
     queue: Queue<Shot, Verdict>,
     claim: Arc<Named>,
+    /// For a lone caller, without arrays.
+    claim_one: Arc<Named>,
 }
 
 impl Shots {
@@ -52,10 +54,24 @@ impl Shots {
             rows = text::rows(&[1, 2, 3, 4, 5, 6]),
             all = all_or_nothing("pg_catalog.count(*) = pg_catalog.cardinality($1)"),
         );
+        let claim_one = format!(
+            "WITH mine AS (INSERT INTO {keys} (namespace, key, fingerprint, outcome, body, \
+             completed_at, expires_at) \
+             SELECT pg_catalog.decode($1, 'hex'), pg_catalog.decode($2, 'hex'), \
+             pg_catalog.decode($3, 'hex'), 1, pg_catalog.decode($4, 'hex'), \
+             clock.now, clock.now + $5 \
+             FROM (SELECT {NOW} AS now OFFSET 0) clock \
+             CROSS JOIN LATERAL pg_catalog.pg_advisory_xact_lock_shared($6) \
+             ON CONFLICT DO NOTHING RETURNING 1) SELECT {all} FROM mine",
+            keys = tables.keys,
+            all = all_or_nothing("pg_catalog.count(*) = 1"),
+        );
         let types = "(text[], text[], text[], text[], int8[], int8[])";
+        let types_of_one = "(text, text, text, text, int8, int8)";
         Self {
             queue: Queue::new(FLIGHTS),
             claim: Named::new(types, &claim),
+            claim_one: Named::new(types_of_one, &claim_one),
         }
     }
 }
@@ -204,6 +220,30 @@ impl<'a> Group<'a> {
     }
 }
 
+fn claims_of<'a>(shots: impl Iterator<Item = &'a Shot> + Clone) -> [String; 6] {
+    let each = || shots.clone();
+    [
+        text::plain(each().map(|shot| &shot.name.namespace)),
+        text::plain(each().map(|shot| &shot.name.key)),
+        text::plain(each().map(|shot| literal::hex(shot.print.as_bytes()))),
+        text::plain(each().map(|shot| &shot.body)),
+        text::numbers(each().map(|shot| shot.kept)),
+        text::numbers(each().map(|shot| Some(shot.lock))),
+    ]
+}
+
+/// The same for one, as single values.
+fn claim_of(shot: &Shot) -> [String; 6] {
+    [
+        text::one(&shot.name.namespace),
+        text::one(&shot.name.key),
+        text::one(literal::hex(shot.print.as_bytes())),
+        text::one(&shot.body),
+        text::number(shot.kept),
+        text::number(Some(shot.lock)),
+    ]
+}
+
 impl<D: Driver> Of<D> {
     async fn shoot(&self, group: &mut Group<'_>, part: Part) {
         let message = self.shots_message(group, &part);
@@ -249,19 +289,13 @@ impl<D: Driver> Of<D> {
     fn shots_message(&self, group: &Group<'_>, part: &Part) -> Message {
         let groups = self.groups();
         let members = group.members(part);
-        let each = || members.clone();
-        let print = |shot: &Shot| literal::hex(shot.print.as_bytes());
-        let claims = [
-            text::plain(each().map(|shot| &shot.name.namespace)),
-            text::plain(each().map(|shot| &shot.name.key)),
-            text::plain(each().map(print)),
-            text::plain(each().map(|shot| &shot.body)),
-            text::numbers(each().map(|shot| shot.kept)),
-            text::numbers(each().map(|shot| Some(shot.lock))),
-        ];
         let mut message = Message::begin(&groups.begin);
-        message.execute(&groups.shots.claim, &claims);
-        effects::execute(&mut message, each().map(|shot| shot.effects.as_slice()));
+        let mut lone = members.clone();
+        match (lone.next(), lone.next()) {
+            (Some(shot), None) => message.execute(&groups.shots.claim_one, &claim_of(shot)),
+            _ => message.execute(&groups.shots.claim, &claims_of(members.clone())),
+        }
+        effects::execute(&mut message, members.map(|shot| shot.effects.as_slice()));
         message.commit()
     }
 

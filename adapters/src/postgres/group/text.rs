@@ -37,6 +37,16 @@ pub(super) fn numbers(items: impl IntoIterator<Item = Option<i64>>) -> String {
     text
 }
 
+/// One value that needs no quoting.
+pub(super) fn one(item: impl std::fmt::Display) -> String {
+    format!("'{item}'")
+}
+
+/// One number; `None` is NULL.
+pub(super) fn number(item: Option<i64>) -> String {
+    item.map_or_else(|| "NULL".to_owned(), |number| format!("'{number}'"))
+}
+
 /// Arrays as the columns of one table. (`unnest` of several arrays has no name in `pg_catalog`.)
 pub(super) fn rows(parameters: &[u32]) -> String {
     let arrays: Vec<String> = parameters

@@ -31,7 +31,7 @@ mod tls;
 
 use std::str::FromStr;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
 use exactly_once_core::{ErrorKind, Result};
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -75,6 +75,8 @@ pub(crate) fn pool(url: &str, size: u32, timeouts: &Timeouts) -> Result<Pool> {
         .wait_timeout(Some(timeouts.acquire))
         .create_timeout(Some(timeouts.connect))
         .recycle_timeout(Some(timeouts.connect))
+        // The one that was used last: its server process has everything at hand.
+        .queue_mode(QueueMode::Lifo)
         .build()
         .map_err(|failed| {
             error(
