@@ -157,7 +157,7 @@ impl<D: Driver> Of<D> {
         asked: &[&KeyName],
     ) -> std::result::Result<Vec<Option<KeyRow>>, DriverError> {
         let groups = self.groups();
-        let (message, rows) = if let [name] = asked {
+        let (mut message, rows) = if let [name] = asked {
             let values = [text::one(&name.namespace), text::one(&name.key)];
             (Message::alone(&groups.looks.select_one, &values), 0)
         } else {
@@ -170,6 +170,14 @@ impl<D: Driver> Of<D> {
             // After BEGIN and the settings.
             (message.commit(), 2)
         };
+        // A connection is taught all at once.
+        for one in [
+            &groups.begin_generic,
+            &groups.looks.select_one,
+            &groups.looks.select,
+        ] {
+            message.uses(one);
+        }
         let replies = self.read_only(&message).await?;
         let mut found: Vec<Option<KeyRow>> = asked.iter().map(|_| None).collect();
         for row in replies.get(rows).map_or(&[][..], |reply| &reply.rows) {

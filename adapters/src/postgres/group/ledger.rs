@@ -158,6 +158,9 @@ impl Ledger {
             }
             _ => message.execute(&self.write, &columns(bookings, fold)),
         }
+        // A connection is taught both at once.
+        message.uses(&self.write_one);
+        message.uses(&self.write);
     }
 }
 

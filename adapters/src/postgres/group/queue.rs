@@ -18,6 +18,10 @@ use super::GROUP_MAX;
 /// microseconds, and halve the number of commits where the callers of the last flight come again.
 const QUIET_TURNS: u32 = 2;
 
+/// From how many who wait on another flight leaves, where there may be one: while the server
+/// works for one group, the other is packed and unpacked here.
+const FLIGHT_FROM: usize = 8;
+
 /// How a group is executed.
 pub(super) trait Flush: Clone + Send + Sync + 'static {
     /// What a caller asks.
@@ -96,7 +100,7 @@ impl<J, A> Queue<J, A> {
         }
         let (answer, receiver) = oneshot::channel();
         state.waiting.push_back(Waiting { job, answer });
-        let another = state.waiting.len() >= GROUP_MAX && state.flights < self.flights_max;
+        let another = state.waiting.len() >= FLIGHT_FROM && state.flights < self.flights_max;
         if another {
             state.flights += 1;
         }

@@ -21,7 +21,7 @@ use crate::postgres::{
     statements::NOW,
 };
 
-/// A second flight only pays where a whole group waits for it.
+/// How many flights of effects there may be at once.
 const FLIGHTS: usize = 2;
 
 /// A larger receipt travels alone.
@@ -295,6 +295,9 @@ impl<D: Driver> Of<D> {
             (Some(shot), None) => message.execute(&groups.shots.claim_one, &claim_of(shot)),
             _ => message.execute(&groups.shots.claim, &claims_of(members.clone())),
         }
+        // A connection is taught both at once.
+        message.uses(&groups.shots.claim_one);
+        message.uses(&groups.shots.claim);
         effects::execute(&mut message, members.map(|shot| shot.effects.as_slice()));
         message.commit()
     }
