@@ -106,7 +106,7 @@ impl<H: Harness> Suite<H> {
     topic!(
         /// Topic T, with balances changed in the prepared transactions.
         prepared_balances: BalanceTransaction, + PreparedTransactions;
-        cases::prepared::balances::register, balance_transactions prepared
+        cases::prepared::register_balances, balance_transactions prepared
     );
     topic!(
         /// Topic T, participants and register together.

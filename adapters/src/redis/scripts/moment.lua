@@ -13,14 +13,15 @@ local function clock()
   return moment
 end
 
--- A whole number below 10^18 as Redis would print it. By halves: `%.0f` takes three times as long,
--- and `%d` has 32 bits on some machines.
+-- A whole number as Redis would print it. By halves where both are exact: `%.0f` takes three times
+-- as long, and `%d` has 32 bits on some machines.
 local function whole(number)
-  if number < 1000000000 and number > -1000000000 then return string.format('%d', number) end
-  local sign = ''
-  if number < 0 then sign, number = '-', -number end
-  local high = math.floor(number / 1000000000)
-  return string.format('%s%d%09d', sign, high, number - high * 1000000000)
+  local size = math.abs(number)
+  if size < 1000000000 then return string.format('%d', number) end
+  if size >= 9007199254740992 then return string.format('%.0f', number) end
+  local high = math.floor(size / 1000000000)
+  local sign = number < 0 and '-' or ''
+  return string.format('%s%d%09d', sign, high, size - high * 1000000000)
 end
 
 -- What a script finds under our keys and did not write: somebody else's hand. Nothing is written.

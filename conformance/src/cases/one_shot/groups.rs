@@ -15,7 +15,7 @@ use crate::{
         support::{claim, race, receipt},
     },
     context::Context,
-    ensure_eq,
+    ensure, ensure_eq,
     harness::Harness,
 };
 
@@ -44,6 +44,61 @@ async fn i30s_racers_on_one_key<H: Harness<Store: OneShotStore>>(cx: Context<H>)
             );
             ensure_eq!(winners, 1, "racers of {racers} who say that they executed");
             ensure_eq!(cx.effects(&id).await?, 1, "effects of {racers} racers");
+        }
+    }
+    Ok(())
+}
+
+/// Goal: racers of whom some are refused have one outcome all the same: a refusal is final, and a
+/// receipt is. Method: racers on one key, every other one with a statement that is refused too; all
+/// are refused and nothing was done, or all get the receipt of one effect; then once more.
+async fn i06s_racers_have_one_outcome<H: Harness<Store: OneShotStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let Some(bad) = cx.harness().refused_statement() else {
+        return cx.ignore("this harness has no statement that is refused (`refused_statement`)");
+    };
+    let (rounds, cx) = (cx.case().scaled(4, 1), Arc::new(cx));
+    for racers in [2, 8, 24] {
+        for round in 0..rounds {
+            let id = format!("i06/{racers}/{round}");
+            let good = effect(&claim(&id)?, vec![statement(&cx, &id)?], receipt("done"));
+            let mut refused = good.clone();
+            refused.statements.push(bad.clone());
+            let calls = (0..racers).map(|racer| {
+                let one = if racer % 2 == round % 2 {
+                    &good
+                } else {
+                    &refused
+                };
+                let (cx, one) = (Arc::clone(&cx), one.clone());
+                async move { executed(cx.store(), &one).await }
+            });
+            let mut told = race(calls.collect::<Vec<_>>()).await?;
+            told.push(executed(cx.store(), &good).await);
+            let (mut applied, mut winners) = (0, 0);
+            for answer in &told {
+                match answer {
+                    Ok(done) => {
+                        applied += 1;
+                        winners += u64::from(!done.replayed);
+                    }
+                    Err(error) => ensure_eq!(error.kind(), ErrorKind::Refused, "a refusal"),
+                }
+            }
+            let one_outcome = applied == 0 || applied == told.len();
+            ensure!(one_outcome, seen: told, "one outcome for all of {racers} racers");
+            let effects = u64::from(applied > 0);
+            ensure_eq!(
+                winners,
+                effects,
+                "racers of {racers} who say that they executed"
+            );
+            ensure_eq!(
+                cx.effects(&id).await?,
+                effects,
+                "effects of {racers} racers"
+            );
         }
     }
     Ok(())
@@ -134,6 +189,8 @@ async fn i78s_ten_thousand_keys<H: Harness<Store: OneShotStore>>(cx: Context<H>)
 }
 
 cases! { "one_shot::groups" for OneShotStore, "core::OneShotStore, Contract";
+    I06S i06s_racers_have_one_outcome: "racers of whom some are refused have one outcome",
+        "the refusal is not recorded, or it is recorded over a receipt";
     I30S i30s_racers_on_one_key: "of N racers one executes, and all get its receipt",
         "callers of one group don't see one another's keys";
     I38S i38s_each_fails_alone: "each caller fails alone",

@@ -1,7 +1,7 @@
 //! Cases of [`PreparedTransactions`](exactly_once_core::PreparedTransactions): topic T.
 
 mod alone;
-pub(crate) mod balances;
+mod balances;
 mod basic;
 mod crash;
 mod ground;
@@ -10,10 +10,11 @@ mod late;
 mod limits;
 mod races;
 mod replay;
+mod reservations;
 pub(crate) mod support;
 mod zombies;
 
-use exactly_once_core::PreparedTransactions;
+use exactly_once_core::{BalanceTransaction, PreparedTransactions};
 
 use super::Registry;
 use crate::harness::Harness;
@@ -33,4 +34,14 @@ where
     limits::register(registry);
     ground::register(registry);
     late::register(registry);
+}
+
+/// The cases with balances changed in the prepared transactions.
+pub(crate) fn register_balances<H>(registry: &mut Registry<H>)
+where
+    H: Harness,
+    H::Store: BalanceTransaction + PreparedTransactions,
+{
+    balances::register(registry);
+    reservations::register(registry);
 }

@@ -135,4 +135,5 @@ impl Patch for KeyLeftFree {
 #[test]
 fn a_refused_effect_leaves_its_key_free() {
     assert_killed::<KeyLeftFree>("one_shot::basic::i06s_refused_statement");
+    assert_killed::<KeyLeftFree>("one_shot::groups::i06s_racers_have_one_outcome");
 }

@@ -93,8 +93,8 @@ impl Patch for NoReservations {
 
 #[test]
 fn nothing_is_reserved() {
-    assert_killed::<NoReservations>("prepared::balances::t66_at_the_floor");
-    assert_killed::<NoReservations>("prepared::balances::t66_at_the_largest_amount");
+    assert_killed::<NoReservations>("prepared::reservations::t66_at_the_floor");
+    assert_killed::<NoReservations>("prepared::reservations::t66_at_the_largest_amount");
     assert_killed::<NoReservations>("prepared::balances::t66_commit_after_a_storm");
     assert_killed::<NoReservations>("prepared::balances::t24_two_transactions_one_row");
 }
