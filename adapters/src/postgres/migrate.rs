@@ -13,9 +13,6 @@ use super::{
 
 const MIGRATE: &str = "migrate";
 
-/// Any number: all programs of this crate must agree on it.
-const LOCK: i64 = 0x0065_6f2d_6d69_6772;
-
 /// How many lock timeouts to wait for the others: on a slow disk, ten programs that start at once
 /// take turns for longer than anybody should wait for a row.
 const ROUNDS: usize = 20;
@@ -50,7 +47,8 @@ impl<D: Driver> PostgresStore<D> {
             .open(
                 MIGRATE,
                 &format!(
-                    "SELECT pg_catalog.pg_advisory_xact_lock({LOCK}); {}",
+                    "SELECT pg_catalog.pg_advisory_xact_lock({}); {}",
+                    self.tables().migration_lock(),
                     self.tables().exists()
                 ),
             )

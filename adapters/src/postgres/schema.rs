@@ -1,5 +1,7 @@
 //! The store's own tables, and how they come to be.
 
+use sha2::{Digest, Sha256};
+
 use super::identifier::quote;
 
 /// The version of the tables below.
@@ -37,6 +39,16 @@ impl Tables {
             schema,
             name: name.to_owned(),
         }
+    }
+
+    /// The advisory lock under which these tables are made. It follows from the schema's name, so
+    /// all programs agree on it, and nobody waits for the tables of another schema.
+    pub(super) fn migration_lock(&self) -> i64 {
+        let mut hash = Sha256::new();
+        hash.update(b"exactly-once migrate ");
+        hash.update(self.name.as_bytes());
+        let start = hash.finalize().first_chunk().copied().unwrap_or_default();
+        i64::from_be_bytes(start)
     }
 
     /// Everything, for an empty database.

@@ -63,12 +63,13 @@ impl<H: Harness> Registry<H> {
 
 /// Lists the cases of a file: `cases! { "topic::path" for Bound, "contract"; ID name: "goal", …; }`.
 ///
-/// Each line is `ID function: "goal", "likely mistake";`. Cases that need two traits of a store are
-/// listed `for Bound where Another`.
+/// Each line is `ID function: "goal", "likely mistake";`, with `, waits` before the semicolon for one
+/// that sleeps more than it works. Cases that need two traits of a store are listed
+/// `for Bound where Another`.
 macro_rules! cases {
     (
         $topic:literal for $bound:path $(where $more:path)?, $contract:literal;
-        $($id:ident $case:ident: $goal:literal, $mistake:literal;)*
+        $($id:ident $case:ident: $goal:literal, $mistake:literal $(, $waits:ident)?;)*
     ) => {
         pub(crate) fn register<H>(registry: &mut $crate::cases::Registry<H>)
         where
@@ -82,7 +83,8 @@ macro_rules! cases {
                 )
                 .goal($goal)
                 .contract($contract)
-                .mistake($mistake),
+                .mistake($mistake)
+                $(.$waits())?,
                 $case::<H>,
             );)*
         }

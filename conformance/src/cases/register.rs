@@ -371,7 +371,7 @@ cases! { "register::decide" for DecisionRegister, "core::DecisionRegister, Contr
     R03 r03_mismatch: "a transaction's name belongs to its request and deadlines",
         "the fingerprint is not compared";
     R04 r04_commit_after_the_deadline: "a commit after the deadline becomes a rollback",
-        "the deadline is not looked at, or a client's clock is";
+        "the deadline is not looked at, or a client's clock is", waits;
     R05 r05_racers_at_the_deadline: "racers at the deadline are all told what stands",
         "the answer is the proposal and not what was read back";
     R06 r06_racing_proposals: "of N proposals at once one stands, and all are told it",

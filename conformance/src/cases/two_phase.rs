@@ -379,19 +379,19 @@ where
 
 cases! { "two_phase" for PreparedTransactions where DecisionRegister, "core::coordinator, Who does what";
     T37 t37_sweeper_crashes_half_way: "a sweeper that crashed half way is finished by the next",
-        "a rollback of what is rolled back is an error";
+        "a rollback of what is rolled back is an error", waits;
     T38 t38_coordinator_after_the_sweeper: "a coordinator that decides after the sweeper obeys the register",
-        "the register lets the last writer win, or takes a commit after the deadline";
+        "the register lets the last writer win, or takes a commit after the deadline", waits;
     T39 t39_sweepers_at_once: "sweepers at once do no harm to one another",
-        "a second commit or rollback is a heuristic outcome";
+        "a second commit or rollback is a heuristic outcome", waits;
     T54 t54_sweeps_only_past_the_deadline: "a sweep rolls back only what is undecided past its deadline",
-        "deadlines come back from the list changed, or as a client's clock has them";
+        "deadlines come back from the list changed, or as a client's clock has them", waits;
     T55 t55_sweeps_to_commit: "a sweep commits what was decided to commit",
-        "the decision is not kept, or reads as nothing";
+        "the decision is not kept, or reads as nothing", waits;
     T56 t56_nothing_left_after_it: "after a sweep nothing is in doubt or locked",
-        "rollback leaves no tombstone where nothing was prepared";
+        "rollback leaves no tombstone where nothing was prepared", waits;
     T57 t57_foreign_transactions_untouched: "a sweep touches nobody else's transactions",
-        "the list is filtered by prefix only";
+        "the list is filtered by prefix only", waits;
     T59 t59_unfinished_commit_is_kept: "an unfinished commit is not forgotten",
-        "records are removed by their time alone";
+        "records are removed by their time alone", waits;
 }

@@ -59,6 +59,9 @@ fn new_runtime() -> Result<Runtime, RunError> {
         .map_err(RunError::Runtime)
 }
 
+/// How many cases may sleep beside those that work.
+const WAITING_MAX: usize = 20;
+
 /// A run that is about to start: for a caller that must set something up in its runtime first.
 pub struct Runner {
     adapter: String,
@@ -122,10 +125,7 @@ impl Runner {
 
     fn try_run(mut self, trials: Vec<Trial>) -> Result<ExitCode, RunError> {
         check_names(&trials)?;
-        // Cases wait for a database far more than they compute.
-        self.arguments
-            .test_threads
-            .get_or_insert((cores() * 4).clamp(4, 32));
+        let trials = self.left_out(trials);
         // A case on the ignore list has the flag only where it is *listed*: run as ordinary
         // trials, they can print their reason, which a flagged one can't.
         let flagged =
@@ -134,8 +134,11 @@ impl Runner {
         let collected = Arc::new(Mutex::new(Vec::new()));
         let order: Vec<String> = trials.iter().map(Trial::name).collect();
         let ignored: Vec<CaseReport> = trials.iter().filter_map(Trial::ignored_report).collect();
-        let mimics: Vec<_> = trials
+        let (waiting, working): (Vec<_>, Vec<_>) = trials.into_iter().partition(Trial::waits);
+        self.choose_threads(&waiting);
+        let mimics: Vec<_> = waiting
             .into_iter()
+            .chain(working)
             .map(|trial| self.mimic(trial, flagged, &screen, &collected))
             .collect();
         screen.expect(
@@ -172,6 +175,24 @@ impl Runner {
             print_summary(&report, self.options.report_dir.as_deref(), &screen);
         }
         Ok(conclusion.exit_code())
+    }
+
+    /// The trials, of which a quick run leaves some out.
+    fn left_out(&self, trials: Vec<Trial>) -> Vec<Trial> {
+        let named = |filter: &String| filter.starts_with(Variant::Erased.as_str());
+        if !self.options.quick || self.arguments.filter.as_ref().is_some_and(named) {
+            return trials;
+        }
+        trials.into_iter().map(Trial::quickly).collect()
+    }
+
+    /// Cases wait for a database more than they compute, and some do nothing but wait: a thread
+    /// for each of those is in nobody's way.
+    fn choose_threads(&mut self, waiting: &[Trial]) {
+        let waiting = waiting.iter().filter(|trial| !trial.is_ignored()).count();
+        self.arguments
+            .test_threads
+            .get_or_insert((cores() * 4).clamp(4, 32) + waiting.min(WAITING_MAX));
     }
 
     /// The trial in the form that libtest-mimic runs.

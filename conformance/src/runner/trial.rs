@@ -19,6 +19,7 @@ pub struct CaseInfo {
     pub(crate) goal: &'static str,
     pub(crate) contract: &'static str,
     pub(crate) mistake: &'static str,
+    waits: bool,
 }
 
 impl CaseInfo {
@@ -31,6 +32,7 @@ impl CaseInfo {
             goal: "",
             contract: "",
             mistake: "",
+            waits: false,
         }
     }
 
@@ -52,6 +54,14 @@ impl CaseInfo {
     #[must_use]
     pub const fn mistake(mut self, mistake: &'static str) -> Self {
         self.mistake = mistake;
+        self
+    }
+
+    /// It sleeps more than it works, for a deadline or a time limit: it is started early, beside
+    /// others, so that a run doesn't end with waiting for it.
+    #[must_use]
+    pub const fn waits(mut self) -> Self {
+        self.waits = true;
         self
     }
 
@@ -105,6 +115,10 @@ impl fmt::Display for Variant {
         f.write_str(self.as_str())
     }
 }
+
+/// Why a quick run leaves out what it leaves out.
+const NOT_QUICK: &str = "a quick run does without the erased twin of every case, unless a filter \
+                         names it: run without EXACTLY_ONCE_QUICK";
 
 type Body = Box<dyn FnOnce(Case) -> Pin<Box<dyn Future<Output = CaseResult> + Send>> + Send>;
 
@@ -170,6 +184,19 @@ impl Trial {
     #[must_use]
     pub fn is_ignored(&self) -> bool {
         matches!(self.plan, Plan::Ignore(_))
+    }
+
+    /// Whether it sleeps more than it works.
+    pub(super) fn waits(&self) -> bool {
+        self.info.waits
+    }
+
+    /// Leaves it out of a quick run, where it is one of those that a quick run does without.
+    pub(super) fn quickly(self) -> Self {
+        match self.variant {
+            Variant::Typed => self,
+            Variant::Erased => Self::ignored(self.info, self.variant, NOT_QUICK),
+        }
     }
 
     pub(super) fn timeout_or(&self, default: Duration) -> Duration {

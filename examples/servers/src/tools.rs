@@ -90,13 +90,20 @@ pub fn openssl() -> Result<PathBuf> {
     find("openssl", "EXACTLY_ONCE_OPENSSL", &[], install)
 }
 
+/// The versions of Postgres whose client may be about.
+const MAJORS: std::ops::RangeInclusive<u32> = 12..=30;
+
 /// Postgres' command-line client, of any version; `EXACTLY_ONCE_PSQL` overrides.
 ///
 /// # Errors
 /// When it is not installed.
 pub fn psql() -> Result<PathBuf> {
     let install = "./dev setup postgres (or: apt-get install postgresql-client)";
-    find("psql", "EXACTLY_ONCE_PSQL", &[], install)
+    // Debian's on the path is a script that takes longer to choose a version than psql takes to run.
+    let debian = (MAJORS.rev())
+        .map(|major| PathBuf::from(format!("/usr/lib/postgresql/{major}/bin/psql")))
+        .collect::<Vec<_>>();
+    find("psql", "EXACTLY_ONCE_PSQL", &debian, install)
 }
 
 /// The programs of one Postgres major version; `EXACTLY_ONCE_POSTGRES_<major>` overrides, naming

@@ -375,7 +375,7 @@ cases! { "idempotency::crash" for IdempotencyStore, "core::Transactional, Idempo
     I43 i43_cut_at_every_request: "wherever it is cut, a retry gives the one right answer",
         "a lost reply is taken for `not executed`, or for a final answer";
     I44 i44_blackhole: "a silent network is found out in time",
-        "no time limit on the connection, or its end is not told as ambiguous";
+        "no time limit on the connection, or its end is not told as ambiguous", waits;
     I45 i45_swallowed_error: "an error that the work swallowed is never a success",
         "COMMIT is trusted: in an aborted block it says ROLLBACK, and no error";
     I46 i46_panic_in_the_work: "work that panics is rolled back, and the handle stays usable",

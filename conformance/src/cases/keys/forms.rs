@@ -191,7 +191,7 @@ cases! { "keys::forms" for IdempotencyStore where LeaseStore, "core::Idempotency
     I21 i21_ended_lease_keeps_its_request: "another request gets no key whose lease has only ended",
         "an ended lease is read as no lease: the fingerprint is compared only while it is held";
     I59 i59_retention_of_a_leased_outcome: "the retention of a leased outcome counts from finalizing",
-        "the claim's retention is ignored, or counted from the lease";
+        "the claim's retention is ignored, or counted from the lease", waits;
     I67 i67_held_for_all_forms: "a held lease keeps transactions out and is neither forgotten nor expired",
         "claim looks for outcomes only; or expire and forget remove by key whatever the state";
     I67 i67_recorded_for_all_forms: "what a transaction recorded, a lease is answered with",

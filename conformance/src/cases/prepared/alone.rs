@@ -72,7 +72,7 @@ cases! { "prepared::alone" for PreparedTransactions, "core::PreparedTransactions
     T80 t80_commits_in_one_phase: "the only participant that writes commits in one phase",
         "it only prepares, leaves no outcome, or leaves a log that the next work replays";
     T81 t81_late: "a commit in one phase past the deadline is none",
-        "the deadline is looked at before the work only";
+        "the deadline is looked at before the work only", waits;
     T82 t82_foreign_transaction: "a transaction is committed for its own participation only",
         "the marker in the transaction is not looked at";
 }

@@ -274,5 +274,5 @@ cases! { "prepared::in_doubt" for PreparedTransactions, "core::PreparedTransacti
     T57 t57_forgets_only_its_own: "records of other namespaces are not removed",
         "the namespace is missing in the DELETE";
     T59 t59_forget_keeps_what_is_needed: "only records whose time is over are removed, and never what is prepared",
-        "records are removed by age, or before `forget_after`: a zombie finds the name fresh";
+        "records are removed by age, or before `forget_after`: a zombie finds the name fresh", waits;
 }

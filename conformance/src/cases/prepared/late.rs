@@ -192,11 +192,11 @@ cases! { "prepared::late" for PreparedTransactions, "core::PreparedTransactions,
     T17 t17_tombstone_of_an_unknown: "a tombstone belongs to its request, also where nothing was prepared",
         "the tombstone is written without the fingerprint";
     T33 t33_held_over_the_deadline: "an attempt whose marker comes after the deadline is refused",
-        "the deadline is checked before the marker is in";
+        "the deadline is checked before the marker is in", waits;
     T52 t52_the_last_page: "the last page says so",
         "a page that is just full is told to have a next one";
     T53 t53_client_clock: "a client's clock moves no deadline",
         "deadlines are compared with the client's clock";
     T59 t59_prepared_past_its_time: "what is still prepared past its time is kept, listed and can be rolled back",
-        "forgotten is answered by the time alone: an orphan stays for good";
+        "forgotten is answered by the time alone: an orphan stays for good", waits;
 }

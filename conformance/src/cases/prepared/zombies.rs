@@ -244,9 +244,9 @@ cases! { "prepared::zombies" for PreparedTransactions, "core::PreparedTransactio
     T33 t33_begins_after_the_deadline: "nothing is prepared by an attempt that begins after the deadline",
         "no deadline: the sweeper has passed, and nobody ends what is prepared now";
     T33 t33_prepares_after_the_deadline: "an attempt that sleeps over the deadline ends in order",
-        "the deadline is checked before the marker is in, and what is prepared late is not listed";
+        "the deadline is checked before the marker is in, and what is prepared late is not listed", waits;
     T34 t34_wakes_after_it_was_forgotten: "after its time a transaction is forgotten, not rolled back and not fresh",
-        "absent after removal is read as rolled back";
+        "absent after removal is read as rolled back", waits;
     T35 t35_late_commit: "a commit decided in time may be told after the deadline",
-        "the deadline is applied to commit";
+        "the deadline is applied to commit", waits;
 }

@@ -262,7 +262,7 @@ cases! { "register::lists" for DecisionRegister, "core::DecisionRegister, Contra
     R08 r08_unfinished: "what is unfinished is listed in pages without gap or duplicate",
         "finished ones or other namespaces' are listed, or pages go by OFFSET";
     R09 r09_forget: "a decision is removed only past its time, a commit only when finished",
-        "an unfinished commit is removed: its participant is rolled back";
+        "an unfinished commit is removed: its participant is rolled back", waits;
     R15 r15_namespaces_are_apart: "the same transaction in two namespaces has two decisions",
         "the namespace is missing in the primary key";
     R16 r16_the_last_page: "the last page of what is unfinished says so",
