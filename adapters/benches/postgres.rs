@@ -28,7 +28,6 @@ use exactly_once_bench::{
 };
 use exactly_once_servers::Postgres;
 use futures_util::FutureExt as _;
-use tokio_postgres::types::Type;
 use world::World;
 
 const INSERT: &str = "bare INSERT";
@@ -174,13 +173,13 @@ async fn sqlx(bench: &mut Bench, world: &World) -> Result<()> {
     Ok(())
 }
 
-/// As a careful user writes it: one trip, no statement to be prepared first.
+/// As a careful user writes it: prepared once for each connection, as the floors' statements are.
 fn pay() -> TxWork<TokioPostgresStore> {
     Arc::new(|tx: &mut TokioPostgresTx, turn: Turn| {
         async move {
             let id = turn.number.cast_signed();
-            let client = tx.client()?;
-            client.execute_typed(PAY, &[(&id, Type::INT8)]).await?;
+            let pay = tx.prepared(PAY).await?;
+            tx.client()?.execute(&pay, &[&id]).await?;
             Ok(())
         }
         .boxed()
@@ -206,9 +205,9 @@ fn debit(which: i64) -> TxWork<TokioPostgresStore> {
     Arc::new(move |tx: &mut TokioPostgresTx, turn: Turn| {
         async move {
             let id = i64::try_from(turn.caller)? * 2 + which;
-            let client = tx.client()?;
             let update = "UPDATE balance SET cents = cents - 1 WHERE id = $1";
-            client.execute_typed(update, &[(&id, Type::INT8)]).await?;
+            let update = tx.prepared(update).await?;
+            tx.client()?.execute(&update, &[&id]).await?;
             Ok(())
         }
         .boxed()

@@ -80,6 +80,14 @@ impl Outcome {
 pub(super) const COLUMNS: &str = "pg_catalog.encode(transaction, 'hex'), \
      pg_catalog.encode(fingerprint, 'hex'), committed, not_after, forget_after";
 
+/// What is prepared in this database by an identifier that starts so; the start is SQL.
+pub(super) fn rows_of_prepared(start: &str) -> String {
+    format!(
+        "FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database() \
+         AND pg_catalog.starts_with(gid, {start})"
+    )
+}
+
 /// Nothing is known, and its time is over: not the same as rolled back.
 pub(super) fn forgotten(operation: &'static str) -> Error {
     error(
@@ -117,11 +125,7 @@ impl<D: Driver> PostgresStore<D> {
 
     /// The list of the transaction's prepared identifiers, of whatever request.
     pub(super) fn prepared_with_prefix(prefix: &str) -> String {
-        format!(
-            "FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database() \
-             AND pg_catalog.left(gid, {}) = '{prefix}'",
-            prefix.len()
-        )
+        rows_of_prepared(&format!("'{prefix}'"))
     }
 
     /// First "is it prepared?", **then, in a new statement,** the outcome. The other way round, or

@@ -25,7 +25,7 @@ use super::{
         DIVISION_BY_ZERO, DUPLICATE_OBJECT, FEATURE, LOCK_NOT_AVAILABLE, NOT_IN_STATE, PRIVILEGE,
         Stage, UNDEFINED_OBJECT,
     },
-    statements::{self, NOW, number},
+    statements::{COMMIT as COMMIT_NOW, NOW, number},
     store::PostgresStore,
     transaction::end_error,
 };
@@ -49,60 +49,39 @@ enum Finished {
 }
 
 impl<D: Driver> PostgresStore<D> {
-    /// Inserts the marker unless the transaction is prepared already (whose lock on the marker we
-    /// would wait for), and reads what is known, with the clock last.
-    fn begin_prepared_sql(&self, participation: &Participation) -> String {
-        let prefix = self.prefix().of(participation.transaction());
-        format!(
-            "INSERT INTO {} (namespace, transaction, fingerprint, not_after, forget_after, \
-             committed) SELECT {}, true WHERE NOT EXISTS (SELECT {}) ON CONFLICT DO NOTHING; {}",
-            self.tables().outcomes,
-            self.participation_values(participation),
-            Self::prepared_with_prefix(&prefix),
-            self.select_known(participation),
-        )
-    }
-
     async fn begin_round(
         &self,
         participation: &Participation,
     ) -> Result<Option<BegunPrepared<PostgresTx<D::Connection>>>> {
-        let sql = self.begin_prepared_sql(participation);
-        let begun = match self.try_open(self.preamble(), &sql).await {
+        let begun = match self.open_marked(participation).await {
             Ok(begun) => begun,
             Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => {
                 return self.begin_blocked(participation).await;
             }
             Err(failed) => return Err(convert(failed, BEGIN, Stage::Before)),
         };
-        let inserted = begun
-            .replies
-            .first()
-            .is_some_and(|reply| reply.affected == 1);
-        let known = Self::read_known(begun.replies.get(1..).unwrap_or_default(), BEGIN);
-        let tx = PostgresTx::new(begun.session, begun.identity);
-        let known = match known {
-            Ok(known) => known,
-            Err(error) => {
-                tx.abandon().await;
-                return Err(error);
-            }
-        };
-        if inserted {
-            // The clock is read after the marker is in: from here on a sweeper's tombstone waits
-            // for us, however long we sleep.
-            if known.now <= participation.not_after() {
-                return Ok(Some(BegunPrepared::Fresh(tx)));
-            }
+        let marked_at = number(begun.replies.first(), 0).map(Timestamp::from_micros);
+        let mut tx = PostgresTx::new(begun.session, begun.identity);
+        let Some(now) = marked_at else {
+            // A new statement sees what the marker has met, also if that was committed just now.
+            let replies = (tx.session().batch(&self.select_known(participation)).await)
+                .map_err(|failed| convert(failed, BEGIN, Stage::Before))?;
+            let known = Self::read_known(&replies, BEGIN);
             tx.abandon().await;
-            return Err(if known.now > participation.forget_after() {
-                forgotten(BEGIN)
-            } else {
-                rolled_back(BEGIN, "the deadline (not_after) has passed")
-            });
+            let known = self.checked(known?, participation, BEGIN)?;
+            return self.begin_known(known, participation);
+        };
+        // The clock is read after the marker is in: from here on a sweeper's tombstone waits for us,
+        // however long we sleep.
+        if now <= participation.not_after() {
+            return Ok(Some(BegunPrepared::Fresh(tx)));
         }
         tx.abandon().await;
-        self.begin_known(self.checked(known, participation, BEGIN)?, participation)
+        Err(if now > participation.forget_after() {
+            forgotten(BEGIN)
+        } else {
+            rolled_back(BEGIN, "the deadline (not_after) has passed")
+        })
     }
 
     /// What an attempt is told that does not hold the marker; `None` where it is just changing.
@@ -214,19 +193,6 @@ impl<D: Driver> PostgresStore<D> {
         }
     }
 
-    /// Fails, with 22012, unless this is the very transaction that we began, its marker is in, and
-    /// the deadline has not passed. It is the probe as well.
-    pub(super) fn guard(&self, identity: i64, participation: &Participation) -> String {
-        format!(
-            "SELECT 1 / (CASE WHEN {} AND {NOW} <= {} THEN pg_catalog.count(*) ELSE 0 \
-             END) FROM {} WHERE {} AND committed",
-            statements::same(identity),
-            literal::int(participation.not_after().as_micros()),
-            self.tables().outcomes,
-            self.transaction_is(participation),
-        )
-    }
-
     /// What went wrong at PREPARE, or at a commit in one phase. Whatever it was, nothing is left of the transaction.
     pub(super) async fn prepare_failed(
         &self,
@@ -286,7 +252,7 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
 
     async fn prepare(&self, tx: Self::Tx, participation: &Participation) -> Result<()> {
         let sql = format!(
-            "{}; SET LOCAL statement_timeout = 0; PREPARE TRANSACTION '{}'",
+            "{}SET LOCAL statement_timeout = 0; PREPARE TRANSACTION '{}'",
             self.guard(tx.identity(), participation),
             self.prefix().gid(participation),
         );
@@ -298,7 +264,7 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
 
     async fn commit_alone(&self, tx: Self::Tx, participation: &Participation) -> Result<()> {
         let guard = self.guard(tx.identity(), participation);
-        match tx.end(&format!("{guard}; {}", statements::COMMIT)).await {
+        match tx.end(&format!("{guard}{}", COMMIT_NOW)).await {
             Ok(()) => Ok(()),
             Err(failed) => self.prepare_failed(failed, participation, ALONE).await,
         }

@@ -12,15 +12,15 @@ use super::{
     literal,
     outcome::{COLUMNS, Outcome, forgotten},
     sqlstate::Stage,
-    statements::{NOW, number},
+    statements::{NOW, cell, number},
     store::PostgresStore,
 };
 
 /// How often to start anew when the row that was met is gone the next moment.
 const ROUNDS: usize = 16;
 
-fn decision(outcome: &Outcome) -> Decision {
-    if outcome.committed {
+fn decided(committed: bool) -> Decision {
+    if committed {
         Decision::Commit
     } else {
         Decision::Rollback
@@ -29,7 +29,7 @@ fn decision(outcome: &Outcome) -> Decision {
 
 fn entry(outcome: Outcome) -> RegisterEntry {
     RegisterEntry {
-        decision: decision(&outcome),
+        decision: decided(outcome.committed),
         finished: outcome.finished,
         participation: outcome.participation,
     }
@@ -47,28 +47,22 @@ impl<D: Driver> PostgresStore<D> {
 
 impl<D: Driver> DecisionRegister for PostgresStore<D> {
     async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
-        // One clock for both comparisons, the register's own, read as the row is written.
-        let sql = format!(
-            "INSERT INTO {} (namespace, transaction, fingerprint, not_after, forget_after, \
-             committed) SELECT {}, {} AND clock.now <= {} FROM (SELECT {NOW} AS now) clock \
-             WHERE clock.now <= {} ON CONFLICT DO NOTHING; {}; SELECT {NOW}",
-            self.tables().decisions,
-            self.participation_values(participation),
-            proposal == Decision::Commit,
-            literal::int(participation.not_after().as_micros()),
-            literal::int(participation.forget_after().as_micros()),
-            self.select_decision(participation),
-        );
+        let read = format!("{}; SELECT {NOW}", self.select_decision(participation));
         for _ in 0..ROUNDS {
-            let replies = self
-                .try_transact(&sql)
+            let first = self
+                .decide_first(participation, proposal)
                 .await
                 .map_err(|failed| convert(failed, "decide", Stage::Durable))?;
-            if let Some(stands) = Outcome::read(replies.get(1), "decide")? {
-                stands.check(participation, "decide")?;
-                return Ok(decision(&stands));
+            if let Some(committed) = cell(first.as_ref(), 0) {
+                return Ok(decided(committed == "t"));
             }
-            let now = number(replies.get(2), 0).ok_or_else(|| garbled("decide"))?;
+            // A new statement sees what stands, also if that was committed just now.
+            let replies = self.read("decide", &read).await?;
+            if let Some(stands) = Outcome::read(replies.first(), "decide")? {
+                stands.check(participation, "decide")?;
+                return Ok(decided(stands.committed));
+            }
+            let now = number(replies.get(1), 0).ok_or_else(|| garbled("decide"))?;
             if now > participation.forget_after().as_micros() {
                 return Err(forgotten("decide"));
             }
@@ -88,21 +82,17 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
     }
 
     async fn finish(&self, participation: &Participation) -> Result<()> {
-        let sql = format!(
-            "UPDATE {} SET finished = true WHERE {} AND fingerprint = {} AND not_after = {} \
-             AND forget_after = {} AND NOT finished; {}",
-            self.tables().decisions,
-            self.transaction_is(participation),
-            literal::bytes(participation.fingerprint().as_bytes()),
-            literal::int(participation.not_after().as_micros()),
-            literal::int(participation.forget_after().as_micros()),
-            self.select_decision(participation)
-        );
-        let replies = self
-            .try_transact(&sql)
+        let first = self
+            .finish_first(participation)
             .await
             .map_err(|failed| convert(failed, "finish", Stage::Durable))?;
-        match Outcome::read(replies.get(1), "finish")? {
+        if first.is_some_and(|reply| reply.affected == 1) {
+            return Ok(());
+        }
+        let replies = self
+            .read("finish", &self.select_decision(participation))
+            .await?;
+        match Outcome::read(replies.first(), "finish")? {
             Some(stands) => stands.check(participation, "finish"),
             None => Err(error(
                 ErrorKind::NotPrepared,

@@ -10,6 +10,7 @@ use crate::{
     context::Context,
     faults::proxy::{Proxy, Rule, Trigger},
     harness::Harness,
+    runner::Case,
 };
 
 /// Long enough for a call over loopback to be waited for, and so to have polls to be dropped at.
@@ -20,6 +21,14 @@ pub(crate) const POLLS_MAX: usize = 400;
 
 /// The most requests that one call may need.
 const REQUESTS_MAX: u64 = 60;
+
+/// At which polls a case drops its calls: every one, or in a quick run the first and every third of the
+/// others, which ones by the seed.
+pub(crate) fn crash_points(case: &Case) -> impl Fn(usize) -> bool + use<> {
+    let every = case.scaled(1, 3);
+    let offset = case.rng().below(every);
+    move |point| point == 1 || point % every == offset
+}
 
 /// A handle whose calls wait for their answers: through a proxy that delays, where there is a
 /// server. The proxy must live as long as the handle.

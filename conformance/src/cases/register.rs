@@ -11,7 +11,7 @@ use exactly_once_core::{
 use self::lists::all_unfinished;
 use super::{
     Registry, cases,
-    faulty::{POLLS_MAX, every_cut, slow},
+    faulty::{POLLS_MAX, crash_points, every_cut, slow},
     prepared::support::{
         decided_in_time, named, other_deadline, other_request, participation_until, until,
     },
@@ -269,7 +269,8 @@ async fn r12_dropped_at_every_poll<H: Harness<Store: DecisionRegister>>(
 ) -> CaseResult {
     let (_proxy, store) = slow(&cx).await?;
     let pattern = lasting(&cx, "r12").await?;
-    for k in 1..=POLLS_MAX {
+    let wanted = crash_points(cx.case());
+    for k in (1..=POLLS_MAX).filter(|k| wanted(*k)) {
         let work = named(&pattern, &format!("r12/{k}"))?;
         let told = drop_at_poll(k, store.decide(&work, Decision::Commit)).await;
         let whole = told.is_some();

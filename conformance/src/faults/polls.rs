@@ -44,6 +44,23 @@ pub async fn drop_at_poll<F: Future>(k: usize, future: F) -> Option<F::Output> {
 /// What `after_each` found, with the crash point as a note; or no completion within `polls_max`.
 pub async fn every_poll<T, F, A>(
     polls_max: usize,
+    make: impl FnMut(usize) -> F,
+    after_each: impl FnMut(usize, Option<T>) -> A,
+) -> CaseResult<usize>
+where
+    F: Future<Output = T>,
+    A: Future<Output = CaseResult>,
+{
+    some_polls(polls_max, |_| true, make, after_each).await
+}
+
+/// The same at those polls only that are `wanted`, for a run that has to be short.
+///
+/// # Errors
+/// As [`every_poll`].
+pub async fn some_polls<T, F, A>(
+    polls_max: usize,
+    wanted: impl Fn(usize) -> bool,
     mut make: impl FnMut(usize) -> F,
     mut after_each: impl FnMut(usize, Option<T>) -> A,
 ) -> CaseResult<usize>
@@ -51,7 +68,7 @@ where
     F: Future<Output = T>,
     A: Future<Output = CaseResult>,
 {
-    for k in 1..=polls_max {
+    for k in (1..=polls_max).filter(|k| wanted(*k)) {
         let output = drop_at_poll(k, make(k)).await;
         let completed = output.is_some();
         after_each(k, output).await.map_err(|failure| {
@@ -125,6 +142,32 @@ mod tests {
         assert_eq!(
             seen.take(),
             vec![(1, None), (2, None), (3, None), (4, Some(3))]
+        );
+    }
+
+    #[tokio::test]
+    async fn only_the_wanted_polls_are_visited() {
+        let seen = Rc::new(Cell::new(Vec::new()));
+        let polls = some_polls(
+            20,
+            |k| k % 3 == 1,
+            |_| walk(7, Rc::default()),
+            |k, output| {
+                let mut visited = seen.take();
+                visited.push((k, output.is_some()));
+                seen.set(visited);
+                async { Ok(()) }
+            },
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            polls, 10,
+            "it takes 8, and the next one that is wanted is the tenth"
+        );
+        assert_eq!(
+            seen.take(),
+            vec![(1, false), (4, false), (7, false), (10, true)]
         );
     }
 

@@ -7,19 +7,16 @@ use exactly_once_core::{Claim, Outcome};
 
 use super::{
     Of,
-    named::{Message, Named, UNKNOWN_STATEMENT, teach},
+    named::{Message, Named},
 };
 use crate::postgres::{
-    driver::{Cause, Driver, DriverError},
+    driver::{Driver, DriverError},
     key_row::{columns_of, kept},
     literal,
     schema::Tables,
-    session::{BeginError, Begun},
+    session::Begun,
     statements::{self, NOW, Preamble},
 };
-
-/// How often a beginning is tried on another connection, or on one that had to be taught.
-const ROUNDS: usize = 32;
 
 /// The statements of a claim and of its completion. Their names depend on all of them, so a
 /// connection that knows one knows the others: a completion can't meet one that was never taught.
@@ -81,39 +78,7 @@ impl<D: Driver> Of<D> {
         message.execute(&closures.claim, &values);
         message.plain(savepoint);
         message.uses(&closures.settle);
-        let mut last = DriverError::bare(Cause::Exhausted);
-        let mut taught = None;
-        for _ in 0..ROUNDS {
-            let mut session = match taught.take() {
-                Some(session) => session,
-                None => self.session().await?,
-            };
-            let failed = match session.batch(message.sql()).await {
-                Ok(replies) => match session.begun(replies) {
-                    Ok(begun) => return Ok(begun),
-                    Err(error) => return Err(error),
-                },
-                Err(failed) => failed,
-            };
-            if failed.code() == Some(UNKNOWN_STATEMENT) {
-                last = match teach(session, message.all_uses()).await {
-                    Ok(session) => {
-                        taught = Some(session);
-                        failed
-                    }
-                    Err(error) if error.cause == Cause::Lost => error,
-                    Err(error) => return Err(error),
-                };
-                continue;
-            }
-            match session.begin_failed(failed).await {
-                BeginError::Dirty => {}
-                // It was dead before; nothing was done, and a new one is made.
-                BeginError::Failed(error) if error.cause == Cause::Lost => last = error,
-                BeginError::Failed(error) => return Err(error),
-            }
-        }
-        Err(last)
+        self.open_named(&message).await
     }
 
     /// Records an outcome on the row that [`Self::open_claim`] has claimed.

@@ -17,6 +17,7 @@
 //! - `keys`: what is known of many keys, read at once; when to look before the leap.
 //! - `shots`, `effects`: one-shot effects, and the user's statements in them.
 //! - `closures`: claim and completion of a closure, each on its own.
+//! - `marks`: a participant's marker and the register's decision, each on its own.
 //! - `balances`, `guesses`, `ledger`: changes of balances, what accounts are thought to hold, and the
 //!   statements.
 
@@ -26,6 +27,7 @@ mod effects;
 mod guesses;
 mod keys;
 mod ledger;
+mod marks;
 mod named;
 mod queue;
 mod shots;
@@ -43,6 +45,7 @@ use closures::Closures;
 use effects::Effects;
 use keys::{Looks, Replays};
 use ledger::Ledger;
+use marks::Marks;
 use named::Named;
 use shots::Shots;
 
@@ -68,6 +71,7 @@ pub(super) struct Groups {
     shots: Shots,
     looks: Looks,
     ledger: Ledger,
+    marks: Marks,
     replays: Replays,
 }
 
@@ -78,6 +82,7 @@ impl Groups {
             ..*timeouts
         };
         let preamble = Preamble::new(&impatient, watch_client);
+        let patient = Preamble::new(timeouts, watch_client);
         Self {
             begin: Named::new("", &named::begin(&preamble, "")),
             begin_generic: Named::new(
@@ -87,11 +92,12 @@ impl Groups {
                     ", pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
                 ),
             ),
-            closures: Closures::new(tables, &Preamble::new(timeouts, watch_client)),
+            closures: Closures::new(tables, &patient),
             effects: Effects::default(),
             shots: Shots::new(tables),
             looks: Looks::new(tables),
             ledger: Ledger::new(tables),
+            marks: Marks::new(tables, &patient),
             replays: Replays::default(),
         }
     }

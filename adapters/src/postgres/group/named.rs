@@ -13,14 +13,14 @@ use sha2::{Digest, Sha256};
 use crate::postgres::{
     driver::{Cause, Connection, Driver, DriverError, Reply},
     literal,
-    session::Session,
+    session::{BeginError, Begun, Session},
     sqlstate::{ACTIVE_TRANSACTION, IN_FAILED_TRANSACTION},
     statements::{COMMIT, Preamble},
     store::PostgresStore,
 };
 
 /// A statement is not known by its name.
-pub(super) const UNKNOWN_STATEMENT: &str = "26000";
+const UNKNOWN_STATEMENT: &str = "26000";
 
 /// What [`begin`] fails with in a transaction that is not ours.
 const NOT_OURS: &str = "2201F";
@@ -135,14 +135,6 @@ impl Message {
         }
     }
 
-    pub(super) fn all_uses(&self) -> &[Arc<Named>] {
-        &self.uses
-    }
-
-    pub(super) fn sql(&self) -> &str {
-        &self.sql
-    }
-
     /// Ends with the commit.
     pub(super) fn commit(mut self) -> Self {
         self.sql.push_str(COMMIT);
@@ -187,9 +179,49 @@ impl<D: Driver> PostgresStore<D> {
     }
 }
 
+impl<D: Driver> PostgresStore<D> {
+    /// Sends the beginning of a transaction, and keeps it open. Its first statement tells the
+    /// transaction's identity; see [`crate::postgres::statements::first`].
+    pub(super) async fn open_named(
+        &self,
+        message: &Message,
+    ) -> Result<Begun<D::Connection>, DriverError> {
+        let mut last = DriverError::bare(Cause::Exhausted);
+        let mut taught = None;
+        for _ in 0..ROUNDS {
+            let mut session = match taught.take() {
+                Some(session) => session,
+                None => self.session().await?,
+            };
+            let failed = match session.batch(&message.sql).await {
+                Ok(replies) => return session.begun(replies),
+                Err(failed) => failed,
+            };
+            if failed.code() == Some(UNKNOWN_STATEMENT) {
+                last = match teach(session, &message.uses).await {
+                    Ok(session) => {
+                        taught = Some(session);
+                        failed
+                    }
+                    Err(error) if error.cause == Cause::Lost => error,
+                    Err(error) => return Err(error),
+                };
+                continue;
+            }
+            match session.begin_failed(failed).await {
+                BeginError::Dirty => {}
+                // It was dead before; nothing was done, and a new one is made.
+                BeginError::Failed(error) if error.cause == Cause::Lost => last = error,
+                BeginError::Failed(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+}
+
 /// Teaches a connection what it does not know, and gives it back: the next one out of the pool may
 /// know as little. In one transaction, so that behind a pooler it is one connection.
-pub(super) async fn teach<C: Connection>(
+async fn teach<C: Connection>(
     mut session: Session<C>,
     uses: &[Arc<Named>],
 ) -> Result<Session<C>, DriverError> {

@@ -119,6 +119,10 @@ impl TokioConnection {
         self.0.as_ref().map(|object| &***object)
     }
 
+    pub(super) fn object(&self) -> Option<&Object> {
+        self.0.as_ref()
+    }
+
     fn wanted(&self) -> Result<&Client, DriverError> {
         self.client().ok_or_else(|| DriverError::bare(Cause::Lost))
     }

@@ -32,8 +32,8 @@ mod tls;
 use std::str::FromStr;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
-use exactly_once_core::{ErrorKind, Result};
-use tokio_postgres::{Client, Config, NoTls};
+use exactly_once_core::{ErrorKind, Result, WorkError};
+use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use super::{
     PostgresBuilder, PostgresStore, PostgresTx,
@@ -110,6 +110,9 @@ fn manager(config: Config, _: &Asked) -> Result<Manager> {
 impl TokioPostgresTx {
     /// The driver's own client, for your own statements in this transaction.
     ///
+    /// `execute` and `query` with SQL as text take two round trips, one of them to prepare it: see
+    /// [`prepared`](Self::prepared).
+    ///
     /// # Errors
     /// [Unavailable](ErrorKind::Unavailable) where a call of the store's own on this very
     /// transaction has lost its connection before: nothing of it is stored; retry.
@@ -117,5 +120,34 @@ impl TokioPostgresTx {
         self.peek()
             .and_then(TokioConnection::client)
             .ok_or_else(connection_lost)
+    }
+
+    /// A statement of your own, for [`client`](Self::client): prepared when a connection of the pool
+    /// first meets it, and kept with that connection. So it costs no round trip afterwards, and the
+    /// server neither parses nor plans it anew. For SQL that is the same each time; what varies
+    /// belongs into its parameters.
+    ///
+    /// ```no_run
+    /// # use exactly_once::{WorkError, postgres::TokioPostgresTx};
+    /// # async fn demo(tx: &TokioPostgresTx, id: i64) -> Result<(), WorkError> {
+    /// let insert = tx.prepared("INSERT INTO payments (order_id) VALUES ($1)").await?;
+    /// tx.client()?.execute(&insert, &[&id]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A pooler in transaction mode has to know of prepared statements (pgbouncer from 1.21, with
+    /// `max_prepared_statements`). After a migration that changes the columns which a statement
+    /// returns, it fails with `0A000` on connections that had it: name the columns, instead of `*`.
+    ///
+    /// # Errors
+    /// What the server says of the statement, which also aborts the transaction; or as
+    /// [`client`](Self::client). Pass it on with `?`: the store tells whether to retry.
+    pub async fn prepared(&self, sql: &str) -> std::result::Result<Statement, WorkError> {
+        let object = self
+            .peek()
+            .and_then(TokioConnection::object)
+            .ok_or_else(connection_lost)?;
+        Ok(object.prepare_cached(sql).await?)
     }
 }

@@ -15,14 +15,14 @@ use crate::{
     CaseResult,
     cases::{
         cases,
-        faulty::{POLLS_MAX, every_cut_of, slow},
+        faulty::{POLLS_MAX, crash_points, every_cut_of, slow},
         support::{claim, receipt, retry},
     },
     check::{CaseFailure, Expecting},
     context::Context,
     ensure, ensure_eq,
     faults::{
-        polls::every_poll,
+        polls::some_polls,
         proxy::{Proxy, Rule, Trigger},
     },
     harness::Harness,
@@ -52,8 +52,9 @@ async fn i40_claim_dropped_at_every_poll<H: Harness<Store: IdempotencyStore>>(
 ) -> CaseResult {
     let (_proxy, store) = slow(&cx).await?;
     let (store, cx) = (&store, &cx);
-    every_poll(
+    some_polls(
         POLLS_MAX,
+        crash_points(cx.case()),
         |k| async move { store.claim(&claim(&format!("i40/{k}"))?).await },
         |k, answer| async move {
             drop(answer);
@@ -89,8 +90,9 @@ async fn i41_effect_dropped_at_every_poll<H: Harness<Store: IdempotencyStore>>(
 ) -> CaseResult {
     let (_proxy, store) = slow(&cx).await?;
     let (store, cx) = (&store, &cx);
-    every_poll(
+    some_polls(
         POLLS_MAX,
+        crash_points(cx.case()),
         |k| async move {
             let name = format!("i41/{k}");
             execute(cx, store, &claim(&name)?, &name, "dropped").await

@@ -7,13 +7,13 @@ use crate::{
     CaseResult,
     cases::{
         cases,
-        faulty::{POLLS_MAX, every_cut, slow},
+        faulty::{POLLS_MAX, crash_points, every_cut, slow},
         idempotency::support::{ensure_agree, ensure_retryable},
         support::receipt,
     },
     context::Context,
     ensure, ensure_eq,
-    faults::polls::every_poll,
+    faults::polls::some_polls,
     harness::Harness,
 };
 
@@ -23,8 +23,9 @@ async fn i41s_dropped_at_every_poll<H: Harness<Store: OneShotStore>>(cx: Context
     named(&cx, "i41", "is there a statement?")?;
     let (_proxy, store) = slow(&cx).await?;
     let (store, cx) = (&store, &cx);
-    every_poll(
+    some_polls(
         POLLS_MAX,
+        crash_points(cx.case()),
         |k| async move {
             store
                 .execute_one_shot(&named(cx, &format!("i41/{k}"), "dropped")?)

@@ -13,12 +13,12 @@ use crate::{
     CaseFailure, CaseResult,
     cases::{
         cases,
-        faulty::{POLLS_MAX, every_cut, slow},
+        faulty::{POLLS_MAX, crash_points, every_cut, slow},
     },
     check::Expecting,
     context::Context,
     ensure_eq,
-    faults::polls::{drop_at_poll, every_poll},
+    faults::polls::{drop_at_poll, some_polls},
     harness::Harness,
 };
 
@@ -65,8 +65,9 @@ async fn t40_attempt_dropped_at_every_poll<H: Harness<Store: PreparedTransaction
     let pattern = participation(&cx, "t40").await?;
     for side in ["commit", "rollback"] {
         let work = |k: usize| named(&pattern, &format!("t40/{side}/{k}"));
-        every_poll(
+        some_polls(
             POLLS_MAX,
+            crash_points(cx.case()),
             |k| {
                 let (cx, store) = (&cx, &store);
                 async move {
@@ -96,7 +97,8 @@ async fn t40_commit_dropped_at_every_poll<H: Harness<Store: PreparedTransactions
 ) -> CaseResult {
     let (_proxy, store) = slow(&cx).await?;
     let pattern = participation(&cx, "t40").await?;
-    for k in 1..=POLLS_MAX {
+    let wanted = crash_points(cx.case());
+    for k in (1..=POLLS_MAX).filter(|k| wanted(*k)) {
         let effect = format!("t40/c/{k}");
         let work = named(&pattern, &effect)?;
         prepared(&cx, &work, &effect).await?;
@@ -118,7 +120,8 @@ async fn t40_rollback_dropped_at_every_poll<H: Harness<Store: PreparedTransactio
 ) -> CaseResult {
     let (_proxy, store) = slow(&cx).await?;
     let pattern = participation(&cx, "t40").await?;
-    for k in 1..=POLLS_MAX {
+    let wanted = crash_points(cx.case());
+    for k in (1..=POLLS_MAX).filter(|k| wanted(*k)) {
         let effect = format!("t40/r/{k}");
         let work = named(&pattern, &effect)?;
         prepared(&cx, &work, &effect).await?;
@@ -264,7 +267,8 @@ async fn t45_cancelled_during_prepare<H: Harness<Store: PreparedTransactions>>(
 ) -> CaseResult {
     let (_proxy, store) = slow(&cx).await?;
     let pattern = participation(&cx, "t45").await?;
-    for k in 1..=POLLS_MAX {
+    let wanted = crash_points(cx.case());
+    for k in (1..=POLLS_MAX).filter(|k| wanted(*k)) {
         let effect = format!("t45/{k}");
         let work = named(&pattern, &effect)?;
         let mut tx = fresh(&store, &work).await?;

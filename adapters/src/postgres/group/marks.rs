@@ -1,0 +1,164 @@
+//! What a participant and the decision register say at every transaction, by named statements: the
+//! usual way only, in which nobody else has said anything. Whatever else is met is looked at by the
+//! statements of `prepared` and `register`.
+
+use std::sync::Arc;
+
+use exactly_once_core::{Decision, Participation};
+
+use super::{
+    Of,
+    named::{self, Message, Named},
+    text,
+};
+use crate::postgres::{
+    driver::{Driver, DriverError, Reply},
+    literal,
+    outcome::rows_of_prepared,
+    schema::Tables,
+    session::Begun,
+    statements::{self, NOW, Preamble},
+};
+
+/// Of a participant, and of the register.
+pub(super) struct Marks {
+    /// Settings and identity of a participant's transaction.
+    begin: Arc<Named>,
+    mark: Arc<Named>,
+    guard: Arc<Named>,
+    /// Settings of the register's.
+    alone: Arc<Named>,
+    decide: Arc<Named>,
+    finish: Arc<Named>,
+}
+
+/// The types of a participation, and of one more.
+const PARTICIPATION_AND_TEXT: &str = "(text, text, text, int8, int8, text)";
+
+impl Marks {
+    pub(super) fn new(tables: &Tables, preamble: &Preamble) -> Self {
+        let (outcomes, decisions) = (&tables.outcomes, &tables.decisions);
+        let begin = statements::first(preamble);
+        // The clock is read as the row is in: RETURNING comes after the insert and its indexes.
+        let mark = format!(
+            "INSERT INTO {outcomes} (namespace, transaction, fingerprint, not_after, \
+             forget_after, committed) SELECT pg_catalog.decode($1, 'hex'), \
+             pg_catalog.decode($2, 'hex'), pg_catalog.decode($3, 'hex'), $4, $5, true \
+             WHERE NOT EXISTS (SELECT {}) ON CONFLICT DO NOTHING RETURNING {NOW}",
+            rows_of_prepared("$6"),
+        );
+        let guard = format!(
+            "SELECT 1 / (CASE WHEN {} AND {NOW} <= $2 THEN pg_catalog.count(*) ELSE 0 END) \
+             FROM {outcomes} WHERE namespace = pg_catalog.decode($3, 'hex') \
+             AND transaction = pg_catalog.decode($4, 'hex') AND committed",
+            statements::began_at("$1"),
+        );
+        // One clock for both comparisons, the register's own, read as the row is written.
+        let decide = format!(
+            "INSERT INTO {decisions} (namespace, transaction, fingerprint, not_after, \
+             forget_after, committed) SELECT pg_catalog.decode($1, 'hex'), \
+             pg_catalog.decode($2, 'hex'), pg_catalog.decode($3, 'hex'), $4, $5, \
+             $6 AND clock.now <= $4 FROM (SELECT {NOW} AS now) clock WHERE clock.now <= $5 \
+             ON CONFLICT DO NOTHING RETURNING committed"
+        );
+        let finish = format!(
+            "UPDATE {decisions} SET finished = true WHERE namespace = pg_catalog.decode($1, 'hex') \
+             AND transaction = pg_catalog.decode($2, 'hex') \
+             AND fingerprint = pg_catalog.decode($3, 'hex') AND not_after = $4 \
+             AND forget_after = $5 AND NOT finished"
+        );
+        // Who knows one of a family knows all of it: a guard can't meet a connection that was never
+        // taught.
+        let family = format!("{begin}\0{mark}\0{guard}");
+        Self {
+            begin: Named::of_family(&family, "", &begin),
+            mark: Named::of_family(&family, PARTICIPATION_AND_TEXT, &mark),
+            guard: Named::of_family(&family, "(int8, int8, text, text)", &guard),
+            alone: Named::new("", &named::begin(preamble, "")),
+            decide: Named::new("(text, text, text, int8, int8, bool)", &decide),
+            finish: Named::new("(text, text, text, int8, int8)", &finish),
+        }
+    }
+}
+
+impl<D: Driver> Of<D> {
+    /// `namespace, transaction, fingerprint, not_after, forget_after`, as parameters.
+    fn parameters(&self, participation: &Participation) -> Vec<String> {
+        let hex = |bytes: &[u8]| text::one(&literal::hex(bytes));
+        vec![
+            text::one(&self.namespace_hex()),
+            hex(participation.transaction().as_bytes()),
+            hex(participation.fingerprint().as_bytes()),
+            literal::int(participation.not_after().as_micros()),
+            literal::int(participation.forget_after().as_micros()),
+        ]
+    }
+
+    /// Begins a transaction with the marker *committed* in it, unless something is known of it. The
+    /// first reply holds the clock if the marker is in, and no row if it is not.
+    pub(in crate::postgres) async fn open_marked(
+        &self,
+        participation: &Participation,
+    ) -> Result<Begun<D::Connection>, DriverError> {
+        let marks = &self.groups().marks;
+        let mut message = Message::begin(&marks.begin);
+        let mut values = self.parameters(participation);
+        values.push(text::one(&self.prefix().of(participation.transaction())));
+        message.execute(&marks.mark, &values);
+        message.uses(&marks.guard);
+        self.open_named(&message).await
+    }
+
+    /// Fails, with 22012, unless this is the very transaction that we began, its marker is in, and
+    /// the deadline has not passed. It is the probe as well.
+    pub(in crate::postgres) fn guard(
+        &self,
+        identity: i64,
+        participation: &Participation,
+    ) -> String {
+        self.groups().marks.guard.call(&[
+            literal::int(identity),
+            literal::int(participation.not_after().as_micros()),
+            text::one(&self.namespace_hex()),
+            text::one(&literal::hex(participation.transaction().as_bytes())),
+        ])
+    }
+
+    /// Writes the first decision. Its row says what it is; there is none where a
+    /// decision stands already, or the transaction's time is over.
+    pub(in crate::postgres) async fn decide_first(
+        &self,
+        participation: &Participation,
+        proposal: Decision,
+    ) -> Result<Option<Reply>, DriverError> {
+        let mut values = self.parameters(participation);
+        values.push((proposal == Decision::Commit).to_string());
+        let decide = &self.groups().marks.decide;
+        self.register_once(decide, &values).await
+    }
+
+    /// Marks a decision as carried out; counts 0 where it is already, or there is no such decision.
+    pub(in crate::postgres) async fn finish_first(
+        &self,
+        participation: &Participation,
+    ) -> Result<Option<Reply>, DriverError> {
+        let finish = &self.groups().marks.finish;
+        self.register_once(finish, &self.parameters(participation))
+            .await
+    }
+
+    async fn register_once(
+        &self,
+        statement: &Arc<Named>,
+        values: &[String],
+    ) -> Result<Option<Reply>, DriverError> {
+        let marks = &self.groups().marks;
+        let mut message = Message::begin(&marks.alone);
+        message.execute(statement, values);
+        message.uses(&marks.decide);
+        message.uses(&marks.finish);
+        let replies = self.send(&message.commit()).await?;
+        // After BEGIN and the settings.
+        Ok(replies.into_iter().nth(2))
+    }
+}
