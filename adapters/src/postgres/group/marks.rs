@@ -84,9 +84,9 @@ impl Marks {
 impl<D: Driver> Of<D> {
     /// `namespace, transaction, fingerprint, not_after, forget_after`, as parameters.
     fn parameters(&self, participation: &Participation) -> Vec<String> {
-        let hex = |bytes: &[u8]| text::one(&literal::hex(bytes));
+        let hex = |bytes: &[u8]| text::one(literal::hex(bytes));
         vec![
-            text::one(&self.namespace_hex()),
+            text::one(self.namespace_hex()),
             hex(participation.transaction().as_bytes()),
             hex(participation.fingerprint().as_bytes()),
             literal::int(participation.not_after().as_micros()),
@@ -103,7 +103,7 @@ impl<D: Driver> Of<D> {
         let marks = &self.groups().marks;
         let mut message = Message::begin(&marks.begin);
         let mut values = self.parameters(participation);
-        values.push(text::one(&self.prefix().of(participation.transaction())));
+        values.push(text::one(self.prefix().of(participation.transaction())));
         message.execute(&marks.mark, &values);
         message.uses(&marks.guard);
         self.open_named(&message).await
@@ -119,8 +119,8 @@ impl<D: Driver> Of<D> {
         self.groups().marks.guard.call(&[
             literal::int(identity),
             literal::int(participation.not_after().as_micros()),
-            text::one(&self.namespace_hex()),
-            text::one(&literal::hex(participation.transaction().as_bytes())),
+            text::one(self.namespace_hex()),
+            text::one(literal::hex(participation.transaction().as_bytes())),
         ])
     }
 
