@@ -56,8 +56,6 @@ unit_tests() {
 # those a server of its own. `cargo test` starts one server for all cases of a target.
 conformance_tests() {
   local name names=()
-  # Ten thousand operations on a real server take a busy machine its time, and that is no failure.
-  local -x EXACTLY_ONCE_CASE_TIMEOUT=${EXACTLY_ONCE_CASE_TIMEOUT:-180}
   for name in $(targets tests conformance_); do
     names+=(--test "$name")
   done
