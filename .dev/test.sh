@@ -34,7 +34,11 @@ stage() { # heading command…
 
 # All but the conformance suites, by nextest where it is installed.
 unit_tests() {
-  local target targets=()
+  local target targets=() threads
+  # Most of them wait: for a server to start, a lock to be given up, a deadline to pass.
+  threads=$(($(nproc) * 2))
+  local -x RUST_TEST_THREADS=${RUST_TEST_THREADS:-$threads}
+  local -x NEXTEST_TEST_THREADS=${NEXTEST_TEST_THREADS:-$threads}
   if cargo nextest --version >/dev/null 2>&1; then
     stage "tests" cargo nextest run "${ALL[@]}" --no-fail-fast -E 'not binary(/^conformance_/)'
     return

@@ -1,36 +1,99 @@
 //! The same harness, with its store erased: every case runs on both.
+//!
+//! The harness is behind `dyn` here, so the cases of the twin are compiled once, with this crate, and
+//! not anew for each adapter: half of what a suite's target has to compile.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use exactly_once_core::{
     AccountId, AnyStore, Error, Namespace, Statement, Transactional, Version, WorkError, any::AnyTx,
 };
 
 use crate::{
-    CaseResult,
+    CaseFailure, CaseResult,
     harness::{Age, Harness, Way},
 };
 
-/// A harness whose store is the [`AnyStore`] over another harness's store.
-pub(crate) struct ErasedHarness<H: Harness> {
-    pub(crate) inner: Arc<H>,
-    pub(crate) erase: fn(H::Store) -> AnyStore,
-}
+/// A guard of the harness under the twin.
+type Place = Box<dyn Any + Send + Sync>;
 
 type TxOf<H> = <<H as Harness>::Store as Transactional>::Tx;
 
-impl<H: Harness> Harness for ErasedHarness<H> {
-    type Store = AnyStore;
-    type Guard = H::Guard;
+/// A harness whose store is the [`AnyStore`] over another harness's store.
+pub(crate) struct ErasedHarness(Box<dyn Twin>);
 
+impl ErasedHarness {
+    pub(crate) fn new<H: Harness>(inner: Arc<H>, erase: fn(H::Store) -> AnyStore) -> Self {
+        Self(Box::new(Under { inner, erase }))
+    }
+}
+
+/// [`Harness`], for `dyn`.
+#[async_trait]
+trait Twin: Send + Sync {
+    fn name(&self) -> &str;
+    async fn fresh(&self) -> CaseResult<Place>;
+    async fn open(&self, place: &Place) -> CaseResult<AnyStore>;
+    async fn write_effect(&self, tx: &mut AnyTx, id: &str) -> Result<(), WorkError>;
+    async fn count_effects(&self, place: &Place, id: &str) -> CaseResult<u64>;
+    fn effect_statement(&self, id: &str) -> Option<Statement>;
+    fn effect_statement_at(&self, place: &Place, id: &str) -> Option<Statement>;
+    fn refused_statement(&self) -> Option<Statement>;
+    async fn spoil(&self, tx: &mut AnyTx) -> bool;
+    fn server(&self, place: &Place) -> Option<SocketAddr>;
+    async fn open_through(&self, place: &Place, proxy: SocketAddr) -> CaseResult<AnyStore>;
+    async fn open_starved(&self, place: &Place, acquire: Duration) -> CaseResult<AnyStore>;
+    async fn open_skewed(&self, place: &Place, seconds: i64) -> CaseResult<AnyStore>;
+    async fn crash(&self, place: &Place) -> CaseResult;
+    async fn left_open(&self, place: &Place) -> CaseResult<Option<u64>>;
+    fn locate(&self, place: &Place) -> Option<String>;
+    async fn attach(&self, place: &str) -> CaseResult<Place>;
+    async fn end_behind(&self, tx: &mut AnyTx) -> bool;
+    async fn violate_at_the_end(&self, tx: &mut AnyTx) -> bool;
+    async fn unpreparable(&self, tx: &mut AnyTx, number: usize) -> Option<&'static str>;
+    async fn fresh_scarce(&self) -> CaseResult<Place>;
+    async fn open_by(&self, place: &Place, way: Way) -> CaseResult<AnyStore>;
+    async fn open_aged(&self, place: &Place, age: Age) -> CaseResult<Result<AnyStore, Error>>;
+    fn hostile_settings(&self) -> Vec<&'static str>;
+    async fn open_hostile(
+        &self,
+        place: &Place,
+        setting: &'static str,
+    ) -> CaseResult<Result<AnyStore, Error>>;
+    async fn set_version(
+        &self,
+        place: &Place,
+        namespace: &Namespace,
+        account: &AccountId,
+        version: Version,
+    ) -> CaseResult;
+    fn tick(&self) -> Duration;
+}
+
+struct Under<H: Harness> {
+    inner: Arc<H>,
+    erase: fn(H::Store) -> AnyStore,
+}
+
+/// What `fresh` and `attach` made, as its own type again.
+fn guard<H: Harness>(place: &Place) -> CaseResult<&H::Guard> {
+    (**place)
+        .downcast_ref()
+        .ok_or_else(|| CaseFailure::unexpected("the place is of another harness"))
+}
+
+#[async_trait]
+impl<H: Harness> Twin for Under<H> {
     fn name(&self) -> &str {
         self.inner.name()
     }
-    async fn fresh(&self) -> CaseResult<H::Guard> {
-        self.inner.fresh().await
+    async fn fresh(&self) -> CaseResult<Place> {
+        Ok(Box::new(self.inner.fresh().await?))
     }
-    async fn open(&self, guard: &H::Guard) -> CaseResult<AnyStore> {
-        Ok((self.erase)(self.inner.open(guard).await?))
+    async fn open(&self, place: &Place) -> CaseResult<AnyStore> {
+        let opened = self.inner.open(guard::<H>(place)?).await?;
+        Ok((self.erase)(opened))
     }
     async fn write_effect(&self, tx: &mut AnyTx, id: &str) -> Result<(), WorkError> {
         match tx.downcast_mut::<TxOf<H>>() {
@@ -40,14 +103,14 @@ impl<H: Harness> Harness for ErasedHarness<H> {
             )),
         }
     }
-    async fn count_effects(&self, guard: &H::Guard, id: &str) -> CaseResult<u64> {
-        self.inner.count_effects(guard, id).await
+    async fn count_effects(&self, place: &Place, id: &str) -> CaseResult<u64> {
+        self.inner.count_effects(guard::<H>(place)?, id).await
     }
     fn effect_statement(&self, id: &str) -> Option<Statement> {
         self.inner.effect_statement(id)
     }
-    fn effect_statement_at(&self, guard: &H::Guard, id: &str) -> Option<Statement> {
-        self.inner.effect_statement_at(guard, id)
+    fn effect_statement_at(&self, place: &Place, id: &str) -> Option<Statement> {
+        self.inner.effect_statement_at(guard::<H>(place).ok()?, id)
     }
     fn refused_statement(&self) -> Option<Statement> {
         self.inner.refused_statement()
@@ -58,29 +121,32 @@ impl<H: Harness> Harness for ErasedHarness<H> {
             None => false,
         }
     }
-    fn server(&self, guard: &H::Guard) -> Option<SocketAddr> {
-        self.inner.server(guard)
+    fn server(&self, place: &Place) -> Option<SocketAddr> {
+        self.inner.server(guard::<H>(place).ok()?)
     }
-    async fn open_through(&self, guard: &H::Guard, proxy: SocketAddr) -> CaseResult<AnyStore> {
-        Ok((self.erase)(self.inner.open_through(guard, proxy).await?))
+    async fn open_through(&self, place: &Place, proxy: SocketAddr) -> CaseResult<AnyStore> {
+        let opened = self.inner.open_through(guard::<H>(place)?, proxy).await?;
+        Ok((self.erase)(opened))
     }
-    async fn open_starved(&self, guard: &H::Guard, acquire: Duration) -> CaseResult<AnyStore> {
-        Ok((self.erase)(self.inner.open_starved(guard, acquire).await?))
+    async fn open_starved(&self, place: &Place, acquire: Duration) -> CaseResult<AnyStore> {
+        let opened = self.inner.open_starved(guard::<H>(place)?, acquire).await?;
+        Ok((self.erase)(opened))
     }
-    async fn open_skewed(&self, guard: &H::Guard, seconds: i64) -> CaseResult<AnyStore> {
-        Ok((self.erase)(self.inner.open_skewed(guard, seconds).await?))
+    async fn open_skewed(&self, place: &Place, seconds: i64) -> CaseResult<AnyStore> {
+        let opened = self.inner.open_skewed(guard::<H>(place)?, seconds).await?;
+        Ok((self.erase)(opened))
     }
-    async fn crash(&self, guard: &H::Guard) -> CaseResult {
-        self.inner.crash(guard).await
+    async fn crash(&self, place: &Place) -> CaseResult {
+        self.inner.crash(guard::<H>(place)?).await
     }
-    async fn left_open(&self, guard: &H::Guard) -> CaseResult<Option<u64>> {
-        self.inner.left_open(guard).await
+    async fn left_open(&self, place: &Place) -> CaseResult<Option<u64>> {
+        self.inner.left_open(guard::<H>(place)?).await
     }
-    fn locate(&self, guard: &H::Guard) -> Option<String> {
-        self.inner.locate(guard)
+    fn locate(&self, place: &Place) -> Option<String> {
+        self.inner.locate(guard::<H>(place).ok()?)
     }
-    async fn attach(&self, place: &str) -> CaseResult<H::Guard> {
-        self.inner.attach(place).await
+    async fn attach(&self, place: &str) -> CaseResult<Place> {
+        Ok(Box::new(self.inner.attach(place).await?))
     }
     async fn end_behind(&self, tx: &mut AnyTx) -> bool {
         match tx.downcast_mut::<TxOf<H>>() {
@@ -98,38 +164,139 @@ impl<H: Harness> Harness for ErasedHarness<H> {
         let tx = tx.downcast_mut::<TxOf<H>>()?;
         self.inner.unpreparable(tx, number).await
     }
-    async fn fresh_scarce(&self) -> CaseResult<H::Guard> {
-        self.inner.fresh_scarce().await
+    async fn fresh_scarce(&self) -> CaseResult<Place> {
+        Ok(Box::new(self.inner.fresh_scarce().await?))
     }
-    async fn open_by(&self, guard: &H::Guard, way: Way) -> CaseResult<AnyStore> {
-        Ok((self.erase)(self.inner.open_by(guard, way).await?))
+    async fn open_by(&self, place: &Place, way: Way) -> CaseResult<AnyStore> {
+        let opened = self.inner.open_by(guard::<H>(place)?, way).await?;
+        Ok((self.erase)(opened))
     }
-    async fn open_aged(&self, guard: &H::Guard, age: Age) -> CaseResult<Result<AnyStore, Error>> {
-        Ok(self.inner.open_aged(guard, age).await?.map(self.erase))
+    async fn open_aged(&self, place: &Place, age: Age) -> CaseResult<Result<AnyStore, Error>> {
+        let opened = self.inner.open_aged(guard::<H>(place)?, age).await?;
+        Ok(opened.map(self.erase))
     }
     fn hostile_settings(&self) -> Vec<&'static str> {
         self.inner.hostile_settings()
     }
     async fn open_hostile(
         &self,
-        guard: &H::Guard,
+        place: &Place,
         setting: &'static str,
     ) -> CaseResult<Result<AnyStore, Error>> {
+        let guard = guard::<H>(place)?;
         let opened = self.inner.open_hostile(guard, setting).await?;
         Ok(opened.map(self.erase))
     }
     async fn set_version(
         &self,
-        guard: &H::Guard,
+        place: &Place,
         namespace: &Namespace,
         account: &AccountId,
         version: Version,
     ) -> CaseResult {
+        let guard = guard::<H>(place)?;
         self.inner
             .set_version(guard, namespace, account, version)
             .await
     }
     fn tick(&self) -> Duration {
         self.inner.tick()
+    }
+}
+
+impl Harness for ErasedHarness {
+    type Store = AnyStore;
+    type Guard = Place;
+
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+    async fn fresh(&self) -> CaseResult<Place> {
+        self.0.fresh().await
+    }
+    async fn open(&self, place: &Place) -> CaseResult<AnyStore> {
+        self.0.open(place).await
+    }
+    async fn write_effect(&self, tx: &mut AnyTx, id: &str) -> Result<(), WorkError> {
+        self.0.write_effect(tx, id).await
+    }
+    async fn count_effects(&self, place: &Place, id: &str) -> CaseResult<u64> {
+        self.0.count_effects(place, id).await
+    }
+    fn effect_statement(&self, id: &str) -> Option<Statement> {
+        self.0.effect_statement(id)
+    }
+    fn effect_statement_at(&self, place: &Place, id: &str) -> Option<Statement> {
+        self.0.effect_statement_at(place, id)
+    }
+    fn refused_statement(&self) -> Option<Statement> {
+        self.0.refused_statement()
+    }
+    async fn spoil(&self, tx: &mut AnyTx) -> bool {
+        self.0.spoil(tx).await
+    }
+    fn server(&self, place: &Place) -> Option<SocketAddr> {
+        self.0.server(place)
+    }
+    async fn open_through(&self, place: &Place, proxy: SocketAddr) -> CaseResult<AnyStore> {
+        self.0.open_through(place, proxy).await
+    }
+    async fn open_starved(&self, place: &Place, acquire: Duration) -> CaseResult<AnyStore> {
+        self.0.open_starved(place, acquire).await
+    }
+    async fn open_skewed(&self, place: &Place, seconds: i64) -> CaseResult<AnyStore> {
+        self.0.open_skewed(place, seconds).await
+    }
+    async fn crash(&self, place: &Place) -> CaseResult {
+        self.0.crash(place).await
+    }
+    async fn left_open(&self, place: &Place) -> CaseResult<Option<u64>> {
+        self.0.left_open(place).await
+    }
+    fn locate(&self, place: &Place) -> Option<String> {
+        self.0.locate(place)
+    }
+    async fn attach(&self, place: &str) -> CaseResult<Place> {
+        self.0.attach(place).await
+    }
+    async fn end_behind(&self, tx: &mut AnyTx) -> bool {
+        self.0.end_behind(tx).await
+    }
+    async fn violate_at_the_end(&self, tx: &mut AnyTx) -> bool {
+        self.0.violate_at_the_end(tx).await
+    }
+    async fn unpreparable(&self, tx: &mut AnyTx, number: usize) -> Option<&'static str> {
+        self.0.unpreparable(tx, number).await
+    }
+    async fn fresh_scarce(&self) -> CaseResult<Place> {
+        self.0.fresh_scarce().await
+    }
+    async fn open_by(&self, place: &Place, way: Way) -> CaseResult<AnyStore> {
+        self.0.open_by(place, way).await
+    }
+    async fn open_aged(&self, place: &Place, age: Age) -> CaseResult<Result<AnyStore, Error>> {
+        self.0.open_aged(place, age).await
+    }
+    fn hostile_settings(&self) -> Vec<&'static str> {
+        self.0.hostile_settings()
+    }
+    async fn open_hostile(
+        &self,
+        place: &Place,
+        setting: &'static str,
+    ) -> CaseResult<Result<AnyStore, Error>> {
+        self.0.open_hostile(place, setting).await
+    }
+    async fn set_version(
+        &self,
+        place: &Place,
+        namespace: &Namespace,
+        account: &AccountId,
+        version: Version,
+    ) -> CaseResult {
+        self.0.set_version(place, namespace, account, version).await
+    }
+    fn tick(&self) -> Duration {
+        self.0.tick()
     }
 }

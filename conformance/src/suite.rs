@@ -52,16 +52,17 @@ macro_rules! topic {
         where
             H::Store: $bound $(+ $more)*,
         {
+            // No part of the generic method: so it is compiled here, and once.
+            fn erased(twin: ErasedHarness) -> Vec<Trial> {
+                let mut erased = Registry::new(Arc::new(twin), Variant::Erased);
+                $register(&mut erased);
+                erased.into_trials()
+            }
             let mut typed = Registry::new(self.harness.clone(), Variant::Typed);
             $register(&mut typed);
             self.trials.extend(typed.into_trials());
-            let twin = ErasedHarness {
-                inner: self.harness.clone(),
-                erase: |store| AnyStore::builder(store)$(.$erase())+.build(),
-            };
-            let mut erased = Registry::new(Arc::new(twin), Variant::Erased);
-            $register(&mut erased);
-            self.trials.extend(erased.into_trials());
+            let erase = |store| AnyStore::builder(store)$(.$erase())+.build();
+            self.trials.extend(erased(ErasedHarness::new(self.harness.clone(), erase)));
             $(self.jobs.extend($jobs());)?
             self
         }
@@ -134,16 +135,17 @@ impl<H: Harness> Suite<H> {
     where
         H::Store: OneShotStore,
     {
+        fn erased(twin: ErasedHarness) -> Vec<Trial> {
+            let mut erased = Registry::new(Arc::new(twin), Variant::Erased);
+            cases::one_shot::register(&mut erased);
+            erased.into_trials()
+        }
         let mut typed = Registry::new(self.harness.clone(), Variant::Typed);
         cases::one_shot::register(&mut typed);
         self.trials.extend(typed.into_trials());
-        let twin = ErasedHarness {
-            inner: self.harness.clone(),
-            erase: |store| AnyStore::builder(store).idempotency().one_shot().build(),
-        };
-        let mut erased = Registry::new(Arc::new(twin), Variant::Erased);
-        cases::one_shot::register(&mut erased);
-        self.trials.extend(erased.into_trials());
+        let erase = |store| AnyStore::builder(store).idempotency().one_shot().build();
+        self.trials
+            .extend(erased(ErasedHarness::new(self.harness.clone(), erase)));
         self
     }
 
