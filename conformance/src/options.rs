@@ -30,7 +30,8 @@ const TIMEOUT_FULL: Duration = Duration::from_secs(180);
 pub struct Options {
     /// Where JSON, JUnit and HTML go; without it none is written.
     pub report_dir: Option<PathBuf>,
-    /// Fewer rounds, racers and crash points: still every case, in seconds.
+    /// Fewer rounds, racers and crash points, and the erased twins only where a filter names them:
+    /// still every case, in a fraction of the time.
     pub quick: bool,
     /// The seed of the run; drawn at random when none was given, and printed with each failure.
     pub seed: Seed,

@@ -58,6 +58,10 @@ impl<D: Pooled> PostgresStore<D> {
     }
 
     /// With the pool that you have already. It is not closed with the store.
+    ///
+    /// A pool that gives out the connection that was used last is the quicker one (of deadpool,
+    /// `QueueMode::Lifo`; the store's own is such a pool): behind it the server's caches are warm,
+    /// and the store's statements are known.
     pub fn from_pool(pool: D::Pool) -> PostgresBuilder<D> {
         PostgresBuilder::new(Source::Pool(pool))
     }
