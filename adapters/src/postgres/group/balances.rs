@@ -1,8 +1,8 @@
 //! Changes of balances by several callers: folded per account in memory, written by one statement.
 //!
 //! What an account holds is remembered as a *guess*. The statement only writes where version, amount
-//! and floor are still what was guessed, and no operation is known; otherwise it fails as a whole,
-//! the truth is read, and who is still to be served tries again. A refusal is never decided by a
+//! and floor are still what was guessed; of the others the truth is read, and they try again. Where an
+//! operation is known already it fails as a whole. A refusal is never decided by a
 //! guess, but by what was read: first the accounts and then the operations, so that nobody is
 //! refused because of what his own operation did. It was true when it was read, and it is recorded
 //! with the group: if the operation was applied meanwhile, its record is in the way, and all are read
@@ -22,6 +22,7 @@ use exactly_once_core::{
 use super::{
     Of, copy,
     guesses::AccountName,
+    ledger::stood,
     named::{Message, NOT_ALL},
     queue::{Flush, Queue, ask},
 };
@@ -77,6 +78,8 @@ pub(in crate::postgres) enum Booked {
 /// A change that the group makes.
 pub(super) struct Entry {
     pub(super) at: usize,
+    /// Where its account is in [`Fold::moved`].
+    pub(super) slot: usize,
     pub(super) change: Change,
     /// The operation's record.
     pub(super) record: Vec<u8>,
@@ -178,7 +181,13 @@ impl Group<'_> {
                             after,
                         }),
                     }
-                    fold.entries.push(Entry { at, change, record });
+                    let slot = fold.moved.len().saturating_sub(1);
+                    fold.entries.push(Entry {
+                        at,
+                        slot,
+                        change,
+                        record,
+                    });
                 }
                 (_, Err(error)) => {
                     // What is no refusal by the rules goes alone.
@@ -244,12 +253,17 @@ impl<D: Driver> Of<D> {
                 // A guess refuses nobody.
                 fold.refused.clear();
             }
-            match self.write(group, &fold).await {
-                Ok(()) => {
-                    let learnt = fold.moved.iter();
-                    guesses.learn(learnt.map(|moved| (moved.account.clone(), moved.after)));
+            match self.write(group, &fold, !true_states).await {
+                Ok(stood) => {
+                    let (right, wrong): (Vec<_>, Vec<_>) =
+                        (fold.moved.iter().enumerate()).partition(|(slot, _)| stood.contains(slot));
+                    guesses.forget(wrong.into_iter().map(|(_, moved)| &moved.account));
+                    let learnt = right.into_iter();
+                    guesses.learn(learnt.map(|(_, moved)| (moved.account.clone(), moved.after)));
                     for entry in fold.entries {
-                        group.tell(entry.at, Booked::Applied(entry.change));
+                        if stood.contains(&entry.slot) {
+                            group.tell(entry.at, Booked::Applied(entry.change));
+                        }
                     }
                     for refusal in fold.refused {
                         group.tell(refusal.at, Booked::Refused(refusal.error));
@@ -261,7 +275,7 @@ impl<D: Driver> Of<D> {
                         changes = fold.entries.len(),
                         "a group of changes failed"
                     );
-                    guesses.forget(&fold.moved);
+                    guesses.forget(fold.moved.iter().map(|moved| &moved.account));
                     match failed.code() {
                         Some(NOT_ALL) => {}
                         Some(code) if sqlstate::surely_nothing(code) => return,
@@ -320,9 +334,16 @@ impl<D: Driver> Of<D> {
         }
     }
 
-    async fn write(&self, group: &Group<'_>, fold: &Fold) -> std::result::Result<(), DriverError> {
+    /// Writes what was folded, and says of which accounts: by guesses, of those that are as they were
+    /// guessed; by what was read, of all or of none.
+    async fn write(
+        &self,
+        group: &Group<'_>,
+        fold: &Fold,
+        guessed: bool,
+    ) -> std::result::Result<HashSet<usize>, DriverError> {
         if fold.entries.is_empty() && fold.refused.is_empty() {
-            return Ok(());
+            return Ok(HashSet::new());
         }
         let groups = self.groups();
         let applied = fold.entries.iter().map(|entry| entry.at);
@@ -332,8 +353,12 @@ impl<D: Driver> Of<D> {
             .filter_map(|at| group.bookings.get(at))
             .collect();
         let mut message = Message::begin(&groups.begin_generic);
-        groups.ledger.execute(&mut message, &bookings, fold);
-        self.send(&message.commit()).await.map(drop)
+        groups
+            .ledger
+            .execute(&mut message, &bookings, fold, guessed);
+        let replies = self.send(&message.commit()).await?;
+        // BEGIN, the settings, what was written.
+        Ok(stood(replies.get(2), fold.moved.len()))
     }
 
     fn account_name(&self, account: &AccountId) -> AccountName {

@@ -7,8 +7,6 @@ use std::{
 
 use exactly_once_core::AccountState;
 
-use super::balances::Moved;
-
 /// How many accounts are remembered; some 10 MB.
 const ACCOUNTS_MAX: usize = 65_536;
 
@@ -63,10 +61,10 @@ impl Guesses {
         }
     }
 
-    pub(super) fn forget(&self, moved: &[Moved]) {
+    pub(super) fn forget<'a>(&self, accounts: impl Iterator<Item = &'a AccountName>) {
         let mut known = self.lock();
-        for one in moved {
-            known.remove(&one.account);
+        for account in accounts {
+            known.remove(account);
         }
     }
 }

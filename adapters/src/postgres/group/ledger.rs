@@ -1,6 +1,9 @@
 //! The statements that read and write many accounts.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use exactly_once_core::AccountState;
 
@@ -28,6 +31,8 @@ const FLIGHTS: usize = 1;
 pub(super) struct Ledger {
     pub(super) queue: Queue<Booking, Booked>,
     write: Arc<Named>,
+    /// By guesses: where one is wrong, its account stays out and the others are written.
+    write_guessed: Arc<Named>,
     /// For a lone change, without arrays.
     write_one: Arc<Named>,
     pub(super) guesses: Guesses,
@@ -59,6 +64,7 @@ impl Ledger {
         Self {
             queue: Queue::new(FLIGHTS),
             write: write(tables),
+            write_guessed: write_guessed(tables),
             write_one: write_one(tables),
             guesses: Guesses::default(),
             replays: Replays::default(),
@@ -119,6 +125,55 @@ fn write(tables: &Tables) -> Arc<Named> {
     )
 }
 
+/// The same by guesses: whose account is not what was guessed has no record and no line either, and
+/// the answer tells whose is. So one account that somebody else has changed costs its callers another
+/// round, and not the whole group. All or nothing is still asked of the records: a key that is known
+/// already must not have moved its account.
+///
+/// Here a rival's key is met with accounts in hand, which he may want: then it is we who give up, by
+/// the group's short lock timeout.
+fn write_guessed(tables: &Tables) -> Arc<Named> {
+    let stands = |slot: &str| format!("{slot} = ANY (ARRAY(SELECT m.slot FROM moved m))");
+    let body = format!(
+        "WITH moved AS (UPDATE {accounts} a SET amount = v.amount, version = v.version \
+         FROM {accounts_of} WITH ORDINALITY \
+         v (namespace, account, was_amount, was_version, was_floor, amount, version, slot) \
+         WHERE a.namespace = pg_catalog.decode(v.namespace, 'hex') \
+         AND a.account = pg_catalog.decode(v.account, 'hex') AND a.version = v.was_version \
+         AND a.amount = v.was_amount AND a.floor IS NOT DISTINCT FROM v.was_floor AND a.open \
+         RETURNING v.slot), \
+         operation AS (INSERT INTO {operations} (namespace, key, fingerprint, changes) \
+         SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.key, 'hex'), \
+         pg_catalog.decode(a.print, 'hex'), pg_catalog.decode(a.changes, 'hex') \
+         FROM {records} a (namespace, key, print, changes, slot) \
+         WHERE {record_stands} ON CONFLICT DO NOTHING RETURNING 1), \
+         line AS (INSERT INTO {history} \
+         (namespace, account, version, key, kind, delta, before, after) \
+         SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.account, 'hex'), \
+         a.version, pg_catalog.decode(a.key, 'hex'), a.kind, a.delta, a.before, a.after \
+         FROM {lines} a (namespace, key, account, version, kind, delta, before, after, slot) \
+         WHERE {record_stands}) \
+         SELECT {all}, (SELECT pg_catalog.string_agg(m.slot::text, ',') FROM moved m)",
+        operations = tables.operations,
+        accounts = tables.accounts,
+        history = tables.history,
+        accounts_of = text::rows(&[11, 12, 13, 14, 15, 16, 17]),
+        records = text::rows(&[1, 2, 3, 4, 18]),
+        lines = text::rows(&[1, 2, 5, 6, 7, 8, 9, 10, 18]),
+        record_stands = stands("a.slot"),
+        all = all_or_nothing(&format!(
+            "(SELECT pg_catalog.count(*) FROM operation) = \
+             (SELECT pg_catalog.count(*) FROM pg_catalog.unnest($18) s (slot) WHERE {})",
+            stands("s.slot")
+        )),
+    );
+    Named::new(
+        "(text[], text[], text[], text[], text[], int8[], text[], int8[], int8[], int8[], \
+         text[], text[], int8[], int8[], int8[], int8[], int8[], int8[])",
+        &body,
+    )
+}
+
 /// The same for one change, by single values.
 fn write_one(tables: &Tables) -> Arc<Named> {
     let body = format!(
@@ -150,17 +205,42 @@ fn write_one(tables: &Tables) -> Arc<Named> {
 }
 
 impl Ledger {
-    /// Writes the fold.
-    pub(super) fn execute(&self, message: &mut Message, bookings: &[&Booking], fold: &Fold) {
+    /// Writes the fold, which was made by guesses or by what was read.
+    pub(super) fn execute(
+        &self,
+        message: &mut Message,
+        bookings: &[&Booking],
+        fold: &Fold,
+        guessed: bool,
+    ) {
         match (bookings, fold.entries.as_slice(), fold.moved.as_slice()) {
             ([booking], [entry], [moved]) => {
                 message.execute(&self.write_one, &values(booking, entry, moved));
             }
+            _ if guessed => {
+                let mut values = columns(bookings, fold);
+                let slots = fold.entries.iter().map(|entry| entry.slot + 1);
+                values.push(text::numbers(slots.map(|slot| i64::try_from(slot).ok())));
+                message.execute(&self.write_guessed, &values);
+            }
             _ => message.execute(&self.write, &columns(bookings, fold)),
         }
-        // A connection is taught both at once.
-        message.uses(&self.write_one);
-        message.uses(&self.write);
+        // A connection is taught all at once.
+        for one in [&self.write_one, &self.write_guessed, &self.write] {
+            message.uses(one);
+        }
+    }
+}
+
+/// Which of so many accounts were what was guessed: all of them, where the answer does not say.
+pub(super) fn stood(reply: Option<&Reply>, accounts: usize) -> HashSet<usize> {
+    let row = reply.and_then(|reply| reply.rows.first());
+    match row.and_then(|row| row.get(1)) {
+        None => (0..accounts).collect(),
+        Some(slots) => (slots.iter())
+            .flat_map(|slots| slots.split(','))
+            .filter_map(|slot| slot.parse::<usize>().ok()?.checked_sub(1))
+            .collect(),
     }
 }
 
