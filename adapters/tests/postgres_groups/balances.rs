@@ -102,3 +102,38 @@ async fn a_wrong_guess_is_never_written() {
     let applied = store.adjust(&none).await.unwrap();
     assert_eq!(applied.change.after, Amount::new(-429));
 }
+
+// An account that somebody else has changed costs its own callers another round, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_guess_leaves_the_rest_of_its_group_alone() {
+    let (world, store) = shop().await;
+    let other = builder(&world.url()).connect().await.unwrap();
+    let name = |number: usize| format!("own{number}");
+    for number in 0..32 {
+        opened(&store, &name(number), 0).await;
+    }
+    // Not the first, who goes before there is a group.
+    let changed = adjust(&name(16), "by another", 5);
+    other.adjust(&changed).await.unwrap();
+    let operations: Vec<Adjust> = (0..32)
+        .map(|number| adjust(&name(number), &format!("g{number}"), 1))
+        .collect();
+    for (number, applied) in adjusted(&store, &operations).await.into_iter().enumerate() {
+        let after = if number == 16 { 6 } else { 1 };
+        assert_eq!(
+            applied.unwrap().change.after,
+            Amount::new(after),
+            "{number}"
+        );
+    }
+    let with_it = "SELECT count(*) FROM exactly_once.history WHERE kind = 'adjust' AND xmin::text = \
+                   (SELECT xmin::text FROM exactly_once.history WHERE key = 'g16')";
+    assert_eq!(
+        number(&world, with_it).await,
+        1,
+        "in the commit of its change"
+    );
+    let commits = "SELECT count(DISTINCT xmin::text) FROM exactly_once.history \
+                   WHERE kind = 'adjust' AND key <> 'by another'";
+    assert!(number(&world, commits).await <= 6, "commits of 32 changes");
+}
