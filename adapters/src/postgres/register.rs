@@ -82,24 +82,30 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
     }
 
     async fn finish(&self, participation: &Participation) -> Result<()> {
-        let first = self
-            .finish_first(participation)
-            .await
-            .map_err(|failed| convert(failed, "finish", Stage::Durable))?;
-        if first.is_some_and(|reply| reply.affected == 1) {
-            return Ok(());
+        let read = self.select_decision(participation);
+        for _ in 0..ROUNDS {
+            let first = self
+                .finish_first(participation)
+                .await
+                .map_err(|failed| convert(failed, "finish", Stage::Durable))?;
+            if first.is_some_and(|reply| reply.affected == 1) {
+                return Ok(());
+            }
+            let replies = self.read("finish", &read).await?;
+            let Some(stands) = Outcome::read(replies.first(), "finish")? else {
+                return Err(error(
+                    ErrorKind::NotPrepared,
+                    "finish",
+                    "nothing was decided about this transaction",
+                ));
+            };
+            stands.check(participation, "finish")?;
+            // Otherwise it was decided since we looked.
+            if stands.finished {
+                return Ok(());
+            }
         }
-        let replies = self
-            .read("finish", &self.select_decision(participation))
-            .await?;
-        match Outcome::read(replies.first(), "finish")? {
-            Some(stands) => stands.check(participation, "finish"),
-            None => Err(error(
-                ErrorKind::NotPrepared,
-                "finish",
-                "nothing was decided about this transaction",
-            )),
-        }
+        Err(error(ErrorKind::Busy, "finish", "its row keeps changing"))
     }
 
     async fn unfinished(
