@@ -328,4 +328,13 @@ mod tests {
             "without a goal"
         );
     }
+
+    #[test]
+    fn a_quick_run_leaves_out_the_twin_and_says_why() {
+        let info = CaseInfo::new("I01", "a::i01_first").goal("fresh");
+        let quick = |variant| Trial::new(info, variant, async |_| Ok(())).quickly();
+        assert!(!quick(Variant::Typed).is_ignored());
+        let reason = quick(Variant::Erased).ignored_report().unwrap();
+        assert!(reason.ignore_reason.unwrap().contains("EXACTLY_ONCE_QUICK"));
+    }
 }
