@@ -86,7 +86,7 @@ pub(crate) fn within_reach(folder: &Path) -> Result<PathBuf> {
 }
 
 /// The temporary folder, unless it is closed to `nobody` or its path too long for a socket.
-fn parent_folder() -> PathBuf {
+pub(crate) fn parent_folder() -> PathBuf {
     let usual = std::env::temp_dir();
     let fits = usual.as_os_str().len() <= LONGEST_PARENT;
     if fits && (!are_we_root() || reachable(&usual)) {

@@ -55,6 +55,7 @@ pub mod restate;
 pub mod server;
 pub mod service;
 pub mod standby;
+mod template;
 pub mod tools;
 
 pub use certificates::{Authority, Certificate};

@@ -16,6 +16,7 @@ use crate::launch::Launch;
 use crate::ports::Port;
 use crate::process::Signal;
 use crate::server::Server;
+use crate::template::make_cluster;
 use crate::tools::{self, PostgresBinaries};
 
 /// The superuser of every cluster here.
@@ -96,26 +97,7 @@ impl PostgresOptions {
     pub async fn start(self) -> Result<Postgres> {
         let (binaries, folder) = (tools::postgres(self.major)?, temporary_folder()?);
         give_away(folder.path())?;
-        fs::write(folder.path().join("password"), PASSWORD)?;
-        give_away(&folder.path().join("password"))?;
-        program(&binaries, "initdb", folder.path())
-            .argument("--pgdata")
-            .argument(data(folder.path()))
-            .argument("--username")
-            .argument(USER)
-            .argument("--pwfile")
-            .argument(folder.path().join("password"))
-            .argument("--auth-local=trust")
-            .argument(if self.trusting {
-                "--auth-host=trust"
-            } else {
-                "--auth-host=scram-sha-256"
-            })
-            .argument("--encoding=UTF8")
-            .argument("--locale=C")
-            .argument("--no-sync")
-            .run()
-            .await?;
+        make_cluster(&binaries, folder.path(), self.trusting).await?;
         let postgres = Postgres::new(self.major, binaries, folder, self.trusting)?;
         postgres.write_settings(&self.settings)?;
         if let Some(certificate) = &self.certificate {
