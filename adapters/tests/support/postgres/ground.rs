@@ -1,11 +1,14 @@
-//! What the cases stand on: one real server for the process, in it one database, and in that a
-//! schema for each case. A database for each case would be simpler, and costs some 300 files each:
+//! What the cases stand on: one real server for the process, in it the database that every server
+//! has, and in that a schema for each case. A database for each case would be simpler, and costs some 300 files each:
 //! making and removing them took far longer than the cases.
 
 use std::{
     env,
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use exactly_once_conformance::{CaseFailure, CaseResult};
@@ -13,8 +16,10 @@ use exactly_once_servers::{Pgbouncer, Postgres, PostgresOptions};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use super::schemas::{Lent, Schemas};
+
 /// Everybody's database.
-pub const DATABASE: &str = "conformance";
+pub const DATABASE: &str = "postgres";
 
 /// The users' own table, for the effects of all cases. A row tells by itself whose it is, from what
 /// the connection says of itself: that goes through a transaction pooler too.
@@ -52,6 +57,8 @@ pub struct Ground {
     pooler: OnceLock<Pgbouncer>,
     starting_pooler: std::sync::Mutex<()>,
     look: Arc<Look>,
+    schemas: Arc<Schemas>,
+    places: AtomicU64,
 }
 
 impl Ground {
@@ -68,18 +75,38 @@ impl Ground {
     async fn starting(options: PostgresOptions) -> anyhow::Result<Arc<Self>> {
         // Passwords have tests of their own: proving them takes longer than most cases.
         let postgres = options.trusting().start().await?;
-        let direct = postgres.create_database(DATABASE).await?;
-        postgres.sql(DATABASE, EFFECTS).await?;
+        let look = Look::new(postgres.database_url(DATABASE));
+        look.run(EFFECTS).await?;
         let pooler = OnceLock::new();
         if pooled() {
             let _ = pooler.set(Pgbouncer::start(&postgres).await?);
         }
         Ok(Arc::new(Self {
-            postgres,
             pooler,
             starting_pooler: std::sync::Mutex::default(),
-            look: Arc::new(Look::new(direct)),
+            schemas: Schemas::new(Look::new(postgres.database_url(DATABASE))),
+            look: Arc::new(look),
+            postgres,
+            places: AtomicU64::new(0),
         }))
+    }
+
+    /// An empty place. `used`: its schema may be one that an earlier case has left.
+    pub fn place(self: &Arc<Self>, used: bool) -> Place {
+        let number = self.places.fetch_add(1, Ordering::Relaxed);
+        let name = format!("case_{number}");
+        let schema = if used {
+            self.schemas.lend(&name)
+        } else {
+            Lent::forever(name.clone())
+        };
+        Place {
+            url: Place::own(&self.url(), &name),
+            name,
+            schema,
+            look: Arc::clone(&self.look),
+            ground: Some(Arc::clone(self)),
+        }
     }
 
     fn url(&self) -> String {
@@ -104,7 +131,7 @@ impl Ground {
 }
 
 /// Looks past the store, by a connection of its own that is opened again when it is lost.
-struct Look {
+pub struct Look {
     url: String,
     client: Mutex<Option<Arc<Client>>>,
 }
@@ -117,7 +144,7 @@ impl Look {
         }
     }
 
-    async fn client(&self) -> Result<Arc<Client>, tokio_postgres::Error> {
+    pub async fn client(&self) -> Result<Arc<Client>, tokio_postgres::Error> {
         let mut slot = self.client.lock().await;
         if let Some(client) = slot.as_ref().filter(|client| !client.is_closed()) {
             return Ok(Arc::clone(client));
@@ -127,6 +154,10 @@ impl Look {
         let client = Arc::new(client);
         *slot = Some(Arc::clone(&client));
         Ok(client)
+    }
+
+    pub async fn run(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        self.client().await?.batch_execute(sql).await
     }
 
     /// The number in the one cell of the answer.
@@ -146,44 +177,43 @@ impl Look {
     }
 }
 
-/// A case's place: a schema of its own.
+/// A case's place: a schema of its own, at least for as long as it runs.
 pub struct Place {
-    /// Of the schema, and what its connections call themselves.
+    /// What its connections call themselves, and nobody else's.
     pub name: String,
+    /// Where its tables are.
+    pub schema: Lent,
     /// Where the store connects to.
     pub url: String,
-    look: Arc<Look>,
+    pub look: Arc<Look>,
     /// Not in a process that is only attached.
     ground: Option<Arc<Ground>>,
 }
 
 impl Place {
-    pub fn new(ground: Arc<Ground>, name: String) -> Self {
-        Self {
-            url: Self::own(&ground.url(), &name),
-            name,
-            look: Arc::clone(&ground.look),
-            ground: Some(ground),
-        }
-    }
-
     pub fn own(url: &str, name: &str) -> String {
         format!("{url}?application_name={name}")
     }
 
     /// By which another process finds it.
     pub fn address(&self) -> String {
-        format!("{} {} {}", self.name, self.url, self.look.url)
+        let Self {
+            name, url, look, ..
+        } = self;
+        format!("{name} {} {url} {}", self.schema.name(), look.url)
     }
 
     pub fn attach(address: &str) -> CaseResult<Self> {
         let mut parts = address.split(' ').map(str::to_owned);
-        let (Some(name), Some(url), Some(direct)) = (parts.next(), parts.next(), parts.next())
-        else {
-            return Err(failed("this is no place's address"));
+        let mut part = || {
+            parts
+                .next()
+                .ok_or_else(|| failed("this is no place's address"))
         };
+        let (name, schema, url, direct) = (part()?, part()?, part()?, part()?);
         Ok(Self {
             name,
+            schema: Lent::forever(schema),
             url,
             look: Arc::new(Look::new(direct)),
             ground: None,

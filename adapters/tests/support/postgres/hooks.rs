@@ -4,7 +4,7 @@
 use exactly_once::{AccountId, Namespace, Version};
 use exactly_once_conformance::{CaseResult, harness::Way};
 
-use super::ground::{DATABASE, Place, failed, here};
+use super::ground::{DATABASE, Place, failed};
 
 /// What can't be prepared, by what it is.
 pub const UNPREPARABLE: [(&str, &str); 5] = [
@@ -18,10 +18,10 @@ pub const UNPREPARABLE: [(&str, &str); 5] = [
     ("an exported snapshot", "SELECT pg_export_snapshot()"),
 ];
 
-/// What a deferred constraint refuses. The table is the transaction's own, in the place's schema.
-pub const VIOLATION: &str = "DO $$ DECLARE place text := current_setting('application_name'); BEGIN \
-     EXECUTE format('CREATE TABLE %I.deferred (n int8 UNIQUE DEFERRABLE INITIALLY DEFERRED)', place); \
-     EXECUTE format('INSERT INTO %I.deferred VALUES (1), (1)', place); END $$";
+/// What a deferred constraint refuses. The table is the transaction's own.
+pub const VIOLATION: &str = "DO $$ DECLARE own text := current_setting('application_name'); BEGIN \
+     EXECUTE format('CREATE TABLE %I (n int8 UNIQUE DEFERRABLE INITIALLY DEFERRED)', own); \
+     EXECUTE format('INSERT INTO %I VALUES (1), (1)', own); END $$";
 
 /// What an operator may have set for a role.
 pub const HOSTILE: [&str; 9] = [
@@ -43,18 +43,18 @@ fn text(text: &str) -> String {
 impl Place {
     /// Runs SQL as the superuser.
     async fn run(&self, sql: &str) -> CaseResult {
-        let postgres = self.postgres()?;
-        postgres.sql(DATABASE, sql).await.map(drop).map_err(failed)
+        self.schema.spoil();
+        self.look.run(sql).await.map_err(failed)
     }
 
     /// A role with the least of rights, and the URL to come as it, past any pooler.
     async fn role(&self, role: &str) -> CaseResult<String> {
-        let place = &self.name;
+        let (place, schema) = (&self.name, self.schema.name());
         self.run(&format!(
             "CREATE ROLE {role} LOGIN PASSWORD 'throwaway'; \
-             GRANT USAGE ON SCHEMA {place} TO {role}; \
-             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {place} TO {role}; \
-             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {place} TO {role}; \
+             GRANT USAGE ON SCHEMA {schema} TO {role}; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}; \
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}; \
              GRANT INSERT ON effects TO {role}"
         ))
         .await?;
@@ -68,8 +68,8 @@ impl Place {
             Way::AnotherRole => self.role(&format!("{}_other", self.name)).await,
             Way::AnotherDatabase => {
                 let far = format!("{}_far", self.name);
-                let url = here(self.postgres()?.create_database(&far)).map_err(failed)?;
-                Ok(Self::own(&url, &self.name))
+                self.run(&format!("CREATE DATABASE {far}")).await?;
+                Ok(Self::own(&self.postgres()?.database_url(&far), &self.name))
             }
             _ => self.pooled_url(),
         }
@@ -86,7 +86,10 @@ impl Place {
 
     /// Makes the tables those of a newer version.
     pub async fn make_newer(&self) -> CaseResult {
-        let newer = format!("UPDATE {}.schema_version SET version = 999", self.name);
+        let newer = format!(
+            "UPDATE {}.schema_version SET version = 999",
+            self.schema.name()
+        );
         self.run(&newer).await
     }
 
@@ -99,7 +102,7 @@ impl Place {
     ) -> CaseResult {
         self.run(&format!(
             "UPDATE {}.accounts SET version = {version} WHERE namespace = {} AND account = {}",
-            self.name,
+            self.schema.name(),
             text(namespace.as_str()),
             text(account.as_str())
         ))

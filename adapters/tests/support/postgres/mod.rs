@@ -6,17 +6,9 @@
 
 mod ground;
 mod hooks;
+mod schemas;
 
-use std::{
-    marker::PhantomData,
-    net::SocketAddr,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{marker::PhantomData, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use exactly_once::{
     AccountId, BalanceTransaction, DecisionRegister, LeaseStore, Namespace, OneShotStore,
@@ -76,6 +68,9 @@ const KILLERS: [&str; 3] = [
     "t44_server_killed_while_prepared",
 ];
 
+/// The cases that need a place where no table was ever made.
+const FOUNDERS: [&str; 2] = ["i84_ten_processes_migrate", "i85_opening_again"];
+
 const INSERT: &str = "INSERT INTO effects (id) VALUES ($1)";
 
 /// Short, so that a case which must wait for a lock is soon over.
@@ -91,23 +86,31 @@ fn timeouts() -> Timeouts {
     }
 }
 
+/// What a case stands on.
+#[derive(Clone, Copy)]
+enum Footing {
+    /// Everybody's server, and maybe a schema that another case has left empty.
+    Used,
+    /// Everybody's server, and a schema that was never there.
+    New,
+    /// A server of its own, to be killed.
+    Own,
+}
+
 /// The harness of a driver.
 pub struct PostgresHarness<A> {
-    shared: OnceCell<Arc<Ground>>,
-    /// Whether each case has a server of its own, to be killed.
-    killing: bool,
-    number: AtomicU64,
+    shared: Arc<OnceCell<Arc<Ground>>>,
+    footing: Footing,
     name: String,
     adapter: PhantomData<A>,
 }
 
 impl<A: Adapter> PostgresHarness<A> {
-    fn new(killing: bool) -> Self {
+    fn new(shared: &Arc<OnceCell<Arc<Ground>>>, footing: Footing) -> Self {
         let way = if pooled() { "-pgbouncer" } else { "" };
         Self {
-            shared: OnceCell::new(),
-            killing,
-            number: AtomicU64::new(0),
+            shared: Arc::clone(shared),
+            footing,
             name: format!("{}-{}{way}", A::NAME, major()),
             adapter: PhantomData,
         }
@@ -115,20 +118,35 @@ impl<A: Adapter> PostgresHarness<A> {
 
     /// Runs the whole suite.
     pub fn run() -> ExitCode {
-        let (shared, killing) = (Self::new(false), Self::new(true));
-        let name = shared.name.clone();
-        let suite = Suite::new(shared).all();
+        let shared = Arc::default();
+        // A pooler lends its connections in turn, so nobody can tell whose they are, to end them.
+        let usual = if pooled() {
+            Footing::New
+        } else {
+            Footing::Used
+        };
+        let usual = Self::new(&shared, usual);
+        let name = usual.name.clone();
+        let suite = Suite::new(usual).all();
         if is_child() {
             return suite.run();
         }
-        let kills = |trial: &Trial| KILLERS.iter().any(|case| trial.name().ends_with(case));
-        let killers = Suite::new(killing).all().into_trials();
-        // Both lists are the same, so each case stays in its place.
-        let trials = suite.into_trials().into_iter().zip(killers);
-        run(
-            &name,
-            trials.map(|(trial, killer)| if kills(&trial) { killer } else { trial }),
-        )
+        let trials = |footing| Suite::new(Self::new(&shared, footing)).all().into_trials();
+        // All lists are the same, so each case stays in its place.
+        let founders = trials(Footing::New).into_iter().zip(trials(Footing::Own));
+        let choose = |(usual, (founder, killer)): (Trial, (Trial, Trial))| {
+            let name = usual.name();
+            let among = |cases: &[&str]| cases.iter().any(|case| name.ends_with(case));
+            if among(&KILLERS) {
+                killer
+            } else if among(&FOUNDERS) {
+                founder
+            } else {
+                usual
+            }
+        };
+        let usual = suite.into_trials().into_iter();
+        run(&name, usual.zip(founders).map(choose))
     }
 
     async fn connect(
@@ -138,7 +156,7 @@ impl<A: Adapter> PostgresHarness<A> {
         pool_size: u32,
         timeouts: Timeouts,
     ) -> CaseResult<A::Store> {
-        Ok(A::connect(url, place.name.clone(), pool_size, timeouts).await?)
+        Ok(A::connect(url, place.schema.name().to_owned(), pool_size, timeouts).await?)
     }
 }
 
@@ -151,14 +169,11 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
     }
 
     async fn fresh(&self) -> CaseResult<Place> {
-        let ground = if self.killing {
-            Ground::start()?
-        } else {
-            let started = self.shared.get_or_try_init(async || Ground::start());
-            Arc::clone(started.await?)
-        };
-        let number = self.number.fetch_add(1, Ordering::Relaxed);
-        Ok(Place::new(ground, format!("case_{number}")))
+        if matches!(self.footing, Footing::Own) {
+            return Ok(Ground::start()?.place(false));
+        }
+        let started = self.shared.get_or_try_init(async || Ground::start());
+        Ok(started.await?.place(matches!(self.footing, Footing::Used)))
     }
 
     async fn open(&self, place: &Place) -> CaseResult<A::Store> {
@@ -225,7 +240,7 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
     }
 
     async fn crash(&self, place: &Place) -> CaseResult {
-        if !self.killing {
+        if !matches!(self.footing, Footing::Own) {
             return Err(CaseFailure::ignored(
                 "this case is not on the harness's list of those that have a server to kill",
             ));
@@ -255,7 +270,7 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
     }
 
     async fn fresh_scarce(&self) -> CaseResult<Place> {
-        Ok(Place::new(Ground::scarce()?, "case_scarce".to_owned()))
+        Ok(Ground::scarce()?.place(false))
     }
 
     async fn open_by(&self, place: &Place, way: Way) -> CaseResult<A::Store> {
@@ -270,7 +285,8 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
             ));
         }
         place.make_newer().await?;
-        Ok(A::connect(place.url.clone(), place.name.clone(), 2, timeouts()).await)
+        let schema = place.schema.name().to_owned();
+        Ok(A::connect(place.url.clone(), schema, 2, timeouts()).await)
     }
 
     fn hostile_settings(&self) -> Vec<&'static str> {
@@ -286,7 +302,7 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
         let url = place
             .with_setting(number.unwrap_or_default(), setting)
             .await?;
-        Ok(A::connect(url, place.name.clone(), 2, timeouts()).await)
+        Ok(A::connect(url, place.schema.name().to_owned(), 2, timeouts()).await)
     }
 
     async fn set_version(

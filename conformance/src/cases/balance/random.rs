@@ -169,7 +169,7 @@ impl Draw {
 /// against a model in 128 bits, in tasks with two accounts each; each answer must be the model's.
 async fn b38_random_operations<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
     let tasks = cx.case().scaled(16, 4);
-    let each = cx.case().scaled(10_000, 500) / tasks;
+    let each = cx.case().scaled(10_000, 320) / tasks;
     let transfers = cx.store().capabilities().transfers_across_shards;
     let walks = (0..tasks).map(|task| {
         let store = cx.store().clone();

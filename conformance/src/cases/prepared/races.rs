@@ -126,7 +126,7 @@ fn fits(commits: bool, told: Result<(), Error>, won: bool) -> CaseResult {
 async fn t23_status_during_commit<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
-    let wanted = cx.case().scaled(10_000, 400);
+    let wanted = cx.case().scaled(10_000, 200);
     let (mut polls, mut round) = (0, 0);
     while polls < wanted {
         round += 1;
