@@ -118,8 +118,10 @@ impl RedisStore {
 
     /// Whether the transaction is one that a claim of this key gave.
     fn check_claim(&self, operation: &'static str, tx: &RedisTx, claim: &Claim) -> Result<()> {
-        let shard = self.layout().shard_of_key(&self.namespace, claim.key());
-        if tx.shard == Some(shard) && tx.store.namespace == self.namespace {
+        let own = tx.claim.as_ref().is_some_and(|own| {
+            own.key() == claim.key() && own.fingerprint() == claim.fingerprint()
+        });
+        if own && tx.store.namespace == self.namespace {
             return Ok(());
         }
         Err(error(ErrorKind::Invalid, operation)
@@ -193,7 +195,11 @@ pub(super) fn retention_micros(retention: Retention) -> Vec<u8> {
 impl IdempotencyStore for RedisStore {
     async fn claim(&self, claim: &Claim) -> Result<Claimed<RedisTx>> {
         let shard = self.layout().shard_of_key(&self.namespace, claim.key());
-        let fresh = || Claimed::Fresh(RedisTx::new(self.clone(), Some(shard)));
+        let fresh = || {
+            let mut tx = RedisTx::new(self.clone(), Some(shard));
+            tx.claim = Some(claim.clone());
+            Claimed::Fresh(tx)
+        };
         let Some((record, held, left)) = self.look_up("claim", claim.key()).await? else {
             return Ok(fresh());
         };

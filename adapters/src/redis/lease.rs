@@ -116,7 +116,10 @@ impl LeaseStore for RedisStore {
     async fn release(&self, claim: &Claim, token: FencingToken) -> Result<()> {
         let shard = self.layout().shard_of_key(&self.namespace, claim.key());
         let keys = vec![self.record_key(shard, claim.key())];
-        let arguments = vec![token.to_string().into_bytes()];
+        let arguments = vec![
+            claim.fingerprint().as_bytes().to_vec(),
+            token.to_string().into_bytes(),
+        ];
         let reply = self
             .write("release", &scripts::RELEASE, shard, keys, arguments)
             .await?;

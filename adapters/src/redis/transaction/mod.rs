@@ -10,7 +10,7 @@ mod user;
 
 use std::{collections::HashMap, fmt};
 
-use exactly_once_core::{BoxError, Error, ErrorKind, Namespace, Result, Transactional};
+use exactly_once_core::{BoxError, Claim, Error, ErrorKind, Namespace, Result, Transactional};
 use redis::RedisError;
 
 pub(super) use keys::check_user_key;
@@ -45,6 +45,8 @@ pub struct RedisTx {
     broken: Option<(ErrorKind, String)>,
     /// Of a prepared transaction.
     pub(in crate::redis) attempt: Option<Attempt>,
+    /// The claim that gave it, if one did.
+    pub(in crate::redis) claim: Option<Claim>,
 }
 
 /// Without keys and values.
@@ -68,6 +70,7 @@ impl RedisTx {
             overlays: HashMap::new(),
             broken: None,
             attempt: None,
+            claim: None,
         }
     }
 
