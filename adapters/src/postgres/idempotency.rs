@@ -247,8 +247,10 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
     }
 
     async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {
+        // What is over is as good as absent: expiry removes it.
         let sql = format!(
-            "DELETE FROM {} WHERE {} AND outcome IS NOT NULL; {}",
+            "DELETE FROM {} WHERE {} AND outcome IS NOT NULL \
+             AND (expires_at IS NULL OR expires_at > {NOW}); {}",
             self.tables().keys,
             self.key_is(key),
             self.select_key(key)
