@@ -94,7 +94,7 @@ impl<H: Harness> Suite<H> {
     );
     topic!(
         /// Topic B, inside a user's transaction.
-        balance_transactions: BalanceTransaction; cases::balance_tx::register, balance_transactions
+        balance_transactions: BalanceTransaction; cases::balance_tx::register_all, balance_transactions
     );
     topic!(
         /// Topic T: prepared transactions.
@@ -108,6 +108,11 @@ impl<H: Harness> Suite<H> {
         /// Topic T, with balances changed in the prepared transactions.
         prepared_balances: BalanceTransaction, + PreparedTransactions;
         cases::prepared::register_balances, balance_transactions prepared
+    );
+    topic!(
+        /// Topics I and T together: effects under a key, beside prepared changes of balances.
+        effects_beside_prepared: IdempotencyStore, + BalanceTransaction, + PreparedTransactions;
+        cases::prepared::effects::register, idempotency balance_transactions prepared
     );
     topic!(
         /// Topic T, participants and register together.
@@ -169,6 +174,7 @@ impl<H: Harness> Suite<H> {
             .two_phase()
             .key_invariants()
             .effects_on_balances()
+            .effects_beside_prepared()
             .one_shot_leases()
     }
 

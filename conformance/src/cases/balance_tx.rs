@@ -1,11 +1,15 @@
 //! Cases of [`BalanceTransaction`](exactly_once_core::BalanceTransaction): changes beside the user's
 //! own writes.
 
+mod beside;
+mod refusals;
+
 use exactly_once_core::{
     Adjust, BalanceStore, BalanceTransaction, Error, ErrorKind, Store, Transactional, Version,
 };
 
 use super::{
+    Registry,
     balance::support::{adjust, ensure_held, ensure_sound, held, opened, reaches_any_account},
     cases,
     faulty::{POLLS_MAX, slow},
@@ -381,6 +385,17 @@ async fn bt11_namespaces_are_apart<H: Harness<Store: BalanceTransaction>>(
     )?;
     other.rollback(tx).await?;
     ensure_held(&cx, "bt11", 10, 1).await
+}
+
+/// All cases of changes in a transaction.
+pub(crate) fn register_all<H>(registry: &mut Registry<H>)
+where
+    H: Harness,
+    H::Store: BalanceTransaction,
+{
+    register(registry);
+    refusals::register(registry);
+    beside::register(registry);
 }
 
 cases! { "balance_tx" for BalanceTransaction, "core::BalanceTransaction, Contract";

@@ -33,6 +33,24 @@ pub async fn drop_at_poll<F: Future>(k: usize, future: F) -> Option<F::Output> {
     .await
 }
 
+/// Polls the future at most `k` times, and drops it when it is woken once more: what it waited for is
+/// there, and nobody looks at it.
+///
+/// Between the answer and the poll that would take it lies a crash point that [`drop_at_poll`] does
+/// not reach. Gives the output if the future completed within its polls, otherwise none.
+pub async fn drop_when_woken<F: Future>(k: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut polls = 0;
+    poll_fn(|context| {
+        if polls >= k {
+            return Poll::Ready(None);
+        }
+        polls += 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
 /// Drops a fresh future at poll 1, 2, 3, … until one completes, and checks after each.
 ///
 /// `make` gives the future for a k; `after_each` gets the k and the output, if there was one, and
@@ -121,6 +139,21 @@ mod tests {
                 "the future is gone when the call returns"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_future_is_dropped_when_it_is_woken_and_not_polled() {
+        for k in 0..=5 {
+            let done = Rc::new(Cell::new(0));
+            let output = drop_when_woken(k, walk(3, Rc::clone(&done))).await;
+            assert_eq!(output, (k >= 4).then_some(3), "k = {k}");
+            assert_eq!(done.get(), k.saturating_sub(1).min(3), "k = {k}");
+        }
+        let (answer, mut question) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move { answer.send(()).await });
+        let output = drop_when_woken(1, question.recv()).await;
+        assert_eq!(output, None);
+        assert_eq!(question.try_recv(), Ok(()), "the answer was there");
     }
 
     #[tokio::test]

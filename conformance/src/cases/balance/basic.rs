@@ -266,6 +266,39 @@ async fn b08_floor_of_one_operation<H: Harness<Store: BalanceStore>>(cx: Context
     Ok(())
 }
 
+/// Goal: an account that is opened again has the floor of its new opening. Method: with another floor,
+/// with none, and by a set of what is absent; debits go as far as it says.
+async fn b09_reopened_with_its_own_floor<H: Harness<Store: BalanceStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let store = cx.store();
+    let opening = open("1", "b09")?.with_floor(Floor::At(amount(-5)));
+    store.open_account(&opening).await?;
+    store.close_account(&close("2", "b09")?).await?;
+    store.open_account(&open("3", "b09")?).await?;
+    let zero = Floor::At(amount(0));
+    ensure_eq!(held(&cx, "b09").await?.floor, zero, "the second floor");
+    let low = store.adjust(&adjust("4", "b09", -1)?).await;
+    let funds = ErrorKind::InsufficientFunds;
+    refused(low, funds, "a debit that only the first floor allows")?;
+    store.close_account(&close("5", "b09")?).await?;
+    let opening = open("6", "b09")?.with_floor(Floor::None);
+    store.open_account(&opening).await?;
+    ensure_eq!(held(&cx, "b09").await?.floor, Floor::None, "no floor");
+    store.adjust(&adjust("7", "b09", -9)?).await?;
+    store.adjust(&adjust("8", "b09", 9)?).await?;
+    store.close_account(&close("9", "b09")?).await?;
+    let floor = Floor::At(amount(-2));
+    let setting = set("10", "b09", Expected::Absent, -2)?.with_floor(floor);
+    store.compare_and_set(&setting).await?;
+    ensure_eq!(held(&cx, "b09").await?.floor, floor, "the last floor");
+    let low = store.adjust(&adjust("11", "b09", -1)?).await;
+    refused(low, funds, "a debit below the last floor")?;
+    ensure_held(&cx, "b09", -2, 9).await?;
+    ensure_sound(store, "b09").await?;
+    Ok(())
+}
+
 cases! { "balance::basic" for BalanceStore, "core::BalanceStore, methods";
     B01 b01_unknown_account: "an account that never was is unknown, and stays so",
         "an absent row is read as a balance of zero, or an UPDATE of no row as success";
@@ -281,6 +314,8 @@ cases! { "balance::basic" for BalanceStore, "core::BalanceStore, methods";
         "opening overwrites an account that is open, or the floor is not stored";
     B07 b07_transfer_receipt_is_complete: "a transfer answers with its changes in the order of its legs",
         "the changes come in the order in which accounts were locked";
+    B09 b09_reopened_with_its_own_floor: "an account that is opened again has the floor of its new opening",
+        "the row is updated, and the first floor stays in it";
     B08 b08_floor_of_one_operation: "an operation's floor counts for it alone",
         "the operation's floor is stored with the account, or ignored";
 }

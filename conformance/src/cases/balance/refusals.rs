@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use exactly_once_core::{BalanceStore, Error, ErrorKind, Expected, Floor};
+use exactly_once_core::{BalanceStore, Error, ErrorKind, Expected, Floor, Namespace, Store};
 
 use super::{
     crash::zombie,
@@ -181,6 +181,30 @@ async fn b13_key_of_a_refusal<H: Harness<Store: BalanceStore>>(cx: Context<H>) -
     ensure_held(&cx, "b13/other", 100, 1).await
 }
 
+/// Goal: a refusal is kept in its own namespace. Method: refuse here; there, where nothing stands
+/// against it, the same operation is applied; here it stays refused.
+async fn b13_refusal_in_its_namespace<H: Harness<Store: BalanceStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    opened(&cx, "b13", 1).await?;
+    let operation = adjust("k", "b13", -2)?;
+    let funds = ErrorKind::InsufficientFunds;
+    refused(cx.store().adjust(&operation).await, funds, "an overdraft")?;
+    let elsewhere = format!("{}/b13", cx.store().namespace());
+    let other = cx.store().with_namespace(Namespace::new(elsewhere)?);
+    let opening = open("open/b13", "b13")?.with_amount(amount(5));
+    other.open_account(&opening).await?;
+    let applied = other.adjust(&operation).await;
+    let applied = applied.expecting("the same operation in another namespace to be applied")?;
+    ensure_eq!(
+        (applied.replayed, applied.change.after),
+        (false, amount(3)),
+        "the answer there"
+    );
+    refused(cx.store().adjust(&operation).await, funds, "it, here again")?;
+    ensure_held(&cx, "b13", 1, 1).await
+}
+
 /// Goal: a zombie that lands after its retry was refused is refused, too, whatever was paid in
 /// meanwhile: somebody has acted on the refusal. Method: the first attempt is held on its way until
 /// its retry was refused and the account credited.
@@ -204,6 +228,8 @@ cases! { "balance::refusals" for BalanceStore, "core::BalanceStore, Contract: a 
         "only operations on one account are recorded";
     B13 b13_key_of_a_refusal: "the key of a refusal belongs to its request",
         "the refusal is recorded without the fingerprint";
+    B13 b13_refusal_in_its_namespace: "a refusal is kept in its own namespace",
+        "the namespace is missing where refusals are looked up";
     B13 b13_zombie_after_its_refusal: "a zombie that lands after its refusal changes nothing",
         "a refusal is told before it is recorded, or never recorded";
 }

@@ -1,7 +1,7 @@
 //! Basic: a key is fresh once, and then answers with its receipt.
 
 use exactly_once_core::{
-    Error, ErrorKind, ExecuteOnce, IdempotencyStore, KeyState, Outcome, Rejection, Store,
+    Claim, Error, ErrorKind, ExecuteOnce, IdempotencyStore, KeyState, Outcome, Rejection, Store,
     Transactional,
 };
 
@@ -10,7 +10,7 @@ use crate::{
     CaseResult,
     cases::{
         cases,
-        support::{claim, key, receipt, refused},
+        support::{claim, key, receipt, refused, retry},
     },
     check::Expecting,
     context::Context,
@@ -210,6 +210,53 @@ async fn i08_forgotten_key_is_fresh<H: Harness<Store: IdempotencyStore>>(
     Ok(())
 }
 
+/// Goal: a transaction is for the claim that gave it, and for no other. Method: complete and reject with
+/// one of another key's claim, of the same claim in another namespace, and of no claim: an error, nothing
+/// is recorded, nothing stays.
+async fn i18_foreign_transaction<H: Harness<Store: IdempotencyStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let own = claim("i18/own")?;
+    // The same request under another key.
+    let other = Claim::new(key("i18/other")?, *own.fingerprint());
+    let store = cx.store();
+    let elsewhere = store.with_namespace(format!("{}/i18", store.namespace()).parse()?);
+    for number in 0..6 {
+        let (whose, mut tx) = match number % 3 {
+            0 => ("another claim's", fresh(store, &other).await?),
+            1 => ("another namespace's", fresh(&elsewhere, &own).await?),
+            _ => ("nobody's", store.begin().await?),
+        };
+        cx.write(&mut tx, "i18").await?;
+        let answer = if number < 3 {
+            store.complete(tx, &own, &receipt("foreign")).await
+        } else {
+            store.reject(tx, &own, &Rejection::new(409, "no")).await
+        };
+        ensure!(answer.is_err(), seen: answer, "{whose} transaction to be refused");
+        for (place, claim) in [(store, &own), (store, &other), (&elsewhere, &own)] {
+            let known = retry(|| place.lookup(claim.key())).await?;
+            ensure_eq!(
+                known,
+                None,
+                "what {} knows of {:?}",
+                place.namespace(),
+                claim.key()
+            );
+        }
+    }
+    ensure_eq!(cx.effects("i18").await?, 0, "effects");
+    for (place, claim) in [(store, &own), (store, &other), (&elsewhere, &own)] {
+        completed(&cx, place, claim, "i18", &receipt("18")).await?;
+    }
+    ensure_eq!(
+        cx.effects("i18").await?,
+        3,
+        "effects under their own claims"
+    );
+    Ok(())
+}
+
 cases! { "idempotency::basic" for IdempotencyStore, "core::IdempotencyStore, Contract";
     I01 i01_first_claim_is_fresh: "the first claim of a key is fresh",
         "rows of another key or namespace are taken for this one";
@@ -225,4 +272,6 @@ cases! { "idempotency::basic" for IdempotencyStore, "core::IdempotencyStore, Con
         "times come from the client, or the retention is not counted from completion";
     I08 i08_forgotten_key_is_fresh: "a forgotten key is fresh again, and only that key",
         "forget matches more than the one key, or leaves something behind";
+    I18 i18_foreign_transaction: "a transaction is for the claim that gave it, and for no other",
+        "whatever transaction is handed over is committed with the key";
 }

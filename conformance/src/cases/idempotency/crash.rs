@@ -33,7 +33,7 @@ use crate::{
 const SILENCE_MAX: Duration = Duration::from_secs(25);
 
 /// Nothing is left open at the server, once it had time to notice.
-async fn ensure_nothing_left<H: Harness>(cx: &Context<H>) -> CaseResult {
+pub(super) async fn ensure_nothing_left<H: Harness>(cx: &Context<H>) -> CaseResult {
     for _ in 0..100 {
         match cx.harness().left_open(cx.guard()).await? {
             None | Some(0) => return Ok(()),

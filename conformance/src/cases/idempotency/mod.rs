@@ -1,5 +1,6 @@
 //! Topic I: idempotency stores, transactional form.
 
+mod abandoned;
 mod basic;
 mod concurrency;
 mod crash;
@@ -28,6 +29,7 @@ where
     fingerprint::register(registry);
     concurrency::register(registry);
     crash::register(registry);
+    abandoned::register(registry);
     expiry::register(registry);
     limits::register(registry);
     life::register(registry);

@@ -8,13 +8,13 @@ use exactly_once_core::{
 };
 use tokio::time::sleep;
 
-use super::support::{claimed, completed, ensure_recorded, fresh, replayed};
+use super::support::{claimed, completed, ensure_recorded, fresh, mismatched, replayed};
 use crate::{
     CaseResult,
     cases::{
         cases,
         prepared::support::until,
-        support::{claim, receipt, retry},
+        support::{claim, other_claim, receipt, retry},
     },
     check::Expecting,
     context::Context,
@@ -191,11 +191,79 @@ async fn i12_forgotten_for_every_handle<H: Harness<Store: IdempotencyStore>>(
     Ok(())
 }
 
+/// Goal: a key that is over is anyone's, and then belongs to whom it was last completed for. Method:
+/// complete for one request and outlive it; another request's claim is fresh, its outcome is the
+/// key's, and the first request is a mismatch from then on.
+async fn i26_over_is_anyones<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> CaseResult {
+    for (name, rejects) in [("i26/applied", false), ("i26/rejected", true)] {
+        let first = kept_for(name, cx.tick() * 2)?;
+        if rejects {
+            let store = cx.store();
+            let tx = fresh(store, &first).await?;
+            let no = Rejection::new(409, "no");
+            ensure_recorded(store.reject(tx, &first, &no).await)?;
+        } else {
+            completed(&cx, cx.store(), &first, name, &receipt("first")).await?;
+        }
+        outlived(cx.store(), &first).await?;
+        let other = other_claim(name, "another request")?;
+        completed(&cx, cx.store(), &other, name, &receipt("other")).await?;
+        for _ in 0..2 {
+            let outcome = replayed(cx.store(), &other).await?;
+            ensure_eq!(
+                outcome,
+                Outcome::Applied(receipt("other")),
+                "the outcome of {name}"
+            );
+            mismatched(cx.store(), &first).await?;
+        }
+        let store = cx.store();
+        let record = retry(|| store.lookup(other.key())).await?;
+        let record = record.expecting("a record of the key")?;
+        ensure_eq!(record.fingerprint, *other.fingerprint(), "its request");
+        let effects = if rejects { 1 } else { 2 };
+        ensure_eq!(cx.effects(name).await?, effects, "effects of {name}");
+    }
+    Ok(())
+}
+
+/// Goal: forgetting says whether there was something to forget. Method: forget what never was, what is
+/// completed, what is forgotten, and what is over but not yet removed.
+async fn i17_forgetting_tells<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> CaseResult {
+    let (kept, brief) = (
+        kept_for("i17/kept", HOUR)?,
+        kept_for("i17/brief", cx.tick())?,
+    );
+    let never = claim("i17/never")?;
+    for claim in [&kept, &brief] {
+        completed(&cx, cx.store(), claim, "i17", &receipt("17")).await?;
+    }
+    outlived(cx.store(), &brief).await?;
+    for (what, claim, there) in [
+        ("what never was", &never, false),
+        ("what is completed", &kept, true),
+        ("what is forgotten", &kept, false),
+        ("what is over", &brief, false),
+    ] {
+        let store = cx.store();
+        let told = retry(|| store.forget(claim.key())).await?;
+        ensure_eq!(told, there, "whether there was a key: {what}");
+        ensure_eq!(cx.store().lookup(claim.key()).await?, None, "{what}");
+    }
+    completed(&cx, cx.store(), &brief, "i17", &receipt("17")).await?;
+    ensure_eq!(cx.effects("i17").await?, 3, "effects");
+    Ok(())
+}
+
 cases! { "idempotency::retention" for IdempotencyStore, "core::Retention, core::IdempotencyStore";
     I12 i12_forgotten_for_every_handle: "what is forgotten or over is so for every handle",
         "a handle keeps the receipts that it has replayed";
     I16 i16_replay_moves_no_end: "a replay does not move the end of a key",
         "a replay writes the retention that it asks for";
+    I17 i17_forgetting_tells: "forgetting says whether there was something to forget",
+        "a row that is over is counted: lookup says that there is nothing, and forget that there was";
+    I26 i26_over_is_anyones: "a key that is over is anyone's, and then that request's",
+        "the row is updated, and the first request's fingerprint stays in it";
     I51 i51_rejections_end_too: "a rejection is remembered for its claim's retention",
         "only receipts are given an end, or rejections the default one";
     I59 i59_counts_from_completion: "the retention counts from completion, however long the work took",

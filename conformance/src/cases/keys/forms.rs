@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     Claim, Claimed, ErrorKind, IdempotencyStore, KeyState, LeaseStore, Leased, Outcome, Rejection,
-    Retention, Store,
+    Retention, Settled, Store,
 };
 use tokio::time::sleep;
 
@@ -111,6 +111,42 @@ async fn i21_ended_lease_keeps_its_request<H: Harness<Store: IdempotencyStore + 
     Ok(())
 }
 
+/// Goal: a transaction and a lease never both have a key. Method: claim it, and ask for a lease while the
+/// transaction is open, for this request and for another; complete.
+async fn i67_open_for_all_forms<H: Harness<Store: IdempotencyStore + LeaseStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    for (name, own) in [("i67/own", true), ("i67/other", false)] {
+        let (claim, other) = (claim(name)?, other_claim(name, "another request")?);
+        let asked = if own { &claim } else { &other };
+        let store = cx.store();
+        let mut tx = fresh(store, &claim).await?;
+        cx.write(&mut tx, name).await?;
+        let lease = store.lease(asked, LONG).await;
+        let settled = store.complete(tx, &claim, &receipt("by tx")).await;
+        let through = matches!(settled, Ok(Settled::Recorded));
+        let granted = matches!(lease, Ok(Leased::Granted(_)));
+        ensure!(through != granted, seen: (lease, settled), "one of both to have the key of {name}");
+        ensure_eq!(
+            cx.effects(name).await?,
+            u64::from(through),
+            "effects of {name}"
+        );
+        if let Ok(Leased::Granted(lease)) = lease {
+            let outcome = applied("by lease");
+            store.finalize(asked, lease.token, &outcome).await?;
+            ensure_eq!(done(store, asked).await?, outcome, "the outcome of {name}");
+        } else {
+            ensure_eq!(
+                done(store, &claim).await?,
+                applied("by tx"),
+                "the outcome of {name}"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Goal: a lease that is over can be taken over by a transaction, and its zombie is fenced then.
 /// Method: let one end, complete by transaction; finalize, renew and release with the old token.
 async fn i68_taken_over_by_a_transaction<H: Harness<Store: IdempotencyStore + LeaseStore>>(
@@ -132,6 +168,74 @@ async fn i68_taken_over_by_a_transaction<H: Harness<Store: IdempotencyStore + Le
         ensure_eq!(outcome, applied("by tx"), "the outcome");
     }
     ensure_eq!(cx.effects("i68").await?, 1, "effects");
+    Ok(())
+}
+
+/// Goal: a lease that is over is told as it was, until somebody has the key; it is no outcome, so it is
+/// neither forgotten nor expired. Method: let one end; look up, forget and expire; then complete.
+async fn i68_over_and_not_taken<H: Harness<Store: IdempotencyStore + LeaseStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let claim = claim("i68")?;
+    let lease = granted(cx.store(), &claim, cx.tick()).await?;
+    until(cx.store(), lease.deadline).await?;
+    for _ in 0..2 {
+        let record = cx.store().lookup(claim.key()).await?;
+        let record = record.expecting("a record of the key, as long as nobody else has it")?;
+        let (token, deadline) = (lease.token, lease.deadline);
+        let expected = KeyState::Leased { token, deadline };
+        ensure_eq!(record.state, expected, "its state");
+        let store = cx.store();
+        let forgotten = retry(|| store.forget(claim.key())).await?;
+        ensure_eq!(forgotten, false, "whether there was an outcome to forget");
+        let expired = retry(|| store.expire(100)).await?;
+        ensure_eq!(expired, 0, "keys expired");
+    }
+    completed(&cx, cx.store(), &claim, "i68", &receipt("by tx")).await?;
+    ensure_eq!(cx.effects("i68").await?, 1, "effects");
+    Ok(())
+}
+
+/// Goal: beside a transaction that takes a lease over, its zombie gets the key or is fenced, and never both
+/// have it. Method: let one end and claim it; finalize, or renew, with the old token meanwhile; complete.
+async fn i68_zombie_beside_the_takeover<H: Harness<Store: IdempotencyStore + LeaseStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    for (name, renews) in [("i68/finalize", false), ("i68/renew", true)] {
+        let claim = claim(name)?;
+        let zombie = granted(cx.store(), &claim, cx.tick()).await?;
+        until(cx.store(), zombie.deadline).await?;
+        let store = cx.store();
+        let mut tx = fresh(store, &claim).await?;
+        cx.write(&mut tx, name).await?;
+        let late = tokio::spawn({
+            let (store, claim, token) = (store.clone(), claim.clone(), zombie.token);
+            let outcome = applied("zombie");
+            async move {
+                if renews {
+                    retry(|| store.renew(&claim, token, LONG)).await.map(drop)
+                } else {
+                    retry(|| store.finalize(&claim, token, &outcome)).await
+                }
+            }
+        });
+        sleep(cx.tick() * 2).await;
+        let settled = store.complete(tx, &claim, &receipt("by tx")).await;
+        let late = late.await?;
+        if matches!(settled, Ok(Settled::Recorded)) {
+            refused(late, ErrorKind::Fenced, "a zombie whose key was taken over")?;
+            let outcome = replayed(cx.store(), &claim).await?;
+            ensure_eq!(outcome, applied("by tx"), "the outcome of {name}");
+            ensure_eq!(cx.effects(name).await?, 1, "effects of {name}");
+            continue;
+        }
+        ensure!(late.is_ok(), seen: (settled, late), "one of both to have the key of {name}");
+        ensure_eq!(cx.effects(name).await?, 0, "effects of {name}");
+        if !renews {
+            let outcome = done(cx.store(), &claim).await?;
+            ensure_eq!(outcome, applied("zombie"), "the outcome of {name}");
+        }
+    }
     Ok(())
 }
 
@@ -182,6 +286,33 @@ async fn i59_retention_of_a_leased_outcome<H: Harness<Store: IdempotencyStore + 
     Ok(())
 }
 
+/// Goal: a key that is over is anyone's to lease, too, and then that request's. Method: complete one by
+/// transaction and finalize one by lease, outlive both; lease and finalize for another request.
+async fn i26_over_is_anyones_to_lease<H: Harness<Store: IdempotencyStore + LeaseStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let brief = cx.tick() * 2;
+    let (by_tx, by_lease) = (kept_for("i26/tx", brief)?, kept_for("i26/lease", brief)?);
+    completed(&cx, cx.store(), &by_tx, "i26", &receipt("first")).await?;
+    let lease = granted(cx.store(), &by_lease, LONG).await?;
+    let first = applied("first");
+    cx.store().finalize(&by_lease, lease.token, &first).await?;
+    for claim in [&by_tx, &by_lease] {
+        let now = cx.store().now().await?;
+        let over = claim.retention().expires_at(now).expecting("an end")?;
+        until(cx.store(), over).await?;
+        let other = other_claim(claim.key().as_str(), "another request")?;
+        let lease = granted(cx.store(), &other, LONG).await?;
+        let answer = cx.store().lease(claim, LONG).await?;
+        ensure_eq!(answer, Leased::Mismatch, "the first request's lease");
+        let outcome = applied("other");
+        cx.store().finalize(&other, lease.token, &outcome).await?;
+        ensure_eq!(done(cx.store(), &other).await?, outcome, "the outcome");
+        mismatched(cx.store(), claim).await?;
+    }
+    Ok(())
+}
+
 /// A claim that is remembered for so long.
 fn kept_for(name: &str, retention: std::time::Duration) -> CaseResult<Claim> {
     Ok(claim(name)?.with_retention(Retention::new(retention)?))
@@ -190,12 +321,20 @@ fn kept_for(name: &str, retention: std::time::Duration) -> CaseResult<Claim> {
 cases! { "keys::forms" for IdempotencyStore where LeaseStore, "core::IdempotencyStore, core::LeaseStore";
     I21 i21_ended_lease_keeps_its_request: "another request gets no key whose lease has only ended",
         "an ended lease is read as no lease: the fingerprint is compared only while it is held";
+    I26 i26_over_is_anyones_to_lease: "a key that is over is anyone's to lease, and then that request's",
+        "the row is updated, and the first request's fingerprint stays in it";
     I59 i59_retention_of_a_leased_outcome: "the retention of a leased outcome counts from finalizing",
         "the claim's retention is ignored, or counted from the lease", waits;
     I67 i67_held_for_all_forms: "a held lease keeps transactions out and is neither forgotten nor expired",
         "claim looks for outcomes only; or expire and forget remove by key whatever the state";
+    I67 i67_open_for_all_forms: "a transaction and a lease never both have a key",
+        "a lease is granted while a transaction has claimed the key";
     I67 i67_recorded_for_all_forms: "what a transaction recorded, a lease is answered with",
         "two tables of keys";
+    I68 i68_over_and_not_taken: "a lease that is over is told, and neither forgotten nor expired",
+        "a row whose deadline has passed is read as no row";
+    I68 i68_zombie_beside_the_takeover: "a zombie and the transaction that takes over never both have the key",
+        "the token is compared with the row, and the open transaction is not looked for";
     I68 i68_taken_over_by_a_transaction: "a transaction takes over a lease that is over, and the zombie is fenced",
         "the token is only compared with other leases";
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use exactly_once_core::{ErrorKind, LeaseStore, Leased, Outcome, Receipt, Rejection, Store};
+use exactly_once_core::{Error, ErrorKind, LeaseStore, Leased, Outcome, Receipt, Rejection, Store};
 
 use super::support::{LONG, applied, done, granted, never_given};
 use crate::{
@@ -212,6 +212,43 @@ async fn i21l_other_request_while_held<H: Harness<Store: LeaseStore>>(
     Ok(())
 }
 
+/// Goal: a lease is its request's own, also for who has its token. Method: renew and release for another
+/// request; the lease stays as it was, and its holder finalizes.
+async fn i22l_other_request_with_the_token<H: Harness<Store: LeaseStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let (claim, other) = (claim("i22")?, other_claim("i22", "another request")?);
+    let lease = granted(cx.store(), &claim, LONG).await?;
+    for _ in 0..2 {
+        let renewed = cx.store().renew(&other, lease.token, LONG * 10).await;
+        anothers(renewed.map(drop), "renewing for another request")?;
+        let released = cx.store().release(&other, lease.token).await;
+        anothers(released, "releasing for another request")?;
+    }
+    let answer = cx.store().lease(&claim, LONG).await?;
+    let wait = ensure_matches!(answer, Leased::InProgress { retry_after } => retry_after,
+        "the lease to be in force");
+    ensure!(wait <= LONG, seen: wait, "the holder's own deadline");
+    cx.store()
+        .finalize(&claim, lease.token, &applied("own"))
+        .await?;
+    ensure_eq!(
+        done(cx.store(), &claim).await?,
+        applied("own"),
+        "the holder's outcome"
+    );
+    Ok(())
+}
+
+/// Requires that the caller is told that the key is another's.
+fn anothers(answer: Result<(), Error>, what: &str) -> CaseResult {
+    match answer {
+        Err(error) if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Mismatch) => {}
+        other => ensure!(false, seen: other, "{what} to be fenced or a mismatch"),
+    }
+    Ok(())
+}
+
 /// Goal: of N that ask for a lease at once, one gets it. Method: 16 racers, several keys.
 async fn i30l_racers_for_a_lease<H: Harness<Store: LeaseStore>>(cx: Context<H>) -> CaseResult {
     let (rounds, cx) = (cx.case().scaled(8, 2), Arc::new(cx));
@@ -268,6 +305,8 @@ cases! { "lease::basic" for LeaseStore, "core::LeaseStore, Contract";
         "the fingerprint is never compared";
     I21L i21l_other_request_while_held: "another request under a held key is a mismatch",
         "the fingerprint is compared only when the key is completed";
+    I22L i22l_other_request_with_the_token: "a lease is its request's own, also for who has its token",
+        "renew and release compare the token only";
     I30L i30l_racers_for_a_lease: "of N that ask at once, one gets the lease",
         "check-then-insert without a unique key";
     I77L i77l_too_large_a_receipt: "too large a receipt is refused, and the lease still held",

@@ -7,8 +7,10 @@ use crate::{
     CaseResult,
     cases::{
         cases,
+        prepared::support::until,
         support::{claim, other_claim, refused},
     },
+    check::Expecting,
     context::Context,
     ensure, ensure_eq, ensure_matches,
     harness::Harness,
@@ -74,6 +76,27 @@ async fn i69_finalized_is_over<H: Harness<Store: LeaseStore>>(cx: Context<H>) ->
     Ok(())
 }
 
+/// Goal: who comes late and was not overtaken may go on, or give the key back. Method: let leases end;
+/// renew one, which is in force then; release the other, which is free then, for another request too.
+async fn i66_late_renewal_and_release<H: Harness<Store: LeaseStore>>(cx: Context<H>) -> CaseResult {
+    let (kept, given) = (claim("i66/kept")?, claim("i66/given")?);
+    let store = cx.store();
+    let late = granted(store, &kept, cx.tick()).await?;
+    until(store, late.deadline).await?;
+    let renewed = store.renew(&kept, late.token, LONG).await;
+    let renewed = renewed.expecting("a late renewal of what nobody else has")?;
+    ensure!(renewed.token == late.token && renewed.deadline > late.deadline,
+        seen: (late, renewed), "the same token, and a later deadline");
+    let answer = store.lease(&kept, LONG).await?;
+    ensure_matches!(answer, Leased::InProgress { .. }, "it to be in force again");
+    let late = granted(store, &given, cx.tick()).await?;
+    until(store, late.deadline).await?;
+    let released = store.release(&given, late.token).await;
+    released.expecting("a late release of what nobody else has")?;
+    granted(store, &other_claim("i66/given", "another request")?, LONG).await?;
+    Ok(())
+}
+
 /// Goal: namespaces are apart. Method: the same key held in two; finalize one, release the other.
 async fn i80l_namespaces_are_apart<H: Harness<Store: LeaseStore>>(cx: Context<H>) -> CaseResult {
     let claim = claim("i80")?;
@@ -110,6 +133,8 @@ async fn i80l_namespaces_are_apart<H: Harness<Store: LeaseStore>>(cx: Context<H>
 }
 
 cases! { "lease::ended" for LeaseStore, "core::LeaseStore, methods";
+    I66 i66_late_renewal_and_release: "who comes late and was not overtaken may renew or release",
+        "the deadline is compared where the token should be";
     I69 i69_released_is_over: "who has released a key has no right to it any more",
         "release only sets the deadline back, and the token goes on being current";
     I69 i69_finalized_is_over: "an outcome is not taken back by the one who recorded it",

@@ -178,7 +178,7 @@ async fn t24_two_transactions_one_row<
     Ok(())
 }
 
-async fn prepare_once<S: BalanceTransaction + PreparedTransactions>(
+pub(super) async fn prepare_once<S: BalanceTransaction + PreparedTransactions>(
     store: &S,
     work: &Participation,
     operation: &Adjust,

@@ -1,17 +1,21 @@
 //! Cases of [`PreparedTransactions`](exactly_once_core::PreparedTransactions): topic T.
 
 mod alone;
+mod apart;
 mod balances;
 mod basic;
 mod crash;
+pub(crate) mod effects;
 mod ground;
 mod in_doubt;
 mod late;
 mod limits;
+mod open;
 mod races;
 mod replay;
 mod reservations;
 pub(crate) mod support;
+mod taken;
 mod zombies;
 
 use exactly_once_core::{BalanceTransaction, PreparedTransactions};
@@ -25,6 +29,7 @@ where
     H::Store: PreparedTransactions,
 {
     alone::register(registry);
+    apart::register(registry);
     basic::register(registry);
     replay::register(registry);
     races::register(registry);
@@ -44,4 +49,6 @@ where
 {
     balances::register(registry);
     reservations::register(registry);
+    taken::register(registry);
+    open::register(registry);
 }
