@@ -1,6 +1,7 @@
 //! Mutants of the balance store.
 
 mod concurrency;
+mod inside;
 mod numbers;
 mod records;
 mod refusals;

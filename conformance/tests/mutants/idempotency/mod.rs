@@ -1,5 +1,6 @@
 //! Mutants of stores of keys, by what they do wrong.
 
+mod abandoned;
 mod atomicity;
 mod fingerprint;
 mod lease;

@@ -4,6 +4,7 @@
 //! protocol, beside the machines in `core`.
 
 mod alone;
+mod apart;
 mod late;
 mod neighbours;
 mod outcomes;
