@@ -182,8 +182,9 @@ impl<D: Driver> PostgresStore<D> {
     pub(super) fn settle_sql(&self, claim: &Claim, outcome: &Outcome, here: &str) -> String {
         format!(
             "WITH done AS (UPDATE {keys} SET {set}, token = 0, lease_until = 0 \
-             WHERE {key_is} AND outcome IS NULL AND {here} RETURNING 1) \
+             WHERE {key_is} AND fingerprint = {print} AND outcome IS NULL AND {here} RETURNING 1) \
              SELECT 1 / pg_catalog.count(*) FROM done",
+            print = literal::bytes(claim.fingerprint().as_bytes()),
             keys = self.tables().keys,
             set = set_outcome(outcome, claim.retention()),
             key_is = self.key_is(claim.key()),

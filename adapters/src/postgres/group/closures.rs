@@ -42,7 +42,9 @@ impl Closures {
              status = $5, (completed_at, expires_at) = \
              (SELECT now, now + $6 FROM (SELECT {NOW} AS now) clock), token = 0, lease_until = 0 \
              WHERE namespace = pg_catalog.decode($1, 'hex') \
-             AND key = pg_catalog.decode($2, 'hex') AND outcome IS NULL AND {here} RETURNING 1) \
+             AND key = pg_catalog.decode($2, 'hex') \
+             AND fingerprint = pg_catalog.decode($8, 'hex') \
+             AND outcome IS NULL AND {here} RETURNING 1) \
              SELECT 1 / pg_catalog.count(*) FROM done",
             here = statements::began_at("$7"),
         );
@@ -52,7 +54,7 @@ impl Closures {
             claim: Named::of_family(&family, "(text, text, text, int8)", &claim),
             settle: Named::of_family(
                 &family,
-                "(text, text, int2, text, int4, int8, int8)",
+                "(text, text, int2, text, int4, int8, int8, text)",
                 &settle,
             ),
         }
@@ -100,6 +102,7 @@ impl<D: Driver> Of<D> {
             null(status),
             null(kept(claim.retention())),
             format!("'{identity}'"),
+            format!("'{}'", literal::hex(claim.fingerprint().as_bytes())),
         ])
     }
 }

@@ -211,24 +211,26 @@ async fn i08_forgotten_key_is_fresh<H: Harness<Store: IdempotencyStore>>(
 }
 
 /// Goal: a transaction is for the claim that gave it, and for no other. Method: complete and reject with
-/// one of another key's claim, of the same claim in another namespace, and of no claim: an error, nothing
-/// is recorded, nothing stays.
+/// one of another key's claim, of another request's claim of the key, of the same claim in another
+/// namespace, and of no claim: an error, nothing is recorded, nothing stays.
 async fn i18_foreign_transaction<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,
 ) -> CaseResult {
     let own = claim("i18/own")?;
     // The same request under another key.
     let other = Claim::new(key("i18/other")?, *own.fingerprint());
+    let request = Claim::new(own.key().clone(), *claim("i18/request")?.fingerprint());
     let store = cx.store();
     let elsewhere = store.with_namespace(format!("{}/i18", store.namespace()).parse()?);
-    for number in 0..6 {
-        let (whose, mut tx) = match number % 3 {
-            0 => ("another claim's", fresh(store, &other).await?),
-            1 => ("another namespace's", fresh(&elsewhere, &own).await?),
+    for number in 0..8 {
+        let (whose, mut tx) = match number % 4 {
+            0 => ("another key's", fresh(store, &other).await?),
+            1 => ("another request's", fresh(store, &request).await?),
+            2 => ("another namespace's", fresh(&elsewhere, &own).await?),
             _ => ("nobody's", store.begin().await?),
         };
         cx.write(&mut tx, "i18").await?;
-        let answer = if number < 3 {
+        let answer = if number < 4 {
             store.complete(tx, &own, &receipt("foreign")).await
         } else {
             store.reject(tx, &own, &Rejection::new(409, "no")).await

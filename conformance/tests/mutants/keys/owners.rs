@@ -147,6 +147,42 @@ fn any_transaction_is_committed_with_the_key() {
     assert_killed::<TakesAnyTransaction>("idempotency::basic::i18_foreign_transaction");
 }
 
+/// Completes by the key alone, whatever the request that claimed it.
+#[derive(Clone, Default)]
+struct CompletesByKey(Arc<Mutex<HashMap<IdempotencyKey, Claim>>>);
+
+impl CompletesByKey {
+    fn holder(&self, claim: &Claim) -> Claim {
+        let claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.get(claim.key()).unwrap_or(claim).clone()
+    }
+}
+
+impl Patch for CompletesByKey {
+    async fn claim(&self, right: &MemoryStore, claim: &Claim) -> Result<Claimed<MemoryTx>> {
+        let answer = right.claim(claim).await?;
+        if matches!(answer, Claimed::Fresh(_)) {
+            let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            claimed.insert(claim.key().clone(), claim.clone());
+        }
+        Ok(answer)
+    }
+    async fn complete(
+        &self,
+        right: &MemoryStore,
+        tx: MemoryTx,
+        claim: &Claim,
+        receipt: &Receipt,
+    ) -> Result<Settled> {
+        right.complete(tx, &self.holder(claim), receipt).await
+    }
+}
+
+#[test]
+fn a_key_is_completed_for_whatever_request() {
+    assert_killed::<CompletesByKey>("idempotency::basic::i18_foreign_transaction");
+}
+
 /// Finds the lease by key and token: who has the token may change it, whatever the request.
 #[derive(Clone, Default)]
 struct ByToken<const RENEWS: bool>(Arc<Mutex<Vec<(Claim, FencingToken)>>>);
