@@ -173,6 +173,7 @@ impl SqliteBuilder {
             readers,
             settings,
             place: connector.place()?,
+            replays: Arc::default(),
         })
     }
 }

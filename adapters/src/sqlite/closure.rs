@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     SqliteStore,
     error::{STORE, error},
-    key_row::{self, Standing},
+    key_row::{KeyDone, Standing},
     queue::{Bench, Undo},
     transaction::{end_work, enrich, mark_work, user_work},
 };
@@ -90,15 +90,14 @@ impl SqliteStore {
         };
         end_work(bench, OPERATION, matches!(outcome, Outcome::Applied(_)))?;
         let now = bench.settings.now();
-        key_row::write_outcome(
-            bench.connection,
-            OPERATION,
-            &self.namespace,
+        let done = KeyDone {
+            namespace: &self.namespace,
             claim,
-            None,
-            &outcome,
+            token: None,
+            outcome: &outcome,
             now,
-        )?;
+        };
+        done.write(bench.connection, OPERATION)?;
         Ok(ended)
     }
 

@@ -10,7 +10,7 @@ use super::{
     SqliteStore,
     connection::Purpose,
     error::{STORE, error, statement},
-    key_row::{self, RowState, Standing},
+    key_row::{self, KeyDone, RowState, Standing},
     queue::{Bench, KeyInUse, Opening, Ticket, Undo},
     transaction::{Intent, SqliteTx, end_work, mark_work},
 };
@@ -77,15 +77,14 @@ impl SqliteStore {
         tx.finish(operation, move |bench| {
             end_work(bench, operation, keep)?;
             let now = bench.settings.now();
-            key_row::write_outcome(
-                bench.connection,
-                operation,
-                &store.namespace,
-                &claim,
-                None,
-                &outcome,
+            let done = KeyDone {
+                namespace: &store.namespace,
+                claim: &claim,
+                token: None,
+                outcome: &outcome,
                 now,
-            )
+            };
+            done.write(bench.connection, operation)
         })
         .await?;
         Ok(Settled::Recorded)

@@ -146,43 +146,59 @@ pub(super) fn standing(row: Option<KeyRow>, fingerprint: &Fingerprint, now: Time
     }
 }
 
-/// Writes the outcome of a key, in place of whatever was there.
-pub(super) fn write_outcome(
-    connection: &Connection,
-    operation: &'static str,
-    namespace: &Namespace,
-    claim: &Claim,
-    token: Option<i64>,
-    outcome: &Outcome,
-    now: Timestamp,
-) -> Result<()> {
-    let (state, receipt, status, message) = match outcome {
-        Outcome::Applied(receipt) => ("applied", Some(receipt.as_bytes()), None, None),
-        Outcome::Rejected(no) => ("rejected", None, Some(no.status()), Some(no.message())),
-    };
-    let expires_at = claim.retention().expires_at(now);
-    connection
-        .prepare_cached(
-            "INSERT INTO exactly_once_key (namespace, key, fingerprint, state, token, receipt, \
-             status, message, completed_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
-             ?9, ?10) ON CONFLICT DO UPDATE SET fingerprint = ?3, state = ?4, token = ?5, \
-             deadline = NULL, receipt = ?6, status = ?7, message = ?8, completed_at = ?9, \
-             expires_at = ?10",
-        )
-        .and_then(|mut insert| {
-            insert.execute(params![
-                namespace.as_str(),
-                claim.key().as_str(),
-                claim.fingerprint().as_bytes(),
-                state,
-                token,
-                receipt,
-                status,
-                message,
-                now.as_micros(),
-                expires_at.map(Timestamp::as_micros),
-            ])
-        })
-        .map(drop)
-        .map_err(statement(operation))
+/// A key that is over, and how.
+pub(super) struct KeyDone<'a> {
+    pub(super) namespace: &'a Namespace,
+    pub(super) claim: &'a Claim,
+    /// Of the lease that it was finalized under.
+    pub(super) token: Option<i64>,
+    pub(super) outcome: &'a Outcome,
+    pub(super) now: Timestamp,
+}
+
+const INSERT: &str = "INSERT INTO exactly_once_key (namespace, key, fingerprint, state, token, \
+     receipt, status, message, completed_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
+     ?10) ON CONFLICT DO NOTHING";
+
+const WRITE: &str = "INSERT INTO exactly_once_key (namespace, key, fingerprint, state, token, \
+     receipt, status, message, completed_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
+     ?10) ON CONFLICT DO UPDATE SET fingerprint = ?3, state = ?4, token = ?5, deadline = NULL, \
+     receipt = ?6, status = ?7, message = ?8, completed_at = ?9, expires_at = ?10";
+
+impl KeyDone<'_> {
+    /// Writes the outcome, in place of whatever was there.
+    pub(super) fn write(&self, connection: &Connection, operation: &'static str) -> Result<()> {
+        self.put(connection, operation, WRITE).map(drop)
+    }
+
+    /// Writes the outcome unless the key has a row, in whatever state. Says whether it did.
+    pub(super) fn insert(&self, connection: &Connection, operation: &'static str) -> Result<bool> {
+        let written = self.put(connection, operation, INSERT)?;
+        Ok(written > 0)
+    }
+
+    fn put(&self, connection: &Connection, operation: &'static str, sql: &str) -> Result<usize> {
+        let (state, receipt, status, message) = match self.outcome {
+            Outcome::Applied(receipt) => ("applied", Some(receipt.as_bytes()), None, None),
+            Outcome::Rejected(no) => ("rejected", None, Some(no.status()), Some(no.message())),
+        };
+        let expires_at = self.claim.retention().expires_at(self.now);
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut insert| {
+                insert.execute(params![
+                    self.namespace.as_str(),
+                    self.claim.key().as_str(),
+                    self.claim.fingerprint().as_bytes(),
+                    state,
+                    self.token,
+                    receipt,
+                    status,
+                    message,
+                    self.now.as_micros(),
+                    expires_at.map(Timestamp::as_micros),
+                ])
+            })
+            .map_err(statement(operation))
+    }
 }

@@ -12,7 +12,7 @@ use rusqlite::params;
 use super::{
     SqliteStore,
     error::{STORE, error, statement},
-    key_row::{self, KeyRow, RowState, Standing},
+    key_row::{self, KeyDone, KeyRow, RowState, Standing},
     queue::{Bench, Undo},
 };
 
@@ -159,15 +159,14 @@ impl SqliteStore {
             _ => return Err(fenced("finalize")),
         }
         let now = bench.settings.now();
-        key_row::write_outcome(
-            bench.connection,
-            "finalize",
-            &self.namespace,
+        let done = KeyDone {
+            namespace: &self.namespace,
             claim,
-            Some(token.get()),
+            token: Some(token.get()),
             outcome,
             now,
-        )
+        };
+        done.write(bench.connection, "finalize")
     }
 
     fn give_back(&self, bench: &Bench<'_>, claim: &Claim, token: FencingToken) -> Result<()> {

@@ -79,7 +79,12 @@ mod staging;
 mod transaction;
 mod writer;
 
-use std::{fmt, path::Path, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 use exactly_once_core::{
     Capabilities, Durability, ErrorKind, Namespace, Place, Result, Store, Timestamp, TwoPhase,
@@ -108,6 +113,8 @@ pub struct SqliteStore {
     readers: Readers,
     settings: Arc<Settings>,
     place: Place,
+    /// Whether the last key of a one-shot was a replay, as the next one is likely to be then.
+    replays: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for SqliteStore {
