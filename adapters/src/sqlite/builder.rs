@@ -174,6 +174,7 @@ impl SqliteBuilder {
             settings,
             place: connector.place()?,
             replays: Arc::default(),
+            replayed_changes: Arc::default(),
         })
     }
 }

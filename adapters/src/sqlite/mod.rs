@@ -51,7 +51,8 @@
 //! - `queue`, `writer`, `group`, `lane`, `session`, `guard`: the one thread that writes. Effects are
 //!   committed in groups; an interactive transaction has the thread for itself.
 //! - `reader`: connections that read beside it.
-//! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits.
+//! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits; `ledger`, `refused`:
+//!   a balance operation at work.
 //! - `outcome`, `prepared`, `staging`, `register`: two-phase commit.
 
 mod balance;
@@ -65,6 +66,7 @@ mod idempotency;
 mod key_row;
 mod lane;
 mod lease;
+mod ledger;
 mod one_shot;
 mod outcome;
 mod prepared;
@@ -115,6 +117,8 @@ pub struct SqliteStore {
     place: Place,
     /// Whether the last key of a one-shot was a replay, as the next one is likely to be then.
     replays: Arc<AtomicBool>,
+    /// The same of the key of a change of one account.
+    replayed_changes: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for SqliteStore {

@@ -4,8 +4,8 @@ use exactly_once_core::{Error, Fingerprint, Result, balance::Refused};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{
-    balance::{Ended, Ledger, unreadable},
     error::STORE,
+    ledger::{Ended, Ledger, unreadable},
 };
 
 impl Ledger<'_> {

@@ -1,0 +1,331 @@
+//! One balance operation at work: replayed by its key, or decided by the rules of the core on what
+//! is stored, and recorded.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use exactly_once_core::{
+    AccountId, AccountState, Amount, Applied, Change, ChangeKind, Error, ErrorKind, Fingerprint,
+    Floor, IdempotencyKey, Namespace, Result, Transfer, Transferred, Version, balance::rules,
+};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
+
+use super::{
+    error::{STORE, error, statement},
+    queue::Bench,
+    transaction::explain,
+};
+
+/// A balance operation at work: where, under which key, and as what.
+pub(super) struct Ledger<'a> {
+    pub(super) bench: &'a Bench<'a>,
+    pub(super) namespace: &'a Namespace,
+    pub(super) operation: &'static str,
+    pub(super) key: &'a IdempotencyKey,
+    pub(super) fingerprint: Fingerprint,
+    /// Whether the last key was a replay, as the next one is likely to be then.
+    pub(super) replays: &'a AtomicBool,
+}
+
+pub(super) const CHANGE: &str = "SELECT key, account, kind, delta, before, after, version, \
+                                 fingerprint FROM exactly_once_change";
+
+const INSERT: &str = "INSERT INTO exactly_once_change (namespace, account, version, key, leg, \
+                      fingerprint, kind, delta, before, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
+                      ?8, ?9, ?10)";
+
+/// Changes nothing where the key is known.
+const INSERT_NEW: &str = "INSERT INTO exactly_once_change (namespace, account, version, key, leg, \
+                          fingerprint, kind, delta, before, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
+                          ?7, ?8, ?9, ?10) ON CONFLICT (namespace, key, leg) DO NOTHING";
+
+const STATE: &str = "SELECT amount, version, floor, open FROM exactly_once_account WHERE \
+                     namespace = ?1 AND account = ?2";
+
+const STATE_OF_NEW: &str = "SELECT amount, version, floor, open FROM exactly_once_account WHERE \
+                            namespace = ?1 AND account = ?2 AND NOT EXISTS (SELECT 1 FROM \
+                            exactly_once_refused WHERE namespace = ?1 AND key = ?3)";
+
+/// What is committed: the answer, or a refusal that its key now keeps.
+pub(super) type Ended<T> = std::result::Result<T, Error>;
+
+impl Ledger<'_> {
+    pub(super) fn failed(&self, source: rusqlite::Error) -> Error {
+        explain(self.bench, self.operation, source)
+    }
+
+    pub(super) fn mismatch(&self) -> Error {
+        error(
+            ErrorKind::Mismatch,
+            self.operation,
+            "this key was used for another operation: use a new key for a new operation",
+        )
+    }
+
+    /// The changes that this key made before, in the order of their legs; none if it is new. An
+    /// error too if it was refused before.
+    fn replay(&self) -> Result<Vec<Change>> {
+        let sql = format!("{CHANGE} WHERE namespace = ?1 AND key = ?2 ORDER BY leg");
+        let stored = self
+            .bench
+            .connection
+            .prepare_cached(&sql)
+            .and_then(|mut query| {
+                query
+                    .query_map(
+                        params![self.namespace.as_str(), self.key.as_str()],
+                        read_change,
+                    )?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .map_err(|source| self.failed(source))?;
+        let mut changes = Vec::with_capacity(stored.len());
+        for (change, fingerprint) in stored {
+            if fingerprint != self.fingerprint {
+                return Err(self.mismatch());
+            }
+            changes.push(change.ok_or_else(|| unreadable(self.operation))?);
+        }
+        if changes.is_empty() {
+            self.replay_refusal()?;
+        }
+        Ok(changes)
+    }
+
+    fn state(&self, account: &AccountId) -> Result<Option<AccountState>> {
+        read_state(
+            self.bench.connection,
+            self.operation,
+            self.namespace,
+            account,
+        )
+    }
+
+    fn record(&self, leg: i64, (change, state): rules::Step) -> Result<Change> {
+        let floor = match state.floor {
+            Floor::At(amount) => Some(amount.get()),
+            Floor::None => None,
+        };
+        let connection = self.bench.connection;
+        connection
+            .prepare_cached(
+                "INSERT INTO exactly_once_account (namespace, account, amount, version, floor, \
+                 open) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET amount = ?3, \
+                 version = ?4, floor = ?5, open = ?6",
+            )
+            .and_then(|mut upsert| {
+                upsert.execute(params![
+                    self.namespace.as_str(),
+                    change.account.as_str(),
+                    state.amount.get(),
+                    state.version.get(),
+                    floor,
+                    state.open
+                ])
+            })
+            .map_err(|source| self.failed(source))?;
+        self.write_change(INSERT, leg, &change)
+            .map_err(|source| self.failed(source))?;
+        Ok(change)
+    }
+
+    fn write_change(&self, sql: &str, leg: i64, change: &Change) -> rusqlite::Result<usize> {
+        self.bench.connection.prepare_cached(sql)?.execute(params![
+            self.namespace.as_str(),
+            change.account.as_str(),
+            change.version.get(),
+            self.key.as_str(),
+            leg,
+            self.fingerprint.as_bytes(),
+            change.kind.as_str(),
+            change.delta.get(),
+            change.before.get(),
+            change.after.get()
+        ])
+    }
+
+    /// One change: replayed, or decided by `rule` on the account as it is now. The inner error is
+    /// the rule's.
+    pub(super) fn apply(
+        &self,
+        account: &AccountId,
+        rule: impl Fn(Option<&AccountState>) -> Result<rules::Step>,
+    ) -> Result<Ended<Applied>> {
+        if !self.replays.load(Ordering::Relaxed)
+            && let Some(change) = self.apply_new(account, &rule)?
+        {
+            return Ok(Ok(Applied {
+                change,
+                replayed: false,
+            }));
+        }
+        let replayed = self.replay()?.into_iter().next();
+        self.replays.store(replayed.is_some(), Ordering::Relaxed);
+        if let Some(change) = replayed {
+            return Ok(Ok(Applied {
+                change,
+                replayed: true,
+            }));
+        }
+        let step = match rule(self.state(account)?.as_ref()) {
+            Ok(step) => step,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        Ok(Ok(Applied {
+            change: self.record(0, step)?,
+            replayed: false,
+        }))
+    }
+
+    /// The usual case, in three statements: an account that is there, a rule that has nothing
+    /// against it, and a key that is new, which is seen as its change is written. `None` if anything
+    /// is otherwise, with nothing written.
+    fn apply_new(
+        &self,
+        account: &AccountId,
+        rule: impl Fn(Option<&AccountState>) -> Result<rules::Step>,
+    ) -> Result<Option<Change>> {
+        let Some(before) = self.state_of_new(account)? else {
+            return Ok(None);
+        };
+        let (change, after) = match rule(Some(&before)) {
+            Ok(step) => step,
+            // It may be the replay of a change that was allowed.
+            Err(_) => return Ok(None),
+        };
+        if (after.floor, after.open) != (before.floor, before.open) {
+            return Ok(None);
+        }
+        match self.write_change(INSERT_NEW, 0, &change) {
+            Ok(1) => {}
+            // Where a reservation or a full disk stopped it, the long way says so.
+            Err(source) if self.bench.connection.is_autocommit() => {
+                return Err(self.failed(source));
+            }
+            Ok(_) | Err(_) => return Ok(None),
+        }
+        let moved = self
+            .bench
+            .connection
+            .prepare_cached(
+                "UPDATE exactly_once_account SET amount = ?3, version = ?4 WHERE namespace = ?1 \
+                 AND account = ?2",
+            )
+            .and_then(|mut update| {
+                update.execute(params![
+                    self.namespace.as_str(),
+                    account.as_str(),
+                    after.amount.get(),
+                    after.version.get()
+                ])
+            })
+            .map_err(|source| self.failed(source))?;
+        if moved == 1 {
+            Ok(Some(change))
+        } else {
+            Err(unreadable(self.operation))
+        }
+    }
+
+    /// What the account holds; `None` also where the key was refused before.
+    fn state_of_new(&self, account: &AccountId) -> Result<Option<AccountState>> {
+        let names = params![self.namespace.as_str(), account.as_str(), self.key.as_str()];
+        read_one_state(self.bench.connection, self.operation, STATE_OF_NEW, names)
+    }
+
+    /// All legs, or none: they are decided before anything is written.
+    pub(super) fn transfer(&self, operation: &Transfer) -> Result<Ended<Transferred>> {
+        let changes = self.replay()?;
+        if !changes.is_empty() {
+            return Ok(Ok(Transferred {
+                changes,
+                replayed: true,
+            }));
+        }
+        let mut steps = Vec::with_capacity(operation.legs().len());
+        for leg in operation.legs() {
+            let state = self.state(&leg.account)?;
+            match rules::leg(operation, leg, state.as_ref(), STORE) {
+                Ok(step) => steps.push(step),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        let changes = (0..)
+            .zip(steps)
+            .map(|(position, step)| self.record(position, step))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Ok(Transferred {
+            changes,
+            replayed: false,
+        }))
+    }
+}
+
+pub(super) fn unreadable(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Configuration,
+        operation,
+        "a stored balance is not as this library writes it: it was changed by hand",
+    )
+}
+
+/// `None` inside for a row that this library can't have written.
+pub(super) fn read_change(row: &Row<'_>) -> rusqlite::Result<(Option<Change>, Fingerprint)> {
+    let names = (
+        IdempotencyKey::new(row.get::<_, String>(0)?),
+        AccountId::new(row.get::<_, String>(1)?),
+        ChangeKind::parse(&row.get::<_, String>(2)?),
+        Version::new(row.get(6)?),
+    );
+    let fingerprint = Fingerprint::from_bytes(row.get(7)?);
+    let (Ok(key), Ok(account), Some(kind), Ok(version)) = names else {
+        return Ok((None, fingerprint));
+    };
+    let change = Change {
+        key,
+        account,
+        kind,
+        delta: Amount::new(row.get(3)?),
+        before: Amount::new(row.get(4)?),
+        after: Amount::new(row.get(5)?),
+        version,
+    };
+    Ok((Some(change), fingerprint))
+}
+
+pub(super) fn read_state(
+    connection: &Connection,
+    operation: &'static str,
+    namespace: &Namespace,
+    account: &AccountId,
+) -> Result<Option<AccountState>> {
+    let names = params![namespace.as_str(), account.as_str()];
+    read_one_state(connection, operation, STATE, names)
+}
+
+fn read_one_state(
+    connection: &Connection,
+    operation: &'static str,
+    sql: &str,
+    names: &[&dyn ToSql],
+) -> Result<Option<AccountState>> {
+    let stored = connection
+        .prepare_cached(sql)
+        .and_then(|mut query| {
+            query
+                .query_row(names, |row| {
+                    let (amount, floor) = (row.get(0)?, row.get::<_, Option<i64>>(2)?);
+                    let open = row.get(3)?;
+                    Ok(Version::new(row.get(1)?).ok().map(|version| AccountState {
+                        amount: Amount::new(amount),
+                        version,
+                        floor: floor.map_or(Floor::None, |at| Floor::At(Amount::new(at))),
+                        open,
+                    }))
+                })
+                .optional()
+        })
+        .map_err(statement(operation))?;
+    stored.map_or(Ok(None), |state| {
+        state.map(Some).ok_or_else(|| unreadable(operation))
+    })
+}
