@@ -8,7 +8,10 @@
 //! with the group: if the operation was applied meanwhile, its record is in the way, and all are read
 //! again.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, Change, CompareAndSet, Error, ErrorKind, Expected,
@@ -30,7 +33,8 @@ use crate::postgres::{
     STORE,
     balance_row::Known,
     driver::{Driver, DriverError},
-    literal, sqlstate,
+    literal,
+    sqlstate::{self, UNIQUE_VIOLATION},
 };
 
 /// How often who is still to be served tries, before he goes alone.
@@ -219,6 +223,10 @@ impl<D: Driver> Flush for Together<D> {
         &self.0.groups().ledger.queue
     }
 
+    fn wants(booking: &Booking) -> Option<&Arc<str>> {
+        Some(&booking.account.account)
+    }
+
     async fn flush(&self, bookings: Vec<Booking>) -> Vec<Booked> {
         let mut group = Group {
             told: Group::without_doubles(&bookings),
@@ -277,7 +285,7 @@ impl<D: Driver> Of<D> {
                     );
                     guesses.forget(fold.moved.iter().map(|moved| &moved.account));
                     match failed.code() {
-                        Some(NOT_ALL) => {}
+                        Some(NOT_ALL | UNIQUE_VIOLATION) => {}
                         Some(code) if sqlstate::surely_nothing(code) => return,
                         _ => return group.tell_open(|| Booked::Failed(copy(&failed))),
                     }

@@ -42,7 +42,7 @@ pub(super) type Look = std::result::Result<Option<KeyRow>, DriverError>;
 pub(super) struct Looks {
     queue: Queue<KeyName, Look>,
     select: Arc<Named>,
-    /// For a lone key: a statement that is a transaction by itself, with the guard in it.
+    /// For a lone key, without arrays.
     select_one: Arc<Named>,
 }
 
@@ -59,14 +59,17 @@ impl Looks {
             tables.keys,
             named::guard(),
         );
+        // The arrays by way of a SELECT: how long they are is not known to the planner then, which
+        // would plan anew for each group where a short one looks cheaper than one of any length.
         let select = format!(
             "SELECT a.at, {columns} \
-             FROM {rows} WITH ORDINALITY a (namespace, key, at) \
+             FROM ROWS FROM (pg_catalog.unnest((SELECT $1)), pg_catalog.unnest((SELECT $2))) \
+             WITH ORDINALITY a (namespace, key, at) \
              CROSS JOIN LATERAL (SELECT * FROM {} k \
              WHERE k.namespace = pg_catalog.decode(a.namespace, 'hex') \
-             AND k.key = pg_catalog.decode(a.key, 'hex') LIMIT 1) k",
+             AND k.key = pg_catalog.decode(a.key, 'hex') LIMIT 1) k WHERE {} = 1",
             tables.keys,
-            rows = text::rows(&[1, 2]),
+            named::guard(),
         );
         Self {
             queue: Queue::new(FLIGHTS),
@@ -157,30 +160,23 @@ impl<D: Driver> Of<D> {
         asked: &[&KeyName],
     ) -> std::result::Result<Vec<Option<KeyRow>>, DriverError> {
         let groups = self.groups();
-        let (mut message, rows) = if let [name] = asked {
+        // A transaction by itself, with the guard in it.
+        let mut message = if let [name] = asked {
             let values = [text::one(&name.namespace), text::one(&name.key)];
-            (Message::alone(&groups.looks.select_one, &values), 0)
+            Message::alone(&groups.looks.select_one, &values)
         } else {
-            let mut message = Message::begin(&groups.begin_generic);
             let values = [
                 text::plain(asked.iter().map(|name| &name.namespace)),
                 text::plain(asked.iter().map(|name| &name.key)),
             ];
-            message.execute(&groups.looks.select, &values);
-            // After BEGIN and the settings.
-            (message.commit(), 2)
+            Message::alone(&groups.looks.select, &values)
         };
-        // A connection is taught all at once.
-        for one in [
-            &groups.begin_generic,
-            &groups.looks.select_one,
-            &groups.looks.select,
-        ] {
-            message.uses(one);
-        }
+        // A connection is taught both at once.
+        message.uses(&groups.looks.select_one);
+        message.uses(&groups.looks.select);
         let replies = self.read_only(&message).await?;
         let mut found: Vec<Option<KeyRow>> = asked.iter().map(|_| None).collect();
-        for row in replies.get(rows).map_or(&[][..], |reply| &reply.rows) {
+        for row in replies.first().map_or(&[][..], |reply| &reply.rows) {
             let at = row
                 .first()
                 .and_then(|at| at.as_deref()?.parse::<usize>().ok());

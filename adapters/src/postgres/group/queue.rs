@@ -1,7 +1,7 @@
 //! Who flies, and who waits for the next flight.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -32,6 +32,11 @@ pub(super) trait Flush: Clone + Send + Sync + 'static {
     /// Where its callers wait.
     fn queue(&self) -> &Queue<Self::Job, Self::Answer>;
 
+    /// What only one flight at a time may have in hand, and this job wants.
+    fn wants(_: &Self::Job) -> Option<&Arc<str>> {
+        None
+    }
+
     /// Executes the group; an answer for each job, in order.
     fn flush(&self, jobs: Vec<Self::Job>) -> impl Future<Output = Vec<Self::Answer>> + Send;
 }
@@ -44,6 +49,8 @@ struct Waiting<J, A> {
 struct State<J, A> {
     waiting: VecDeque<Waiting<J, A>>,
     flights: usize,
+    /// What flights have in hand.
+    held: HashSet<Arc<str>>,
 }
 
 /// Callers of one kind.
@@ -59,6 +66,7 @@ impl<J, A> Queue<J, A> {
             state: Arc::new(Mutex::new(State {
                 waiting: VecDeque::new(),
                 flights: 0,
+                held: HashSet::new(),
             })),
             flights_max,
         }
@@ -68,16 +76,31 @@ impl<J, A> Queue<J, A> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves who still waits for an answer into the group.
-    fn board(&self, group: &mut Vec<Waiting<J, A>>) -> usize {
+    /// Moves who still waits for an answer into the group, but for those who want what another
+    /// flight has in hand.
+    fn board<F>(&self, group: &mut Vec<Waiting<J, A>>, held: &mut HashSet<Arc<str>>) -> usize
+    where
+        F: Flush<Job = J, Answer = A>,
+    {
         let before = group.len();
         let mut state = self.lock();
-        while group.len() < GROUP_MAX {
-            match state.waiting.pop_front() {
-                // A caller that is gone has sent nothing yet, and does not any more.
-                Some(waiting) if waiting.answer.is_closed() => {}
-                Some(waiting) => group.push(waiting),
-                None => break,
+        let state = &mut *state;
+        let mut at = 0;
+        while group.len() < GROUP_MAX
+            && let Some(waiting) = state.waiting.get(at)
+        {
+            // A caller that is gone has sent nothing yet, and does not any more.
+            let gone = waiting.answer.is_closed();
+            if !gone && let Some(wanted) = F::wants(&waiting.job) {
+                if !held.contains(wanted) && state.held.contains(wanted) {
+                    at += 1;
+                    continue;
+                }
+                state.held.insert(Arc::clone(wanted));
+                held.insert(Arc::clone(wanted));
+            }
+            if let Some(waiting) = state.waiting.remove(at).filter(|_| !gone) {
+                group.push(waiting);
             }
         }
         group.len() - before
@@ -92,15 +115,24 @@ enum Start<J, A> {
 }
 
 impl<J, A> Queue<J, A> {
-    fn start(&self, job: J) -> Start<J, A> {
+    fn start<F>(&self, job: J, held: &mut HashSet<Arc<str>>) -> Start<J, A>
+    where
+        F: Flush<Job = J, Answer = A>,
+    {
         let mut state = self.lock();
+        let wanted = F::wants(&job);
         if state.flights == 0 {
             state.flights = 1;
+            held.extend(wanted.cloned());
+            state.held.extend(wanted.cloned());
             return Start::Now(job);
         }
+        // Where everybody wants the same, another flight would find nobody to take.
+        let in_hand = wanted.is_some_and(|wanted| state.held.contains(wanted));
         let (answer, receiver) = oneshot::channel();
         state.waiting.push_back(Waiting { job, answer });
-        let another = state.waiting.len() >= FLIGHT_FROM && state.flights < self.flights_max;
+        let another =
+            !in_hand && state.waiting.len() >= FLIGHT_FROM && state.flights < self.flights_max;
         if another {
             state.flights += 1;
         }
@@ -111,12 +143,14 @@ impl<J, A> Queue<J, A> {
 /// Asks, alone or with others. `None` if the flight came to nothing, which says nothing about
 /// whether it was executed: ask the store.
 pub(super) async fn ask<F: Flush>(flush: F, job: F::Job) -> Option<F::Answer> {
-    let receiver = match flush.queue().start(job) {
+    let mut held = HashSet::new();
+    let receiver = match flush.queue().start::<F>(job, &mut held) {
         Start::Now(job) => {
             let flight = Flight {
                 flush,
                 own: true,
                 landed: false,
+                held,
             };
             return flight.flush.flush(vec![job]).await.pop();
         }
@@ -136,6 +170,8 @@ struct Flight<F: Flush> {
     /// In a caller's own future, which may be dropped.
     own: bool,
     landed: bool,
+    /// What its group has in hand.
+    held: HashSet<Arc<str>>,
 }
 
 impl<F: Flush> Flight<F> {
@@ -144,6 +180,7 @@ impl<F: Flush> Flight<F> {
             flush,
             own: false,
             landed: false,
+            held: HashSet::new(),
         }
     }
 
@@ -152,10 +189,10 @@ impl<F: Flush> Flight<F> {
         loop {
             let mut group = Vec::new();
             let mut quiet = 0;
-            self.flush.queue().board(&mut group);
+            self.board(&mut group);
             while group.len() < GROUP_MAX && quiet < QUIET_TURNS {
                 yield_now().await;
-                match self.flush.queue().board(&mut group) {
+                match self.board(&mut group) {
                     0 => quiet += 1,
                     _ => quiet = 0,
                 }
@@ -171,6 +208,7 @@ impl<F: Flush> Flight<F> {
                 .map(|waiting| (waiting.job, waiting.answer))
                 .unzip();
             let told = self.flush.flush(jobs).await;
+            self.put_down();
             for (answer, told) in answers.into_iter().zip(told) {
                 // Who is gone needs no answer.
                 let _ = answer.send(told);
@@ -178,10 +216,25 @@ impl<F: Flush> Flight<F> {
         }
     }
 
-    /// Ends the flight, unless somebody has come.
+    fn board(&mut self, group: &mut Vec<Waiting<F::Job, F::Answer>>) -> usize {
+        self.flush.queue().board::<F>(group, &mut self.held)
+    }
+
+    /// Lets the other flights have what this one had in hand.
+    fn put_down(&mut self) {
+        if !self.held.is_empty() {
+            let mut state = self.flush.queue().lock();
+            for held in self.held.drain() {
+                state.held.remove(&held);
+            }
+        }
+    }
+
+    /// Ends the flight, unless somebody has come whom no other flight would take.
     fn land(&mut self) -> bool {
+        self.put_down();
         let mut state = self.flush.queue().lock();
-        if state.waiting.is_empty() {
+        if state.waiting.is_empty() || state.flights > 1 {
             state.flights -= 1;
             drop(state);
             self.landed = true;
@@ -212,5 +265,137 @@ impl<F: Flush> Drop for Flight<F> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashMap,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    /// Counts who is in flight, by what he wants.
+    #[derive(Clone)]
+    struct Counting(Arc<Counts>);
+
+    struct Counts {
+        queue: Queue<Arc<str>, usize>,
+        in_flight: Mutex<HashMap<Arc<str>, usize>>,
+        flights: AtomicUsize,
+        most_flights: AtomicUsize,
+        met: AtomicUsize,
+    }
+
+    impl Counting {
+        fn new() -> Self {
+            Self(Arc::new(Counts {
+                queue: Queue::new(2),
+                in_flight: Mutex::default(),
+                flights: AtomicUsize::new(0),
+                most_flights: AtomicUsize::new(0),
+                met: AtomicUsize::new(0),
+            }))
+        }
+    }
+
+    impl Flush for Counting {
+        type Job = Arc<str>;
+        type Answer = usize;
+
+        fn queue(&self) -> &Queue<Arc<str>, usize> {
+            &self.0.queue
+        }
+
+        fn wants(job: &Arc<str>) -> Option<&Arc<str>> {
+            Some(job)
+        }
+
+        async fn flush(&self, jobs: Vec<Arc<str>>) -> Vec<usize> {
+            let flights = self.0.flights.fetch_add(1, Ordering::SeqCst) + 1;
+            self.0.most_flights.fetch_max(flights, Ordering::SeqCst);
+            let wanted: HashSet<Arc<str>> = jobs.iter().cloned().collect();
+            for one in &wanted {
+                let mut in_flight = self.0.in_flight.lock().unwrap();
+                let others = in_flight.entry(one.clone()).or_default();
+                self.0.met.fetch_add(*others, Ordering::SeqCst);
+                *others += 1;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            for one in &wanted {
+                *self.0.in_flight.lock().unwrap().get_mut(one).unwrap() -= 1;
+            }
+            self.0.flights.fetch_sub(1, Ordering::SeqCst);
+            jobs.iter().map(|_| jobs.len()).collect()
+        }
+    }
+
+    /// So many callers, of whom each wants one of so many things, many times.
+    async fn crowd(flush: &Counting, callers: usize, things: usize) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for caller in 0..callers {
+            let flush = flush.clone();
+            tasks.spawn(async move {
+                for round in 0..50 {
+                    let wanted = format!("thing-{}", (caller * 7 + round) % things);
+                    assert!(ask(flush.clone(), wanted.into()).await.is_some());
+                }
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
+        }
+        // The last flight lands after its last answer.
+        for _ in 0..1_000 {
+            let landed = {
+                let state = flush.0.queue.lock();
+                state.waiting.is_empty() && state.held.is_empty() && state.flights == 0
+            };
+            if landed {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("a flight never landed, or left something held");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn two_flights_never_want_the_same() {
+        let flush = Counting::new();
+        crowd(&flush, 40, 16).await;
+        assert_eq!(flush.0.met.load(Ordering::SeqCst), 0);
+        assert_eq!(flush.0.most_flights.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_all_want_the_same_share_one_flight() {
+        let flush = Counting::new();
+        crowd(&flush, 40, 1).await;
+        assert_eq!(flush.0.met.load(Ordering::SeqCst), 0);
+        assert_eq!(flush.0.most_flights.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_caller_that_goes_away_leaves_nothing_held() {
+        let flush = Counting::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        for caller in 0..40_u64 {
+            let flush = flush.clone();
+            tasks.spawn(async move {
+                for round in 0..30 {
+                    let wanted: Arc<str> = format!("thing-{}", (caller + round) % 4).into();
+                    let patience = std::time::Duration::from_micros(50 * (caller % 30));
+                    // Cut off while it waits, or while it flies.
+                    let _ = tokio::time::timeout(patience, ask(flush.clone(), wanted)).await;
+                }
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
+        }
+        // Otherwise this would never end.
+        crowd(&flush, 10, 4).await;
     }
 }

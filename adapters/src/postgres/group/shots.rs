@@ -8,7 +8,7 @@ use super::{
     Of, copy,
     effects::{self, Effect},
     keys::KeyName,
-    named::{Message, NOT_ALL, Named, all_or_nothing},
+    named::{Message, Named},
     queue::{Flush, Queue, ask},
     text,
 };
@@ -17,7 +17,7 @@ use crate::postgres::{
     key_row::{KeyRow, kept},
     literal,
     schema::Tables,
-    sqlstate::{self, LOCK_NOT_AVAILABLE},
+    sqlstate::{self, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
     statements::NOW,
 };
 
@@ -37,41 +37,43 @@ pub(super) struct Shots {
 
 impl Shots {
     /// Each key is claimed under the advisory lock that tells whose it is; see
-    /// [`Of::claim_lock`](crate::postgres::store::PostgresStore::claim_lock).
+    /// [`Of::claim_lock`](crate::postgres::store::PostgresStore::claim_lock). A key that has a row
+    /// already fails the group: `ON CONFLICT` would cost each of the others half of a claim more.
     pub(super) fn new(tables: &Tables) -> Self {
-        let claim = format!(
-            "WITH mine AS (INSERT INTO {keys} (namespace, key, fingerprint, outcome, body, \
-             completed_at, expires_at) \
-             SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.key, 'hex'), \
-             pg_catalog.decode(a.print, 'hex'), 1, pg_catalog.decode(a.body, 'hex'), \
-             clock.now, clock.now + a.kept \
-             FROM (SELECT {NOW} AS now OFFSET 0) clock \
-             CROSS JOIN {rows} \
-             a (namespace, key, print, body, kept, lock) \
-             CROSS JOIN LATERAL pg_catalog.pg_advisory_xact_lock_shared(a.lock) \
-             ON CONFLICT DO NOTHING RETURNING 1) SELECT {all} FROM mine",
-            keys = tables.keys,
-            rows = text::rows(&[1, 2, 3, 4, 5, 6]),
-            all = all_or_nothing("pg_catalog.count(*) = pg_catalog.cardinality($1)"),
+        let claim = |values: [&str; 6], from: &str| {
+            let [namespace, key, print, body, kept, lock] = values;
+            format!(
+                "INSERT INTO {keys} (namespace, key, fingerprint, outcome, body, completed_at, \
+                 expires_at) \
+                 SELECT pg_catalog.decode({namespace}, 'hex'), pg_catalog.decode({key}, 'hex'), \
+                 pg_catalog.decode({print}, 'hex'), 1, pg_catalog.decode({body}, 'hex'), \
+                 clock.now, clock.now + {kept} \
+                 FROM (SELECT {NOW} AS now OFFSET 0) clock {from} \
+                 CROSS JOIN LATERAL pg_catalog.pg_advisory_xact_lock_shared({lock})",
+                keys = tables.keys,
+            )
+        };
+        let all = claim(
+            [
+                "a.namespace",
+                "a.key",
+                "a.print",
+                "a.body",
+                "a.kept",
+                "a.lock",
+            ],
+            &format!(
+                "CROSS JOIN {} a (namespace, key, print, body, kept, lock)",
+                text::rows(&[1, 2, 3, 4, 5, 6])
+            ),
         );
-        let claim_one = format!(
-            "WITH mine AS (INSERT INTO {keys} (namespace, key, fingerprint, outcome, body, \
-             completed_at, expires_at) \
-             SELECT pg_catalog.decode($1, 'hex'), pg_catalog.decode($2, 'hex'), \
-             pg_catalog.decode($3, 'hex'), 1, pg_catalog.decode($4, 'hex'), \
-             clock.now, clock.now + $5 \
-             FROM (SELECT {NOW} AS now OFFSET 0) clock \
-             CROSS JOIN LATERAL pg_catalog.pg_advisory_xact_lock_shared($6) \
-             ON CONFLICT DO NOTHING RETURNING 1) SELECT {all} FROM mine",
-            keys = tables.keys,
-            all = all_or_nothing("pg_catalog.count(*) = 1"),
-        );
+        let one = claim(["$1", "$2", "$3", "$4", "$5", "$6"], "");
         let types = "(text[], text[], text[], text[], int8[], int8[])";
         let types_of_one = "(text, text, text, text, int8, int8)";
         Self {
             queue: Queue::new(FLIGHTS),
-            claim: Named::new(types, &claim),
-            claim_one: Named::new(types_of_one, &claim_one),
+            claim: Named::new(types, &all),
+            claim_one: Named::new(types_of_one, &one),
         }
     }
 }
@@ -257,7 +259,8 @@ impl<D: Driver> Of<D> {
             "a group of effects failed"
         );
         match failed.code() {
-            Some(NOT_ALL) if !part.looked => self.look_again(group, part).await,
+            // By a key that is taken, or by what somebody's statement did.
+            Some(UNIQUE_VIOLATION) if !part.looked => self.look_again(group, part).await,
             // Somebody holds a key or a row for long. Each waits for himself.
             Some(LOCK_NOT_AVAILABLE) => group.tell_all(&part, || Verdict::Alone),
             Some(code) if sqlstate::surely_nothing(code) => group.split(part),
@@ -265,12 +268,14 @@ impl<D: Driver> Of<D> {
         }
     }
 
-    /// Some keys are taken: those are told so, the others try again.
+    /// Some keys are taken: those are told so, the others try again. Where none is, it was
+    /// somebody's statement.
     async fn look_again(&self, group: &mut Group<'_>, part: Part) {
         let names: Vec<&KeyName> = group.members(&part).map(|shot| &shot.name).collect();
         let Ok(rows) = self.look_at_all(&names).await else {
             return group.tell_all(&part, || Verdict::Alone);
         };
+        let asked = part.members.len();
         let mut members = Vec::new();
         for (at, row) in part.members.into_iter().zip(rows) {
             match row {
@@ -278,11 +283,15 @@ impl<D: Driver> Of<D> {
                 None => members.push(at),
             }
         }
-        if !members.is_empty() {
-            group.parts.push(Part {
-                members,
-                looked: true,
-            });
+        let no_key_was_taken = members.len() == asked;
+        let rest = Part {
+            members,
+            looked: true,
+        };
+        if no_key_was_taken {
+            group.split(rest);
+        } else if !rest.members.is_empty() {
+            group.parts.push(rest);
         }
     }
 
