@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use exactly_once::{
-    AnyStore, Statement,
+    AnyStore, Namespace, Statement, Store as _,
     postgres::{SqlxPostgresStore, SqlxPostgresTx, TokioPostgresStore, TokioPostgresTx},
 };
 use exactly_once_bench::{
@@ -162,8 +162,11 @@ async fn sqlx(bench: &mut Bench, world: &World) -> Result<()> {
             cases::one_shot(&erased, statement),
         )
         .target(&[(1, 0.97), (8, 0.97), (32, 0.97), (128, 0.97)]);
+    // On accounts of its own: each store would find that the other had changed what it remembers.
+    let sqlx = sqlx.with_namespace(Namespace::new("sqlx")?);
+    cases::open_accounts(&sqlx, ACCOUNTS).await?;
     bench
-        .case("sqlx: adjust", ADJUST, cases::adjust(sqlx, ACCOUNTS))
+        .case("sqlx: adjust", ADJUST, cases::adjust(&sqlx, ACCOUNTS))
         .target(&equal);
     bench.case(
         "sqlx by hand, usual recipe",
