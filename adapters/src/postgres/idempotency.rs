@@ -11,6 +11,7 @@ use super::{
     PostgresTx, STORE,
     driver::{Driver, DriverError},
     error::{convert, error},
+    expiry::Over,
     key_row::{KeyRow, RETRY_AFTER, Standing, set_outcome},
     literal,
     options::Timeouts,
@@ -277,18 +278,12 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
 
     async fn expire(&self, limit: u32) -> Result<u64> {
         let limit = check_limit(limit, "expire", STORE)?;
-        let keys = &self.tables().keys;
-        // What another call is removing is skipped, so that two never wait for each other. The rows
-        // are locked, so their places stay; by them they are removed without a join, whose plan
-        // would hang on statistics.
-        let sql = format!(
-            "WITH gone AS (DELETE FROM {keys} WHERE ctid = ANY (ARRAY(\
-             SELECT ctid FROM {keys} WHERE namespace = {} \
-             AND outcome IS NOT NULL AND expires_at <= {NOW} ORDER BY expires_at \
-             LIMIT {limit} FOR UPDATE SKIP LOCKED)) RETURNING 1) \
-             SELECT pg_catalog.count(*) FROM gone",
-            self.namespace_sql()
-        );
-        self.count("expire", &sql).await
+        let over = Over {
+            table: &self.tables().keys,
+            moment: "expires_at",
+            is: "<=",
+            and: "outcome IS NOT NULL",
+        };
+        self.remove_over("expire", &over, limit).await
     }
 }

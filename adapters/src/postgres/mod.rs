@@ -29,7 +29,7 @@
 //! - `sqlstate`, `error`: what an error means.
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
 //!   `last`, `outcome`, `register`: the protocols.
-//! - `group`: several callers in one commit.
+//! - `expiry`: what is over, removed in batches. `group`: several callers in one commit.
 
 mod balance;
 mod balance_row;
@@ -37,6 +37,7 @@ pub mod builder;
 mod checks;
 mod driver;
 mod error;
+mod expiry;
 mod group;
 mod idempotency;
 mod identifier;

@@ -15,8 +15,9 @@ use tokio::time::sleep;
 use super::{
     PostgresTx, STORE,
     checks::two_phase_off,
-    driver::{Driver, DriverError, Reply},
+    driver::{Driver, DriverError},
     error::{convert, error, garbled},
+    expiry::Over,
     identifier::DIGEST_CHARS,
     literal,
     outcome::{Known, forgotten, rolled_back},
@@ -405,16 +406,14 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
 
     async fn forget_prepared(&self, limit: u32) -> Result<u64> {
         let limit = check_limit(limit, "forget_prepared", STORE)?;
-        let outcomes = &self.tables().outcomes;
         // The marker of what is prepared can't be seen, so it is never removed.
-        let sql = format!(
-            "WITH over AS (SELECT namespace, transaction FROM {outcomes} WHERE namespace = {} \
-             AND forget_after < {NOW} ORDER BY forget_after LIMIT {limit} FOR UPDATE SKIP LOCKED), \
-             gone AS (DELETE FROM {outcomes} x USING over o WHERE x.namespace = o.namespace \
-             AND x.transaction = o.transaction RETURNING 1) SELECT pg_catalog.count(*) FROM gone",
-            self.namespace_sql()
-        );
-        self.count("forget_prepared", &sql).await
+        let over = Over {
+            table: &self.tables().outcomes,
+            moment: "forget_after",
+            is: "<",
+            and: "true",
+        };
+        self.remove_over("forget_prepared", &over, limit).await
     }
 }
 
@@ -430,16 +429,5 @@ impl<D: Driver> PostgresStore<D> {
             prepared_at,
             age: moment(2)?.since(prepared_at),
         })
-    }
-
-    /// Runs one statement that removes rows and tells how many.
-    pub(super) async fn count(&self, operation: &'static str, sql: &str) -> Result<u64> {
-        let replies: Vec<Reply> = self
-            .try_transact(sql)
-            .await
-            .map_err(|failed| convert(failed, operation, Stage::Durable))?;
-        number(replies.first(), 0)
-            .and_then(|count| u64::try_from(count).ok())
-            .ok_or_else(|| garbled(operation))
     }
 }

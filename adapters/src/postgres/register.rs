@@ -9,6 +9,7 @@ use super::{
     STORE,
     driver::Driver,
     error::{convert, error, garbled},
+    expiry::Over,
     literal,
     outcome::{COLUMNS, Outcome, forgotten},
     sqlstate::Stage,
@@ -143,15 +144,12 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
 
     async fn forget_decisions(&self, limit: u32) -> Result<u64> {
         let limit = check_limit(limit, "forget_decisions", STORE)?;
-        let decisions = &self.tables().decisions;
-        let sql = format!(
-            "WITH over AS (SELECT namespace, transaction FROM {decisions} WHERE namespace = {} \
-             AND forget_after < {NOW} AND (finished OR NOT committed) ORDER BY forget_after \
-             LIMIT {limit} FOR UPDATE SKIP LOCKED), \
-             gone AS (DELETE FROM {decisions} x USING over o WHERE x.namespace = o.namespace \
-             AND x.transaction = o.transaction RETURNING 1) SELECT pg_catalog.count(*) FROM gone",
-            self.namespace_sql()
-        );
-        self.count("forget_decisions", &sql).await
+        let over = Over {
+            table: &self.tables().decisions,
+            moment: "forget_after",
+            is: "<",
+            and: "(finished OR NOT committed)",
+        };
+        self.remove_over("forget_decisions", &over, limit).await
     }
 }

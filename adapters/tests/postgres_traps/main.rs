@@ -15,6 +15,7 @@
 //! | 14 transaction poolers | `pooler`, and the suite through pgbouncer |
 //! | 15 ten that migrate at once | `migration` |
 //! | 17 `pg_xact_status`, which forgets | not used |
+//! | volatile clocks and old statistics: a batch that reads all that is stored | `expiry` |
 //! | URLs, passwords, pools | `connecting` |
 // Not every target uses all of the support, and helpers of tests may panic as tests do.
 #![allow(
@@ -33,6 +34,7 @@ mod blocking;
 mod cancellation;
 mod connecting;
 mod defaults;
+mod expiry;
 mod identifiers;
 mod migration;
 mod ownership;
