@@ -117,8 +117,12 @@ impl Harness for Sqlite {
     async fn open_aged(&self, place: &Place, age: Age) -> CaseResult<Result<SqliteStore, Error>> {
         let change = match age {
             Age::Newer => "UPDATE exactly_once_meta SET schema_version = 999",
-            // Schema 2 added a table.
-            _ => "DROP TABLE exactly_once_refused; UPDATE exactly_once_meta SET schema_version = 1",
+            // Schema 2 added a table, schema 3 two indexes.
+            _ => {
+                "DROP TABLE exactly_once_refused; DROP INDEX exactly_once_outcome_end; \
+                 DROP INDEX exactly_once_decision_end; \
+                 UPDATE exactly_once_meta SET schema_version = 1"
+            }
         };
         Connection::open(&place.0)
             .and_then(|db| db.execute_batch(change))

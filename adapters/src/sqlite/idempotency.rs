@@ -119,6 +119,11 @@ fn remove(bench: &Bench<'_>, store: &SqliteStore, key: &IdempotencyKey) -> Resul
         .map_err(statement("forget"))
 }
 
+/// What is over, the oldest first.
+pub(super) const EXPIRE: &str = "DELETE FROM exactly_once_key WHERE (namespace, key) IN (SELECT \
+     namespace, key FROM exactly_once_key WHERE namespace = ?1 AND expires_at <= ?2 AND state <> \
+     'leased' ORDER BY expires_at LIMIT ?3)";
+
 impl IdempotencyStore for SqliteStore {
     async fn claim(&self, claim: &Claim) -> Result<Claimed<SqliteTx>> {
         // A replay must not wait for the writer, and must not stop it.
@@ -210,11 +215,7 @@ impl IdempotencyStore for SqliteStore {
         self.write("expire", Undo::Nothing, None, move |bench| {
             bench
                 .connection
-                .prepare_cached(
-                    "DELETE FROM exactly_once_key WHERE (namespace, key) IN (SELECT namespace, \
-                     key FROM exactly_once_key WHERE namespace = ?1 AND expires_at <= ?2 AND \
-                     state <> 'leased' ORDER BY expires_at LIMIT ?3)",
-                )
+                .prepare_cached(EXPIRE)
                 .and_then(|mut delete| {
                     delete.execute(params![
                         store.namespace.as_str(),

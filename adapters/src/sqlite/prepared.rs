@@ -275,11 +275,7 @@ impl PreparedTransactions for SqliteStore {
         self.write(OPERATION, Undo::Nothing, None, move |bench| {
             bench
                 .connection
-                .prepare_cached(
-                    "DELETE FROM exactly_once_outcome WHERE (namespace, tx) IN (SELECT namespace, \
-                     tx FROM exactly_once_outcome WHERE namespace = ?1 AND forget_after < ?2 AND \
-                     state <> 'prepared' LIMIT ?3)",
-                )
+                .prepare_cached(FORGET)
                 .and_then(|mut delete| {
                     let now = bench.settings.now().as_micros();
                     delete.execute(params![namespace.as_str(), now, limit])
@@ -290,6 +286,11 @@ impl PreparedTransactions for SqliteStore {
         .await
     }
 }
+
+/// What is over, the oldest first.
+pub(super) const FORGET: &str = "DELETE FROM exactly_once_outcome WHERE (namespace, tx) IN (SELECT \
+     namespace, tx FROM exactly_once_outcome WHERE namespace = ?1 AND forget_after < ?2 AND state <> \
+     'prepared' ORDER BY forget_after LIMIT ?3)";
 
 impl SqliteStore {
     /// Drops the triggers that guard reserved rows from tables in which nothing is reserved. Says

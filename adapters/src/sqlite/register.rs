@@ -98,6 +98,11 @@ fn decide(
     Ok(decision)
 }
 
+/// What is over, the oldest first; a commit only when it is carried out.
+pub(super) const FORGET: &str = "DELETE FROM exactly_once_decision WHERE (namespace, tx) IN (SELECT \
+     namespace, tx FROM exactly_once_decision WHERE namespace = ?1 AND forget_after < ?2 AND \
+     (finished = 1 OR decision = 'rollback') ORDER BY forget_after LIMIT ?3)";
+
 impl DecisionRegister for SqliteStore {
     async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
         let (namespace, participation) = (self.namespace.clone(), participation.clone());
@@ -189,11 +194,7 @@ impl DecisionRegister for SqliteStore {
         self.write(OPERATION, Undo::Nothing, None, move |bench| {
             bench
                 .connection
-                .prepare_cached(
-                    "DELETE FROM exactly_once_decision WHERE (namespace, tx) IN (SELECT \
-                     namespace, tx FROM exactly_once_decision WHERE namespace = ?1 AND \
-                     forget_after < ?2 AND (finished = 1 OR decision = 'rollback') LIMIT ?3)",
-                )
+                .prepare_cached(FORGET)
                 .and_then(|mut delete| {
                     let now = bench.settings.now().as_micros();
                     delete.execute(params![namespace.as_str(), now, limit])

@@ -6,12 +6,12 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::error::{Phase, error, map, statement};
 
 /// The schema that this version of the library writes.
-pub(crate) const VERSION: i64 = 2;
+pub(crate) const VERSION: i64 = 3;
 
 const OPERATION: &str = "migrate";
 
 /// Step `n` takes a file from schema `n` to `n + 1`. Never edit a released step: append one.
-const STEPS: [&str; 2] = [STEP_1, STEP_2];
+const STEPS: [&str; 3] = [STEP_1, STEP_2, STEP_3];
 
 const STEP_1: &str = "
 -- One row: the schema's version, and the last fencing token given out.
@@ -123,6 +123,12 @@ CREATE TABLE exactly_once_refused (
 ) STRICT, WITHOUT ROWID;
 ";
 
+const STEP_3: &str = "
+-- What is over, by when it is.
+CREATE INDEX exactly_once_outcome_end ON exactly_once_outcome (namespace, forget_after);
+CREATE INDEX exactly_once_decision_end ON exactly_once_decision (namespace, forget_after);
+";
+
 /// Brings the file to this library's schema; safe with any number of processes at once, because
 /// the version is read again under the write lock.
 ///
@@ -199,7 +205,10 @@ fn check(version: i64) -> Result<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{idempotency, prepared, register},
+        *,
+    };
 
     #[test]
     fn migrating_twice_changes_nothing() {
@@ -235,6 +244,31 @@ mod tests {
             })
             .unwrap();
         assert_eq!(refused, 0);
+    }
+
+    #[test]
+    fn a_batch_of_what_is_over_is_found_by_an_index() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection).unwrap();
+        for (sql, index) in [
+            (idempotency::EXPIRE, "exactly_once_key_expiry"),
+            (prepared::FORGET, "exactly_once_outcome_end"),
+            (register::FORGET, "exactly_once_decision_end"),
+        ] {
+            let mut explained = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .unwrap();
+            let steps: Vec<String> = explained
+                .query_map(rusqlite::params!["n", 1, 1], |row| row.get(3))
+                .unwrap()
+                .collect::<rusqlite::Result<_>>()
+                .unwrap();
+            let plan = steps.join("; ");
+            assert!(plan.contains(index), "{plan}");
+            // Of each table one row for each that is removed, in order.
+            assert!(!plan.contains("SCAN exactly_once"), "{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        }
     }
 
     #[test]
