@@ -12,7 +12,8 @@ use super::{
 
 /// Leaves only one way to find the first rows in the order of an index: to read the index in that
 /// order, and no further than to the last of the batch. By statistics that are older than the rows,
-/// all of them may look like few, which are sorted then: a batch out of a million took half a second.
+/// all of them may look like few, which are read and sorted then: a batch out of a million took half
+/// a second.
 const IN_ORDER: &str = "SELECT pg_catalog.set_config('enable_sort', 'off', true), \
                         pg_catalog.set_config('enable_seqscan', 'off', true), \
                         pg_catalog.set_config('enable_bitmapscan', 'off', true); ";

@@ -51,8 +51,8 @@
 //! - `queue`, `writer`, `group`, `lane`, `session`, `guard`: the one thread that writes. Effects are
 //!   committed in groups; an interactive transaction has the thread for itself.
 //! - `reader`: connections that read beside it.
-//! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits; `ledger`, `refused`:
-//!   a balance operation at work.
+//! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits; `ledger`,
+//!   `refused`: a balance operation at work.
 //! - `outcome`, `prepared`, `staging`, `register`: two-phase commit.
 
 mod balance;

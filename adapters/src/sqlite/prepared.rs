@@ -289,8 +289,8 @@ impl PreparedTransactions for SqliteStore {
 
 /// What is over, the oldest first.
 pub(super) const FORGET: &str = "DELETE FROM exactly_once_outcome WHERE (namespace, tx) IN (SELECT \
-     namespace, tx FROM exactly_once_outcome WHERE namespace = ?1 AND forget_after < ?2 AND state <> \
-     'prepared' ORDER BY forget_after LIMIT ?3)";
+     namespace, tx FROM exactly_once_outcome WHERE namespace = ?1 AND forget_after < ?2 AND \
+     state <> 'prepared' ORDER BY forget_after LIMIT ?3)";
 
 impl SqliteStore {
     /// Drops the triggers that guard reserved rows from tables in which nothing is reserved. Says

@@ -83,9 +83,10 @@ impl Ledger {
 }
 
 /// The records first, so that a rival's key is met before anything else: it fails, as a key that is
-/// known already does. (`ON CONFLICT` would cost each of the others half of a record more.) An account is only changed
-/// where it is what was guessed; amount and floor are compared as well as the version, for the case
-/// that a failover took the database back and others went on from there.
+/// known already does. (`ON CONFLICT` would cost each of the others half of a record more.)
+///
+/// An account is only changed where it is what was guessed; amount and floor are compared as well as
+/// the version, for the case that a failover took the database back and others went on from there.
 fn write(tables: &Tables) -> Arc<Named> {
     let body = format!(
         "WITH operation AS (INSERT INTO {operations} (namespace, key, fingerprint, changes) \

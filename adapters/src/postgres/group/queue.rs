@@ -230,11 +230,15 @@ impl<F: Flush> Flight<F> {
         }
     }
 
-    /// Ends the flight, unless somebody has come whom no other flight would take.
+    /// Ends the flight, unless somebody waits whom no other flight has to take.
     fn land(&mut self) -> bool {
         self.put_down();
         let mut state = self.flush.queue().lock();
-        if state.waiting.is_empty() || state.flights > 1 {
+        let mut waiting = state.waiting.iter();
+        let nobody_for_us = waiting.all(|waiting| {
+            F::wants(&waiting.job).is_some_and(|wanted| state.held.contains(wanted))
+        });
+        if nobody_for_us {
             state.flights -= 1;
             drop(state);
             self.landed = true;

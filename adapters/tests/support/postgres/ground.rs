@@ -1,6 +1,6 @@
 //! What the cases stand on: one real server for the process, in it the database that every server
-//! has, and in that a schema for each case. A database for each case would be simpler, and costs some 300 files each:
-//! making and removing them took far longer than the cases.
+//! has, and in that a schema for each case. A database for each case would be simpler, and costs some
+//! 300 files each: making and removing them took far longer than the cases.
 
 use std::{
     env,
