@@ -287,6 +287,12 @@ impl PreparedTransactions for SqliteStore {
     }
 }
 
+/// What is prepared, by its digest. The index is named: without statistics SQLite takes the primary
+/// key for as good, and reads all outcomes.
+pub(super) const IN_DOUBT: &str = "SELECT tx, fingerprint, not_after, forget_after, prepared_at \
+     FROM exactly_once_outcome INDEXED BY exactly_once_outcome_prepared WHERE namespace = ?1 AND \
+     state = 'prepared' AND (?2 IS NULL OR tx > ?2) ORDER BY tx LIMIT ?3";
+
 /// What is over, the oldest first.
 pub(super) const FORGET: &str = "DELETE FROM exactly_once_outcome WHERE (namespace, tx) IN (SELECT \
      namespace, tx FROM exactly_once_outcome WHERE namespace = ?1 AND forget_after < ?2 AND \
@@ -317,11 +323,7 @@ impl SqliteStore {
     ) -> Result<InDoubtPage> {
         let after = after.map(|digest| *digest.as_bytes());
         let found = connection
-            .prepare_cached(
-                "SELECT tx, fingerprint, not_after, forget_after, prepared_at FROM \
-                 exactly_once_outcome WHERE namespace = ?1 AND state = 'prepared' AND (?2 IS NULL \
-                 OR tx > ?2) ORDER BY tx LIMIT ?3",
-            )
+            .prepare_cached(IN_DOUBT)
             .and_then(|mut query| {
                 query
                     .query_map(

@@ -98,6 +98,14 @@ fn decide(
     Ok(decision)
 }
 
+/// What is not carried out yet, by its digest; the index is named, as for what is prepared.
+pub(super) fn unfinished() -> String {
+    format!(
+        "{ENTRY} INDEXED BY exactly_once_decision_unfinished WHERE namespace = ?1 AND \
+         finished = 0 AND (?2 IS NULL OR tx > ?2) ORDER BY tx LIMIT ?3"
+    )
+}
+
 /// What is over, the oldest first; a commit only when it is carried out.
 pub(super) const FORGET: &str = "DELETE FROM exactly_once_decision WHERE (namespace, tx) IN (SELECT \
      namespace, tx FROM exactly_once_decision WHERE namespace = ?1 AND forget_after < ?2 AND \
@@ -158,13 +166,9 @@ impl DecisionRegister for SqliteStore {
         let (namespace, after) = (self.namespace.clone(), after.copied());
         self.readers
             .read(OPERATION, move |connection| {
-                let sql = format!(
-                    "{ENTRY} WHERE namespace = ?1 AND finished = 0 AND (?2 IS NULL OR tx > ?2) \
-                     ORDER BY tx LIMIT ?3"
-                );
                 let after = after.map(|digest| *digest.as_bytes());
                 let found = connection
-                    .prepare_cached(&sql)
+                    .prepare_cached(&unfinished())
                     .and_then(|mut query| {
                         query
                             .query_map(

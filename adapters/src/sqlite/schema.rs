@@ -127,6 +127,11 @@ const STEP_3: &str = "
 -- What is over, by when it is.
 CREATE INDEX exactly_once_outcome_end ON exactly_once_outcome (namespace, forget_after);
 CREATE INDEX exactly_once_decision_end ON exactly_once_decision (namespace, forget_after);
+-- The few that are not over yet.
+CREATE INDEX exactly_once_outcome_prepared ON exactly_once_outcome (namespace, tx)
+    WHERE state = 'prepared';
+CREATE INDEX exactly_once_decision_unfinished ON exactly_once_decision (namespace, tx)
+    WHERE finished = 0;
 ";
 
 /// Brings the file to this library's schema; safe with any number of processes at once, because
@@ -247,13 +252,15 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_what_is_over_is_found_by_an_index() {
+    fn what_is_over_and_what_is_not_is_found_by_an_index() {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection).unwrap();
         for (sql, index) in [
             (idempotency::EXPIRE, "exactly_once_key_expiry"),
             (prepared::FORGET, "exactly_once_outcome_end"),
             (register::FORGET, "exactly_once_decision_end"),
+            (prepared::IN_DOUBT, "exactly_once_outcome_prepared"),
+            (&register::unfinished(), "exactly_once_decision_unfinished"),
         ] {
             let mut explained = connection
                 .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
@@ -265,7 +272,7 @@ mod tests {
                 .unwrap();
             let plan = steps.join("; ");
             assert!(plan.contains(index), "{plan}");
-            // Of each table one row for each that is removed, in order.
+            // Of each table one row for each that is wanted, in order.
             assert!(!plan.contains("SCAN exactly_once"), "{plan}");
             assert!(!plan.contains("TEMP B-TREE"), "{plan}");
         }
