@@ -179,8 +179,7 @@ impl Runner {
 
     /// The trials, of which a quick run leaves some out.
     fn left_out(&self, trials: Vec<Trial>) -> Vec<Trial> {
-        let named = |filter: &String| filter.starts_with(Variant::Erased.as_str());
-        if !self.options.quick || self.arguments.filter.as_ref().is_some_and(named) {
+        if trial::has_twins(self.options.quick, self.arguments.filter.as_deref()) {
             return trials;
         }
         trials.into_iter().map(Trial::quickly).collect()

@@ -116,6 +116,11 @@ impl fmt::Display for Variant {
     }
 }
 
+/// Whether a run has the erased twins: a full one does, and a quick one whose filter names them.
+pub(super) fn has_twins(quick: bool, filter: Option<&str>) -> bool {
+    !quick || filter.is_some_and(|filter| filter.starts_with(Variant::Erased.as_str()))
+}
+
 /// Why a quick run leaves out what it leaves out.
 const NOT_QUICK: &str = "a quick run does without the erased twin of every case, unless a filter \
                          names it: run without EXACTLY_ONCE_QUICK";
@@ -327,6 +332,16 @@ mod tests {
             CaseInfo::new("I01", "a::i01_first").check().is_err(),
             "without a goal"
         );
+    }
+
+    #[test]
+    fn a_quick_run_has_the_twins_that_a_filter_names() {
+        assert!(has_twins(false, None));
+        assert!(!has_twins(true, None));
+        assert!(!has_twins(true, Some("typed::balance")));
+        assert!(!has_twins(true, Some("balance")));
+        assert!(has_twins(true, Some("erased")));
+        assert!(has_twins(true, Some("erased::balance::basic::b01")));
     }
 
     #[test]
