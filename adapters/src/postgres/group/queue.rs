@@ -336,6 +336,9 @@ mod tests {
         }
     }
 
+    /// A flight takes a millisecond.
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
     /// So many callers, of whom each wants one of so many things, many times.
     async fn crowd(flush: &Counting, callers: usize, things: usize) {
         let mut tasks = tokio::task::JoinSet::new();
@@ -344,7 +347,9 @@ mod tests {
             tasks.spawn(async move {
                 for round in 0..50 {
                     let wanted = format!("thing-{}", (caller * 7 + round) % things);
-                    assert!(ask(flush.clone(), wanted.into()).await.is_some());
+                    let answer = ask(flush.clone(), wanted.into());
+                    let in_time = tokio::time::timeout(PATIENCE, answer).await;
+                    assert!(in_time.expect("nobody flies for a caller").is_some());
                 }
             });
         }
