@@ -53,8 +53,9 @@ impl<D: Driver> PostgresStore<D> {
     async fn begin_round(
         &self,
         participation: &Participation,
+        waiting: bool,
     ) -> Result<Option<BegunPrepared<PostgresTx<D::Connection>>>> {
-        let begun = match self.open_marked(participation).await {
+        let begun = match self.open_marked(participation, waiting).await {
             Ok(begun) => begun,
             Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => {
                 return self.begin_blocked(participation).await;
@@ -242,8 +243,11 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
         participation: &Participation,
     ) -> Result<BegunPrepared<Self::Tx>> {
         self.check_two_phase(BEGIN)?;
+        if let Some(answer) = self.begin_round(participation, false).await? {
+            return Ok(answer);
+        }
         for _ in 0..ROUNDS {
-            if let Some(answer) = self.begin_round(participation).await? {
+            if let Some(answer) = self.begin_round(participation, true).await? {
                 return Ok(answer);
             }
             sleep(PAUSE).await;

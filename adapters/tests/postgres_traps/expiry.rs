@@ -40,7 +40,7 @@ async fn fill(world: &World, some: bool) {
 }
 
 /// Rows and entries of indexes that were read of a table until now.
-async fn read_until_now(world: &World, table: &str) -> i64 {
+pub(crate) async fn read_until_now(world: &World, table: &str) -> i64 {
     let sql = format!(
         "SELECT coalesce(t.seq_tup_read, 0) + (SELECT sum(i.idx_tup_read)
          FROM pg_stat_all_indexes i WHERE i.relid = t.relid)

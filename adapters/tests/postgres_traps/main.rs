@@ -16,6 +16,7 @@
 //! | 15 ten that migrate at once | `migration` |
 //! | 17 `pg_xact_status`, which forgets | not used |
 //! | volatile clocks and old statistics: a batch that reads all that is stored | `expiry` |
+//! | transactions that all end at one moment, and an index by that | `one_end` |
 //! | URLs, passwords, pools | `connecting` |
 // Not every target uses all of the support, and helpers of tests may panic as tests do.
 #![allow(
@@ -37,6 +38,7 @@ mod defaults;
 mod expiry;
 mod identifiers;
 mod migration;
+mod one_end;
 mod ownership;
 mod pooler;
 mod races;

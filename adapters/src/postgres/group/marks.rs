@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use exactly_once_core::{Decision, Participation};
+use sha2::{Digest, Sha256};
 
 use super::{
     Of,
@@ -25,6 +26,7 @@ pub(super) struct Marks {
     /// Settings and identity of a participant's transaction.
     begin: Arc<Named>,
     mark: Arc<Named>,
+    mark_waiting: Arc<Named>,
     guard: Arc<Named>,
     /// Settings of the register's.
     alone: Arc<Named>,
@@ -32,21 +34,26 @@ pub(super) struct Marks {
     finish: Arc<Named>,
 }
 
-/// The types of a participation, and of one more.
-const PARTICIPATION_AND_TEXT: &str = "(text, text, text, int8, int8, text)";
-
 impl Marks {
     pub(super) fn new(tables: &Tables, preamble: &Preamble) -> Self {
         let (outcomes, decisions) = (&tables.outcomes, &tables.decisions);
         let begin = statements::first(preamble);
         // The clock is read as the row is in: RETURNING comes after the insert and its indexes.
-        let mark = format!(
-            "INSERT INTO {outcomes} (namespace, transaction, fingerprint, not_after, \
-             forget_after, committed) SELECT pg_catalog.decode($1, 'hex'), \
-             pg_catalog.decode($2, 'hex'), pg_catalog.decode($3, 'hex'), $4, $5, true \
-             WHERE NOT EXISTS (SELECT {}) ON CONFLICT DO NOTHING RETURNING {NOW}",
-            rows_of_prepared("$6"),
-        );
+        let marking = |from: &str| {
+            format!(
+                "INSERT INTO {outcomes} (namespace, transaction, fingerprint, not_after, \
+                 forget_after, committed) SELECT pg_catalog.decode($1, 'hex'), \
+                 pg_catalog.decode($2, 'hex'), pg_catalog.decode($3, 'hex'), $4, $5, true \
+                 {from} ON CONFLICT DO NOTHING RETURNING {NOW}"
+            )
+        };
+        // Who holds the marker holds this lock, also when prepared: so nobody has to wait to learn
+        // that. To look at all that is prepared, each time, took a tenth of the server's time.
+        let mark = marking("WHERE pg_catalog.pg_try_advisory_xact_lock($6)");
+        let mark_waiting = marking(&format!(
+            "FROM pg_catalog.pg_advisory_xact_lock($6) WHERE NOT EXISTS (SELECT {})",
+            rows_of_prepared("$7"),
+        ));
         let guard = format!(
             "SELECT 1 / (CASE WHEN {} AND {NOW} <= $2 THEN pg_catalog.count(*) ELSE 0 END) \
              FROM {outcomes} WHERE namespace = pg_catalog.decode($3, 'hex') \
@@ -61,24 +68,40 @@ impl Marks {
              $6 AND clock.now <= $4 FROM (SELECT {NOW} AS now) clock WHERE clock.now <= $5 \
              ON CONFLICT DO NOTHING RETURNING committed"
         );
+        // Many transactions may end at one moment: no index by it can be used for what is not `=`.
         let finish = format!(
             "UPDATE {decisions} SET finished = true WHERE namespace = pg_catalog.decode($1, 'hex') \
              AND transaction = pg_catalog.decode($2, 'hex') \
-             AND fingerprint = pg_catalog.decode($3, 'hex') AND not_after = $4 \
-             AND forget_after = $5 AND NOT finished"
+             AND fingerprint = pg_catalog.decode($3, 'hex') \
+             AND not_after IS NOT DISTINCT FROM $4 AND forget_after IS NOT DISTINCT FROM $5 \
+             AND NOT finished"
         );
         // Who knows one of a family knows all of it: a guard can't meet a connection that was never
         // taught.
-        let family = format!("{begin}\0{mark}\0{guard}");
+        let family = format!("{begin}\0{mark}\0{mark_waiting}\0{guard}");
         Self {
             begin: Named::of_family(&family, "", &begin),
-            mark: Named::of_family(&family, PARTICIPATION_AND_TEXT, &mark),
+            mark: Named::of_family(&family, "(text, text, text, int8, int8, int8)", &mark),
+            mark_waiting: Named::of_family(
+                &family,
+                "(text, text, text, int8, int8, int8, text)",
+                &mark_waiting,
+            ),
             guard: Named::of_family(&family, "(int8, int8, text, text)", &guard),
             alone: Named::new("", &named::begin(preamble, "")),
             decide: Named::new("(text, text, text, int8, int8, bool)", &decide),
             finish: Named::new("(text, text, text, int8, int8)", &finish),
         }
     }
+}
+
+/// The number of the advisory lock of a transaction whose prepared identifiers start so.
+fn marker_lock(prefix: &str) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(b"exactly-once/postgres/marker/1");
+    hash.update(prefix);
+    let digest: [u8; 32] = hash.finalize().into();
+    i64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
 }
 
 impl<D: Driver> Of<D> {
@@ -95,17 +118,27 @@ impl<D: Driver> Of<D> {
     }
 
     /// Begins a transaction with the marker *committed* in it, unless something is known of it. The
-    /// first reply holds the clock if the marker is in, and no row if it is not.
+    /// first reply holds the clock if the marker is in, and no row if it is not. `waiting` is for
+    /// another attempt that is in its work; otherwise there is no row either.
     pub(in crate::postgres) async fn open_marked(
         &self,
         participation: &Participation,
+        waiting: bool,
     ) -> Result<Begun<D::Connection>, DriverError> {
         let marks = &self.groups().marks;
         let mut message = Message::begin(&marks.begin);
+        let prefix = self.prefix().of(participation.transaction());
         let mut values = self.parameters(participation);
-        values.push(text::one(self.prefix().of(participation.transaction())));
-        message.execute(&marks.mark, &values);
-        message.uses(&marks.guard);
+        values.push(literal::int(marker_lock(&prefix)));
+        if waiting {
+            values.push(text::one(prefix));
+            message.execute(&marks.mark_waiting, &values);
+        } else {
+            message.execute(&marks.mark, &values);
+        }
+        for one in [&marks.mark, &marks.mark_waiting, &marks.guard] {
+            message.uses(one);
+        }
         self.open_named(&message).await
     }
 
