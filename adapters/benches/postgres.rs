@@ -129,6 +129,14 @@ fn two_phase(bench: &mut Bench, world: &World) {
             cases::two_phase(store, participants),
         )
         .target(&[(1, 0.45), (8, 0.45), (32, 0.45), (128, 0.4)]);
+    let (first, last) = ((other.clone(), debit(1)), (store.clone(), debit(0)));
+    bench
+        .case(
+            "two-phase commit, two participants, one with the register",
+            TWO,
+            cases::two_phase_last(first, last),
+        )
+        .target(&[(1, 0.45), (8, 0.45), (32, 0.45), (128, 0.4)]);
 }
 
 /// The same through the other driver, with the adapter of tokio-postgres as its floor.

@@ -8,9 +8,9 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use exactly_once_core::{
     AccountId, Adjust, Amount, BalanceStore, Claim, CompareAndSet, DecisionRegister, ErrorKind,
-    ExecuteOnce, Expected, Fingerprint, Floor, IdempotencyKey, IdempotencyStore, OneShot,
-    OneShotStore, OpenAccount, Participation, PreparedTransactions, Receipt, Retention, Statement,
-    Store, TransactionId, Transfer, Version, WorkError,
+    ExecuteOnce, Expected, Fingerprint, Floor, IdempotencyKey, IdempotencyStore, LastResource,
+    OneShot, OneShotStore, OpenAccount, Participation, PreparedTransactions, Receipt, Retention,
+    Statement, Store, TransactionId, Transfer, Version, WorkError,
     coordinator::{Outcome, TwoPhaseCommit},
 };
 use futures_util::future::BoxFuture;
@@ -307,6 +307,31 @@ where
                     async move |tx: &mut S::Tx| work(tx, turn).await,
                 );
             }
+            match commit.run().await? {
+                Outcome::Committed => Ok(()),
+                Outcome::RolledBack { refused } => bail!("it was rolled back: {refused:?}"),
+            }
+        }
+    })
+}
+
+/// The same with two participants, of which the second holds the register and commits last, in one
+/// phase with the decision.
+pub fn two_phase_last<S>(first: (S, TxWork<S>), last: (S, TxWork<S>)) -> Operation
+where
+    S: LastResource,
+{
+    operation(move |turn| {
+        let ((first, work), (last, last_work)) = (first.clone(), last.clone());
+        async move {
+            let participation = participation(&last, turn).await?;
+            let commit = TwoPhaseCommit::new(&last, participation)
+                .participant("first", &first, async move |tx: &mut S::Tx| {
+                    work(tx, turn).await
+                })
+                .last_participant("last", &last, async move |tx: &mut S::Tx| {
+                    last_work(tx, turn).await
+                });
             match commit.run().await? {
                 Outcome::Committed => Ok(()),
                 Outcome::RolledBack { refused } => bail!("it was rolled back: {refused:?}"),
