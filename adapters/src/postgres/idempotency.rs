@@ -16,7 +16,7 @@ use super::{
     literal,
     options::Timeouts,
     sqlstate::{LOCK_NOT_AVAILABLE, Stage},
-    statements::{COMMIT, NOW, Preamble},
+    statements::{NOW, Preamble},
     store::PostgresStore,
     transaction::end_error,
 };
@@ -201,7 +201,7 @@ impl<D: Driver> PostgresStore<D> {
         operation: &'static str,
     ) -> Result<Settled> {
         let settle = self.settle_by_name(claim, outcome, tx.identity());
-        let sql = format!("{before}{settle}{COMMIT}");
+        let sql = format!("{before}{settle}COMMIT");
         match tx.end(&sql).await {
             Ok(()) => Ok(Settled::Recorded),
             Err(failed) => Err(end_error(failed, operation)),

@@ -4,9 +4,7 @@ use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, LastResource, Participation, Result,
 };
 
-use super::{
-    driver::Driver, error::error, sqlstate::DIVISION_BY_ZERO, statements, store::PostgresStore,
-};
+use super::{driver::Driver, error::error, sqlstate::DIVISION_BY_ZERO, store::PostgresStore};
 
 const OPERATION: &str = "commit_deciding";
 
@@ -18,15 +16,9 @@ impl<D: Driver> LastResource for PostgresStore<D> {
     ) -> Result<Decision> {
         // The first writer wins here too: where a decision stands, or is just being written, the
         // guard finds that ours was not inserted, and everything is rolled back.
-        let insert = format!(
-            "WITH mine AS (INSERT INTO {} (namespace, transaction, fingerprint, not_after, \
-             forget_after, committed) VALUES ({}, true) ON CONFLICT DO NOTHING RETURNING 1) \
-             SELECT 1 / pg_catalog.count(*) FROM mine",
-            self.tables().decisions,
-            self.participation_values(participation),
-        );
+        let decide = self.decide_within(participation);
         let guard = self.guard(tx.identity(), participation);
-        let sql = format!("{insert}; {guard}; {}", statements::COMMIT);
+        let sql = format!("{decide}{guard}COMMIT");
         match tx.end(&sql).await {
             Ok(()) => Ok(Decision::Commit),
             Err(failed) => {

@@ -26,7 +26,7 @@ use super::{
         DIVISION_BY_ZERO, DUPLICATE_OBJECT, FEATURE, LOCK_NOT_AVAILABLE, NOT_IN_STATE, PRIVILEGE,
         Stage, UNDEFINED_OBJECT,
     },
-    statements::{COMMIT as COMMIT_NOW, NOW, number},
+    statements::{NOW, number},
     store::PostgresStore,
     transaction::end_error,
 };
@@ -257,7 +257,7 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
 
     async fn prepare(&self, tx: Self::Tx, participation: &Participation) -> Result<()> {
         let sql = format!(
-            "{}SET LOCAL statement_timeout = 0; PREPARE TRANSACTION '{}'",
+            "{}PREPARE TRANSACTION '{}'",
             self.guard(tx.identity(), participation),
             self.prefix().gid(participation),
         );
@@ -269,7 +269,7 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
 
     async fn commit_alone(&self, tx: Self::Tx, participation: &Participation) -> Result<()> {
         let guard = self.guard(tx.identity(), participation);
-        match tx.end(&format!("{guard}{}", COMMIT_NOW)).await {
+        match tx.end(&format!("{guard}COMMIT")).await {
             Ok(()) => Ok(()),
             Err(failed) => self.prepare_failed(failed, participation, ALONE).await,
         }

@@ -82,6 +82,13 @@ pub(super) fn transact(preamble: &Preamble, sql: &str) -> String {
 /// acknowledge what is not replicated.
 pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
+/// The same as a column of the statement before a COMMIT or PREPARE: a statement less.
+pub(super) const UNLIMITED: &str = "pg_catalog.set_config('statement_timeout', '0', true)";
+
+/// The server's clock in microseconds since 1970, as this message arrived.
+pub(super) const RECEIVED: &str =
+    "(extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::int8";
+
 /// The identity that the preamble's reply tells.
 pub(super) fn identity(replies: &[Reply]) -> Option<i64> {
     replies

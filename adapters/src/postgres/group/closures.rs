@@ -15,7 +15,7 @@ use crate::postgres::{
     literal,
     schema::Tables,
     session::Begun,
-    statements::{self, NOW, Preamble},
+    statements::{self, Preamble, RECEIVED, UNLIMITED},
 };
 
 /// The statements of a claim and of its completion. Their names depend on all of them, so a
@@ -36,16 +36,17 @@ impl Closures {
              pg_catalog.decode($3, 'hex') FROM pg_catalog.pg_advisory_xact_lock_shared($4) \
              ON CONFLICT DO NOTHING"
         );
-        // The division is guard and probe in one; see `settle_sql`.
+        // The division is guard and probe in one; see `settle_sql`. Both moments are read from one
+        // clock, which stands still for the length of this message.
         let settle = format!(
             "WITH done AS (UPDATE {keys} SET outcome = $3, body = pg_catalog.decode($4, 'hex'), \
-             status = $5, (completed_at, expires_at) = \
-             (SELECT now, now + $6 FROM (SELECT {NOW} AS now) clock), token = 0, lease_until = 0 \
+             status = $5, completed_at = {RECEIVED}, expires_at = {RECEIVED} + $6, \
+             token = 0, lease_until = 0 \
              WHERE namespace = pg_catalog.decode($1, 'hex') \
              AND key = pg_catalog.decode($2, 'hex') \
              AND fingerprint = pg_catalog.decode($8, 'hex') \
              AND outcome IS NULL AND {here} RETURNING 1) \
-             SELECT 1 / pg_catalog.count(*) FROM done",
+             SELECT 1 / pg_catalog.count(*), {UNLIMITED} FROM done",
             here = statements::began_at("$7"),
         );
         let family = format!("{begin}\0{claim}\0{settle}");

@@ -18,7 +18,7 @@ use crate::postgres::{
     outcome::rows_of_prepared,
     schema::Tables,
     session::Begun,
-    statements::{self, NOW, Preamble},
+    statements::{self, NOW, Preamble, UNLIMITED},
 };
 
 /// Of a participant, and of the register.
@@ -28,6 +28,8 @@ pub(super) struct Marks {
     mark: Arc<Named>,
     mark_waiting: Arc<Named>,
     guard: Arc<Named>,
+    /// The decision *commit* of a participant that holds the register.
+    decide_within: Arc<Named>,
     /// Settings of the register's.
     alone: Arc<Named>,
     decide: Arc<Named>,
@@ -55,10 +57,16 @@ impl Marks {
             rows_of_prepared("$7"),
         ));
         let guard = format!(
-            "SELECT 1 / (CASE WHEN {} AND {NOW} <= $2 THEN pg_catalog.count(*) ELSE 0 END) \
-             FROM {outcomes} WHERE namespace = pg_catalog.decode($3, 'hex') \
+            "SELECT 1 / (CASE WHEN {} AND {NOW} <= $2 THEN pg_catalog.count(*) ELSE 0 END), \
+             {UNLIMITED} FROM {outcomes} WHERE namespace = pg_catalog.decode($3, 'hex') \
              AND transaction = pg_catalog.decode($4, 'hex') AND committed",
             statements::began_at("$1"),
+        );
+        let decide_within = format!(
+            "WITH mine AS (INSERT INTO {decisions} (namespace, transaction, fingerprint, \
+             not_after, forget_after, committed) VALUES (pg_catalog.decode($1, 'hex'), \
+             pg_catalog.decode($2, 'hex'), pg_catalog.decode($3, 'hex'), $4, $5, true) \
+             ON CONFLICT DO NOTHING RETURNING 1) SELECT 1 / pg_catalog.count(*) FROM mine"
         );
         // One clock for both comparisons, the register's own, read as the row is written.
         let decide = format!(
@@ -78,7 +86,7 @@ impl Marks {
         );
         // Who knows one of a family knows all of it: a guard can't meet a connection that was never
         // taught.
-        let family = format!("{begin}\0{mark}\0{mark_waiting}\0{guard}");
+        let family = format!("{begin}\0{mark}\0{mark_waiting}\0{guard}\0{decide_within}");
         Self {
             begin: Named::of_family(&family, "", &begin),
             mark: Named::of_family(&family, "(text, text, text, int8, int8, int8)", &mark),
@@ -88,6 +96,11 @@ impl Marks {
                 &mark_waiting,
             ),
             guard: Named::of_family(&family, "(int8, int8, text, text)", &guard),
+            decide_within: Named::of_family(
+                &family,
+                "(text, text, text, int8, int8)",
+                &decide_within,
+            ),
             alone: Named::new("", &named::begin(preamble, "")),
             decide: Named::new("(text, text, text, int8, int8, bool)", &decide),
             finish: Named::new("(text, text, text, int8, int8)", &finish),
@@ -136,14 +149,26 @@ impl<D: Driver> Of<D> {
         } else {
             message.execute(&marks.mark, &values);
         }
-        for one in [&marks.mark, &marks.mark_waiting, &marks.guard] {
+        for one in [
+            &marks.mark,
+            &marks.mark_waiting,
+            &marks.guard,
+            &marks.decide_within,
+        ] {
             message.uses(one);
         }
         self.open_named(&message).await
     }
 
+    /// Writes the decision *commit* into this transaction; fails, with 22012, where one stands.
+    pub(in crate::postgres) fn decide_within(&self, participation: &Participation) -> String {
+        let decide = &self.groups().marks.decide_within;
+        decide.call(&self.parameters(participation))
+    }
+
     /// Fails, with 22012, unless this is the very transaction that we began, its marker is in, and
-    /// the deadline has not passed. It is the probe as well.
+    /// the deadline has not passed. It is the probe as well, and lifts the statement timeout: COMMIT
+    /// or PREPARE comes next.
     pub(in crate::postgres) fn guard(
         &self,
         identity: i64,
