@@ -22,7 +22,7 @@ use super::{
     group::{self, Booked, Operation},
     literal,
     sqlstate::{DEADLOCK, SERIALIZATION, Stage, UNIQUE_VIOLATION},
-    statements::{self, COMMIT},
+    statements,
     store::PostgresStore,
     transaction::end_error,
 };
@@ -146,7 +146,7 @@ impl<D: Driver> PostgresStore<D> {
                 return Err(error);
             }
         };
-        let sql = format!("{write}; {}; {COMMIT}", statements::probe(tx.identity()));
+        let sql = format!("{write}; {}; COMMIT", statements::probe(tx.identity()));
         match tx.end(&sql).await {
             Ok(()) => {
                 let steps = answer?;

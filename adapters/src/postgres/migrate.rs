@@ -64,11 +64,7 @@ impl<D: Driver> PostgresStore<D> {
             }
             return Err(convert(failed, MIGRATE, Stage::Before));
         }
-        let end = format!(
-            "{}; {}",
-            statements::probe(tx.identity()),
-            statements::COMMIT
-        );
+        let end = format!("{}; COMMIT", statements::probe(tx.identity()));
         tx.end(&end)
             .await
             .map_err(|failed| convert(failed, MIGRATE, Stage::Durable))

@@ -73,17 +73,13 @@ pub(super) fn first(preamble: &Preamble) -> String {
     )
 }
 
-/// A transaction of one message. Its last statement can't wait for a standby under a timeout.
+/// A transaction of one message.
+///
+/// A COMMIT that waits for a standby must not be cancelled, which would acknowledge what is not
+/// replicated: the server stops the statement timeout before it commits or prepares.
 pub(super) fn transact(preamble: &Preamble, sql: &str) -> String {
-    format!("{}; {COMMIT}", begin(preamble, sql))
+    format!("{}; COMMIT", begin(preamble, sql))
 }
-
-/// The statement timeout is lifted first: cancelling a COMMIT that waits for a standby would
-/// acknowledge what is not replicated.
-pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
-
-/// The same as a column of the statement before a COMMIT or PREPARE: a statement less.
-pub(super) const UNLIMITED: &str = "pg_catalog.set_config('statement_timeout', '0', true)";
 
 /// The server's clock in microseconds since 1970, as this message arrived.
 pub(super) const RECEIVED: &str =

@@ -98,11 +98,7 @@ impl<D: Driver> Transactional for PostgresStore<D> {
     }
 
     async fn commit(&self, tx: Self::Tx) -> Result<()> {
-        let sql = format!(
-            "{}; {}",
-            statements::probe(tx.identity()),
-            statements::COMMIT
-        );
+        let sql = format!("{}; COMMIT", statements::probe(tx.identity()));
         tx.end(&sql)
             .await
             .map_err(|error| end_error(error, "commit"))

@@ -15,7 +15,7 @@ use crate::postgres::{
     literal,
     schema::Tables,
     session::Begun,
-    statements::{self, Preamble, RECEIVED, UNLIMITED},
+    statements::{self, Preamble, RECEIVED},
 };
 
 /// The statements of a claim and of its completion. Their names depend on all of them, so a
@@ -46,7 +46,7 @@ impl Closures {
              AND key = pg_catalog.decode($2, 'hex') \
              AND fingerprint = pg_catalog.decode($8, 'hex') \
              AND outcome IS NULL AND {here} RETURNING 1) \
-             SELECT 1 / pg_catalog.count(*), {UNLIMITED} FROM done",
+             SELECT 1 / pg_catalog.count(*) FROM done",
             here = statements::began_at("$7"),
         );
         let family = format!("{begin}\0{claim}\0{settle}");

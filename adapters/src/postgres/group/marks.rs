@@ -18,7 +18,7 @@ use crate::postgres::{
     outcome::rows_of_prepared,
     schema::Tables,
     session::Begun,
-    statements::{self, NOW, Preamble, UNLIMITED},
+    statements::{self, NOW, Preamble},
 };
 
 /// Of a participant, and of the register.
@@ -57,8 +57,8 @@ impl Marks {
             rows_of_prepared("$7"),
         ));
         let guard = format!(
-            "SELECT 1 / (CASE WHEN {} AND {NOW} <= $2 THEN pg_catalog.count(*) ELSE 0 END), \
-             {UNLIMITED} FROM {outcomes} WHERE namespace = pg_catalog.decode($3, 'hex') \
+            "SELECT 1 / (CASE WHEN {} AND {NOW} <= $2 THEN pg_catalog.count(*) ELSE 0 END) \
+             FROM {outcomes} WHERE namespace = pg_catalog.decode($3, 'hex') \
              AND transaction = pg_catalog.decode($4, 'hex') AND committed",
             statements::began_at("$1"),
         );
@@ -167,8 +167,7 @@ impl<D: Driver> Of<D> {
     }
 
     /// Fails, with 22012, unless this is the very transaction that we began, its marker is in, and
-    /// the deadline has not passed. It is the probe as well, and lifts the statement timeout: COMMIT
-    /// or PREPARE comes next.
+    /// the deadline has not passed. It is the probe as well.
     pub(in crate::postgres) fn guard(
         &self,
         identity: i64,

@@ -15,7 +15,7 @@ use crate::postgres::{
     literal,
     session::{BeginError, Begun, Session},
     sqlstate::{ACTIVE_TRANSACTION, IN_FAILED_TRANSACTION},
-    statements::{COMMIT, Preamble},
+    statements::Preamble,
     store::PostgresStore,
 };
 
@@ -137,7 +137,7 @@ impl Message {
 
     /// Ends with the commit.
     pub(super) fn commit(mut self) -> Self {
-        self.sql.push_str(COMMIT);
+        self.sql.push_str("COMMIT");
         self
     }
 }
