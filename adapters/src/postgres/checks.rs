@@ -26,6 +26,8 @@ pub(super) struct Server {
     pub(super) slots: i64,
     /// Whether a commit reaches the disk.
     pub(super) safe_on_disk: bool,
+    /// Whether a COMMIT PREPARED, which takes the session's settings, waits for no standby.
+    pub(super) commits_unheard: bool,
     /// Whether a backend can notice that its client is gone while it waits.
     pub(super) watches_client: bool,
 }
@@ -40,7 +42,8 @@ const LOOK: &str = "ROLLBACK; \
     pg_catalog.current_setting('server_encoding'), \
     (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::int8 || '/' || \
     pg_catalog.current_setting('port') || '/' || (SELECT oid FROM pg_catalog.pg_database \
-    WHERE datname = pg_catalog.current_database())";
+    WHERE datname = pg_catalog.current_database()), \
+    pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')";
 
 const CONNECT: &str = "connect";
 
@@ -77,6 +80,7 @@ impl Server {
             identity: text(7)?.to_owned(),
             slots: text(1)?.parse().map_err(|_| garbled(CONNECT))?,
             safe_on_disk: on(2)? && on(3)?,
+            commits_unheard: text(8)? == "t",
             watches_client: false,
         };
         if text(4)? == "t" {

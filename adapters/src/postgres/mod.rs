@@ -8,7 +8,7 @@
 //! | | |
 //! |---|---|
 //! | acknowledged writes | survive a power cut: `synchronous_commit` is raised where it is `off` or `local`, and a server without `fsync` is refused |
-//! | failover | survives with synchronous replication; an asynchronous failover loses what was not shipped, prepared transactions included |
+//! | failover | survives with synchronous replication, which prepared transactions wait for like all else; an asynchronous failover loses what was not shipped, prepared transactions included |
 //! | two-phase commit | native (`PREPARE TRANSACTION`), where `max_prepared_transactions` is above 0 |
 //! | transaction poolers | work: of a session nothing is used outside of a transaction but prepared statements, whose names are digests of what they do |
 //! | callers at the same time | share a transaction, each failing alone; `share_commits(false)` gives each one of its own |
@@ -29,6 +29,7 @@
 //! - `sqlstate`, `error`: what an error means.
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
 //!   `last`, `outcome`, `register`: the protocols.
+//! - `standby`: what is told as done survives a failover.
 //! - `expiry`: what is over, removed in batches. `group`: several callers in one commit.
 
 mod balance;
@@ -54,6 +55,7 @@ mod register;
 pub(crate) mod schema;
 mod session;
 mod sqlstate;
+mod standby;
 mod statements;
 pub mod store;
 pub mod tls;

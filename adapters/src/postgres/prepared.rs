@@ -4,7 +4,7 @@
 //! if that commits; the tombstone is the same row, *rolled back*, and can only be inserted where
 //! nothing holds the marker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exactly_once_core::{
     BegunPrepared, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
@@ -26,6 +26,7 @@ use super::{
         DIVISION_BY_ZERO, DUPLICATE_OBJECT, FEATURE, LOCK_NOT_AVAILABLE, NOT_IN_STATE, PRIVILEGE,
         Stage, UNDEFINED_OBJECT,
     },
+    standby::SLOW,
     statements::{NOW, number},
     store::PostgresStore,
     transaction::end_error,
@@ -42,7 +43,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// How COMMIT PREPARED or ROLLBACK PREPARED went.
 enum Finished {
-    Done,
+    Done {
+        /// Whether the wait for a standby may have been cancelled, or there was none.
+        unheard: bool,
+    },
     /// 42704: committed, rolled back, or never prepared.
     Unknown,
     /// Another session is at it.
@@ -130,10 +134,12 @@ impl<D: Driver> PostgresStore<D> {
             .await
             .map_err(|failed| convert(failed, operation, Stage::Before))?;
         let sql = format!("{verb} PREPARED '{}'", self.prefix().gid(participation));
+        let started = Instant::now();
         match session.batch(&sql).await {
             Ok(_) => {
                 session.release();
-                Ok(Finished::Done)
+                let unheard = self.server().commits_unheard || started.elapsed() >= SLOW;
+                Ok(Finished::Done { unheard })
             }
             Err(failed) => Self::finish_failed(session, failed, verb, operation),
         }
@@ -243,14 +249,17 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
         participation: &Participation,
     ) -> Result<BegunPrepared<Self::Tx>> {
         self.check_two_phase(BEGIN)?;
-        if let Some(answer) = self.begin_round(participation, false).await? {
-            return Ok(answer);
-        }
+        let mut begun = self.begin_round(participation, false).await?;
         for _ in 0..ROUNDS {
-            if let Some(answer) = self.begin_round(participation, true).await? {
-                return Ok(answer);
+            match begun {
+                Some(BegunPrepared::Fresh(tx)) => return Ok(BegunPrepared::Fresh(tx)),
+                // A vote, which the others will rely on.
+                Some(known) => return self.await_standbys(BEGIN).await.map(|()| known),
+                None => begun = self.begin_round(participation, true).await?,
             }
-            sleep(PAUSE).await;
+            if begun.is_none() {
+                sleep(PAUSE).await;
+            }
         }
         Err(error(ErrorKind::Busy, BEGIN, "its state keeps changing"))
     }
@@ -281,12 +290,15 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
                 .finish_prepared("COMMIT", participation, COMMIT)
                 .await?
             {
-                Finished::Done => return Ok(()),
+                Finished::Done { unheard: false } => return Ok(()),
+                Finished::Done { unheard: true } => return self.await_standbys(COMMIT).await,
                 Finished::Busy => sleep(PAUSE).await,
                 Finished::Unknown => {
                     let known = self.known(participation, COMMIT).await?;
                     match known.outcome {
-                        Some(outcome) if outcome.committed => return Ok(()),
+                        Some(outcome) if outcome.committed => {
+                            return self.await_standbys(COMMIT).await;
+                        }
                         Some(_) => return Err(rolled_back(COMMIT, "it was rolled back")),
                         // Prepared just now, by a late attempt.
                         None if !known.prepared.is_empty() => {}

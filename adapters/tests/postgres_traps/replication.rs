@@ -36,6 +36,9 @@ async fn a_commit_that_waits_for_a_standby_is_not_acknowledged() {
     refused(answer, ErrorKind::Ambiguous, &[]);
     let answer = store.prepare(prepared, &participation).await;
     refused(answer, ErrorKind::Ambiguous, &[]);
+    // It can be seen already, and is no vote yet.
+    let answer = store.begin_prepared(&participation).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
     let shared = OneShot {
         claim: claim("o"),
         statements: Vec::new(),
@@ -43,4 +46,43 @@ async fn a_commit_that_waits_for_a_standby_is_not_acknowledged() {
     };
     let answer = store.execute_one_shot(&shared).await;
     refused(answer, ErrorKind::Ambiguous, &[]);
+}
+
+// 12. COMMIT PREPARED is no COMMIT: there the server's own timeout cancels the wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_is_a_prepared_one_whose_wait_was_cancelled() {
+    prepared_without_a_standby("statement_timeout", "400ms").await;
+}
+
+// 12, 13. And it waits for nobody where the session's settings say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_is_a_prepared_one_that_would_not_wait() {
+    prepared_without_a_standby("synchronous_commit", "local").await;
+}
+
+async fn prepared_without_a_standby(setting: &str, value: &str) {
+    let server = Postgres::start(major()).await.unwrap();
+    server.set(setting, value).await.unwrap();
+    let impatient = Timeouts {
+        lock: Duration::from_millis(300),
+        statement: Duration::from_millis(700),
+        reply: Duration::from_millis(1_500),
+        ..Timeouts::default()
+    };
+    let builder = TokioPostgresStore::builder(server.url()).timeouts(impatient);
+    let store = builder.connect().await.unwrap();
+    let (prepared, participation) = begun(&store, "t").await;
+    store.prepare(prepared, &participation).await.unwrap();
+    server
+        .set("synchronous_standby_names", "nobody")
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let answer = store.commit_prepared(&participation).await;
+        refused(answer, ErrorKind::Ambiguous, &[]);
+    }
+    let answer = store.begin_prepared(&participation).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    server.set("synchronous_standby_names", "").await.unwrap();
+    store.commit_prepared(&participation).await.unwrap();
 }

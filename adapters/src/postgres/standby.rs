@@ -1,0 +1,28 @@
+//! What is told as done is also with the standbys that a commit waits for.
+//!
+//! A COMMIT waits for them, and no timeout cancels that. COMMIT PREPARED is cancelled by the server's
+//! own statement timeout, commits all the same, and says nothing of it; and what is prepared can be
+//! seen by others before it is there.
+
+use std::time::Duration;
+
+use exactly_once_core::Result;
+
+use super::{driver::Driver, error::convert, sqlstate::Stage, store::PostgresStore};
+
+/// A COMMIT PREPARED that took less was not cancelled: nobody has so short a statement timeout.
+pub(super) const SLOW: Duration = Duration::from_millis(100);
+
+/// Something in the log that a commit has to wait for. Nothing, where it waits for nobody.
+const RECORD: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'exactly-once', ''::text) \
+     WHERE pg_catalog.current_setting('synchronous_standby_names') <> ''";
+
+impl<D: Driver> PostgresStore<D> {
+    /// Returns when all that can be seen by now has arrived.
+    pub(super) async fn await_standbys(&self, operation: &'static str) -> Result<()> {
+        match self.try_transact(RECORD).await {
+            Ok(_) => Ok(()),
+            Err(failed) => Err(convert(failed, operation, Stage::Durable)),
+        }
+    }
+}
