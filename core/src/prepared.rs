@@ -230,6 +230,8 @@ pub trait PreparedTransactions: Transactional {
     ///   with other deadlines.
     /// - [Forgotten](ErrorKind::Forgotten): `forget_after` has passed.
     /// - [Busy](ErrorKind::Busy): another attempt is at it.
+    /// - [Ambiguous](ErrorKind::Ambiguous): it is prepared or committed, and a failover may take that
+    ///   back yet. Begin again.
     /// - [Unsupported](ErrorKind::Unsupported), [configuration](ErrorKind::Configuration).
     fn begin_prepared(
         &self,

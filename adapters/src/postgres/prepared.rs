@@ -250,18 +250,21 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
     ) -> Result<BegunPrepared<Self::Tx>> {
         self.check_two_phase(BEGIN)?;
         let mut begun = self.begin_round(participation, false).await?;
-        for _ in 0..ROUNDS {
-            match begun {
-                Some(BegunPrepared::Fresh(tx)) => return Ok(BegunPrepared::Fresh(tx)),
-                // A vote, which the others will rely on.
-                Some(known) => return self.await_standbys(BEGIN).await.map(|()| known),
-                None => begun = self.begin_round(participation, true).await?,
+        for round in 0..ROUNDS {
+            if begun.is_some() {
+                break;
             }
-            if begun.is_none() {
+            if round > 0 {
                 sleep(PAUSE).await;
             }
+            begun = self.begin_round(participation, true).await?;
         }
-        Err(error(ErrorKind::Busy, BEGIN, "its state keeps changing"))
+        match begun {
+            Some(BegunPrepared::Fresh(tx)) => Ok(BegunPrepared::Fresh(tx)),
+            // A vote, which the others will rely on.
+            Some(known) => self.await_standbys(BEGIN).await.map(|()| known),
+            None => Err(error(ErrorKind::Busy, BEGIN, "its state keeps changing")),
+        }
     }
 
     async fn prepare(&self, tx: Self::Tx, participation: &Participation) -> Result<()> {
