@@ -13,19 +13,24 @@ use crate::{
     world::{claim, major, refused},
 };
 
-// 12. A statement timeout must not acknowledge a commit that no standby has. Up to PostgreSQL 18 the
-// server stops it before it commits; were that to change, this goes red.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_waits_for_a_standby_is_not_acknowledged() {
-    let server = Postgres::start(major()).await.unwrap();
-    let impatient = Timeouts {
+/// A store that does not wait long.
+async fn impatient(server: &Postgres) -> TokioPostgresStore {
+    let timeouts = Timeouts {
         lock: Duration::from_millis(300),
         statement: Duration::from_millis(700),
         reply: Duration::from_millis(1_500),
         ..Timeouts::default()
     };
-    let builder = TokioPostgresStore::builder(server.url()).timeouts(impatient);
-    let store = builder.connect().await.unwrap();
+    let builder = TokioPostgresStore::builder(server.url()).timeouts(timeouts);
+    builder.connect().await.unwrap()
+}
+
+// 12. A statement timeout must not acknowledge a commit that no standby has. Up to PostgreSQL 18 the
+// server stops it before it commits; were that to change, this goes red.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_waits_for_a_standby_is_not_acknowledged() {
+    let server = Postgres::start(major()).await.unwrap();
+    let store = impatient(&server).await;
     let tx = fresh(&store, "k").await;
     let (prepared, participation) = begun(&store, "t").await;
     server
@@ -63,14 +68,7 @@ async fn nor_is_a_prepared_one_that_would_not_wait() {
 async fn prepared_without_a_standby(setting: &str, value: &str) {
     let server = Postgres::start(major()).await.unwrap();
     server.set(setting, value).await.unwrap();
-    let impatient = Timeouts {
-        lock: Duration::from_millis(300),
-        statement: Duration::from_millis(700),
-        reply: Duration::from_millis(1_500),
-        ..Timeouts::default()
-    };
-    let builder = TokioPostgresStore::builder(server.url()).timeouts(impatient);
-    let store = builder.connect().await.unwrap();
+    let store = impatient(&server).await;
     let (prepared, participation) = begun(&store, "t").await;
     store.prepare(prepared, &participation).await.unwrap();
     server
