@@ -5,11 +5,12 @@ use std::time::Duration;
 use exactly_once::{
     BegunPrepared, Claimed, IdempotencyStore, PreparedTransactions, Store, Transactional,
     coordinator::Sweeper,
+    postgres::{Timeouts, TokioPostgresStore},
 };
 
 use crate::{
-    fresh, run, store,
-    world::{between, claim, world},
+    fresh, prepared, run, store,
+    world::{between, claim, timeouts, world},
 };
 
 // 8. A key that is held is told in time, and the request behind it is compared all the same.
@@ -55,6 +56,26 @@ async fn a_key_in_a_prepared_transaction_is_in_progress() {
     }
     world.sql("ROLLBACK PREPARED 'by hand'").await;
     let _ = fresh(&store, "k").await;
+}
+
+// 8. Who begins again what is prepared learns it without waiting for its locks, however long a wait
+// is allowed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_prepared_is_told_without_waiting() {
+    let world = world().await;
+    let patient = Timeouts {
+        lock: Duration::from_secs(40),
+        statement: Duration::from_secs(50),
+        ..timeouts()
+    };
+    let builder = TokioPostgresStore::builder(world.url()).timeouts(patient);
+    let store = builder.connect().await.unwrap();
+    let participation = prepared(&store, "t").await;
+    let again = store.begin_prepared(&participation);
+    let again = tokio::time::timeout(Duration::from_secs(20), again).await;
+    let again = again.expect("it waits for the lock").unwrap();
+    assert!(matches!(again, BegunPrepared::AlreadyPrepared), "{again:?}");
+    store.rollback_prepared(&participation).await.unwrap();
 }
 
 // 10. An orphan keeps its rows locked and its database undroppable, until it is swept.
