@@ -25,6 +25,7 @@ use exactly_once_bench::{
     report,
     results::Report,
     rounds,
+    two_phase::{self, KnownWork},
 };
 use exactly_once_servers::Postgres;
 use futures_util::FutureExt as _;
@@ -51,7 +52,7 @@ async fn bench(world: &World) -> Result<Bench> {
     );
     once(&mut bench, &world.store).await?;
     balances(&mut bench, world);
-    two_phase(&mut bench, world);
+    two_phases(&mut bench, world);
     sqlx(&mut bench, world).await?;
     Ok(bench)
 }
@@ -112,31 +113,48 @@ fn balances(bench: &mut Bench, world: &World) {
     bench.case("transfer", UPDATE, cases::transfer(store, ACCOUNTS));
 }
 
-fn two_phase(bench: &mut Bench, world: &World) {
+fn two_phases(bench: &mut Bench, world: &World) {
     let (store, other) = (&world.store, &world.other);
-    bench
-        .case(
-            "two-phase commit, one participant",
-            TWO,
-            cases::prepare_and_commit(store, debit(0)),
-        )
-        .target(&[(1, 0.9), (8, 0.9), (32, 0.85), (128, 0.8)]);
-    let participants = vec![(store.clone(), debit(0)), (other.clone(), debit(1))];
-    bench
-        .case(
-            "two-phase commit, two participants",
-            TWO,
-            cases::two_phase(store, participants),
-        )
-        .target(&[(1, 0.45), (8, 0.45), (32, 0.45), (128, 0.4)]);
-    let (first, last) = ((other.clone(), debit(1)), (store.clone(), debit(0)));
-    bench
-        .case(
-            "two-phase commit, two participants, one with the register",
-            TWO,
-            cases::two_phase_last(first, last),
-        )
-        .target(&[(1, 0.45), (8, 0.45), (32, 0.45), (128, 0.4)]);
+    let one = [(1, 0.9), (8, 0.9), (32, 0.85), (128, 0.8)];
+    let two = [(1, 0.45), (8, 0.45), (32, 0.45), (128, 0.4)];
+    let by = |which| (store.clone(), debit(which));
+    let known = |store: &TokioPostgresStore, which| (store.clone(), known_debit(which));
+    for (name, target, operation) in [
+        (
+            "one participant",
+            one,
+            two_phase::prepare_and_commit(store, debit(0)),
+        ),
+        (
+            "one participant, one-shot",
+            one,
+            two_phase::prepare_and_commit_one_shot(store, known_debit(0)),
+        ),
+        (
+            "two participants",
+            two,
+            two_phase::two_phase(store, vec![by(0), (other.clone(), debit(1))]),
+        ),
+        (
+            "two participants, one-shot",
+            two,
+            two_phase::two_phase_one_shot(store, vec![known(store, 0), known(other, 1)]),
+        ),
+        (
+            "two participants, one with the register",
+            two,
+            two_phase::two_phase_last((other.clone(), debit(1)), by(0)),
+        ),
+        (
+            "two participants, one with the register, one-shot",
+            two,
+            two_phase::two_phase_last_one_shot(known(other, 1), known(store, 0)),
+        ),
+    ] {
+        bench
+            .case(format!("two-phase commit, {name}"), TWO, operation)
+            .target(&target);
+    }
 }
 
 /// The same through the other driver, with the adapter of tokio-postgres as its floor.
@@ -222,6 +240,14 @@ fn debit(which: i64) -> TxWork<TokioPostgresStore> {
             Ok(())
         }
         .boxed()
+    })
+}
+
+/// The same, known up front.
+fn known_debit(which: i64) -> KnownWork {
+    Arc::new(move |turn: Turn| {
+        let id = (turn.caller as i64) * 2 + which;
+        vec![Statement::new("UPDATE balance SET cents = cents - 1 WHERE id = $1").bind(id)]
     })
 }
 

@@ -21,7 +21,7 @@ use exactly_once_bench::{
     relay::Relay,
     report,
     results::Report,
-    rounds,
+    rounds, two_phase,
 };
 use exactly_once_servers::Redis;
 use futures_util::FutureExt as _;
@@ -60,7 +60,7 @@ async fn bench(url: &str) -> Result<Bench> {
         .target(&BALANCE);
     bench.case("compare-and-set", SET, cases::compare_and_set(&store));
     bench.case("transfer", SET, cases::transfer(&store, ACCOUNTS));
-    let alone = cases::prepare_and_commit(&store, pay());
+    let alone = two_phase::prepare_and_commit(&store, pay());
     bench.case("two-phase commit, one participant", SET, alone);
     Ok(bench)
 }

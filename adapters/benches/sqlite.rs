@@ -25,7 +25,7 @@ use exactly_once_bench::{
     counts::{Counted, Meter, Reading},
     operation, report,
     results::Report,
-    rounds,
+    rounds, two_phase,
 };
 use futures_util::FutureExt as _;
 
@@ -110,7 +110,7 @@ impl World {
             .case("compare-and-set", FLOOR, cases::compare_and_set(store))
             .target(&BALANCE);
         bench.case("transfer", FLOOR, cases::transfer(store, ACCOUNTS));
-        let alone = cases::prepare_and_commit(store, insert());
+        let alone = two_phase::prepare_and_commit(store, insert());
         bench.case("two-phase commit, one participant", FLOOR, alone);
         Ok(bench)
     }

@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use exactly_once::{
-    BegunPrepared, Decision, DecisionRegister, ErrorKind, Fingerprint, LastResource, Participation,
-    PreparedStatus, PreparedTransactions, Rejection, Store, TransactionId,
+    BegunPrepared, Decision, DecisionRegister, ErrorKind, Fingerprint, LastResource,
+    OneShotParticipant, Participation, PreparedOneShot, PreparedStatus, PreparedTransactions,
+    Rejection, Statement, Store, TransactionId,
     coordinator::{Outcome, Sweeper, TwoPhaseCommit},
     memory::{MemoryStore, VirtualClock},
 };
@@ -244,6 +245,90 @@ async fn the_last_one_obeys_a_decision_that_stands() {
     }
 }
 
+fn selling() -> Vec<Statement> {
+    vec![
+        Statement::new("append")
+            .bind("sold")
+            .bind("x")
+            .expecting_rows(1),
+    ]
+}
+
+#[tokio::test]
+async fn work_that_is_known_up_front_takes_the_same_ways() {
+    for last in [false, true] {
+        let bench = Bench::new().await;
+        for _ in 0..3 {
+            let placed =
+                (bench.transaction()).one_shot_participant("stock", &bench.stock, selling());
+            let placed = if last {
+                placed.last_one_shot_participant("orders", &bench.orders, selling())
+            } else {
+                placed.one_shot_participant("orders", &bench.orders, selling())
+            };
+            assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+            assert_eq!((sold(&bench.orders), sold(&bench.stock)), (1, 1));
+            assert_eq!(bench.decision().await, Some((Decision::Commit, true)));
+        }
+    }
+    let bench = Bench::new().await;
+    for _ in 0..3 {
+        let placed = (bench.transaction()).one_shot_participant("stock", &bench.stock, selling());
+        assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+        assert_eq!((sold(&bench.stock), bench.decision().await), (1, None));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_last_one_rolls_back_what_is_prepared() {
+    let bench = Bench::new().await;
+    let refusing = vec![Statement::new("delete").bind("nothing").expecting_rows(1)];
+    let refused = (bench.transaction())
+        .one_shot_participant("stock", &bench.stock, selling())
+        .last_one_shot_participant("orders", &bench.orders, refusing);
+    let Outcome::RolledBack {
+        refused: Some((name, error)),
+    } = refused.run().await.unwrap()
+    else {
+        panic!("it was not refused");
+    };
+    assert_eq!(
+        (name.as_str(), error.kind()),
+        ("orders", ErrorKind::Refused)
+    );
+    assert_eq!((sold(&bench.orders), sold(&bench.stock)), (0, 0));
+    assert_eq!(bench.status(&bench.stock).await, PreparedStatus::RolledBack);
+    assert_eq!(bench.decision().await, Some((Decision::Rollback, true)));
+}
+
+#[tokio::test]
+async fn a_crash_after_everything_was_prepared_is_finished_by_the_next_attempt() {
+    // Both at one moment of the clock, which must not look like one store.
+    let bench = Bench::new().await;
+    for store in [&bench.orders, &bench.stock] {
+        let prepared = store.prepare_one_shot(&bench.work, &selling()).await;
+        assert_eq!(prepared.unwrap(), PreparedOneShot::Done);
+    }
+    let next = (bench.transaction())
+        .one_shot_participant("orders", &bench.orders, selling())
+        .one_shot_participant("stock", &bench.stock, selling());
+    assert!(matches!(next.run().await.unwrap(), Outcome::Committed));
+    assert_eq!((sold(&bench.orders), sold(&bench.stock)), (1, 1));
+}
+
+#[tokio::test]
+async fn the_last_one_that_was_prepared_by_an_older_attempt_is_told_the_decision() {
+    let bench = Bench::new().await;
+    let prepared = bench.orders.prepare_one_shot(&bench.work, &selling()).await;
+    assert_eq!(prepared.unwrap(), PreparedOneShot::Done);
+    let next = (bench.transaction())
+        .last_one_shot_participant("orders", &bench.orders, selling())
+        .one_shot_participant("stock", &bench.stock, selling());
+    assert!(matches!(next.run().await.unwrap(), Outcome::Committed));
+    assert_eq!((sold(&bench.orders), sold(&bench.stock)), (1, 1));
+    assert_eq!(bench.decision().await, Some((Decision::Commit, true)));
+}
+
 #[tokio::test]
 async fn what_can_be_no_transaction_is_invalid() {
     let bench = Bench::new().await;
@@ -262,6 +347,13 @@ async fn what_can_be_no_transaction_is_invalid() {
             .transaction()
             .participant("one", &bench.stock, sell!())
             .participant("two", &bench.stock, sell!()),
+        bench
+            .transaction()
+            .one_shot_participant("one", &bench.stock, selling())
+            .one_shot_participant("two", &bench.stock, selling()),
+        bench
+            .transaction()
+            .last_one_shot_participant("one", &bench.stock, selling()),
     ];
     for transaction in invalid {
         let error = transaction.run().await.unwrap_err();

@@ -14,7 +14,7 @@ use std::{
 };
 
 use exactly_once::{
-    Fingerprint, Participation, Store, TransactionId, Transactional,
+    Fingerprint, Participation, Statement, Store, TransactionId, Transactional,
     coordinator::{Outcome, TwoPhaseCommit},
     postgres::TokioPostgresStore,
 };
@@ -31,6 +31,9 @@ enum Way {
     Alone,
     Both,
     Last,
+    AloneKnown,
+    BothKnown,
+    LastKnown,
 }
 
 struct Bench {
@@ -48,6 +51,14 @@ macro_rules! work {
             Ok(())
         }
     };
+}
+
+fn known() -> Vec<Statement> {
+    vec![
+        Statement::new("UPDATE seat SET taken = taken + $1")
+            .bind(1)
+            .expecting_rows(1),
+    ]
 }
 
 impl Bench {
@@ -103,6 +114,13 @@ impl Bench {
             Way::Both => transaction
                 .participant("first", first, work!())
                 .participant("second", second, work!()),
+            Way::AloneKnown => transaction.one_shot_participant("second", second, known()),
+            Way::LastKnown => transaction
+                .last_one_shot_participant("first", first, known())
+                .one_shot_participant("second", second, known()),
+            Way::BothKnown => transaction
+                .one_shot_participant("first", first, known())
+                .one_shot_participant("second", second, known()),
             _ => transaction.participant("second", second, work!()),
         };
         let outcome = transaction.run().await.unwrap();
@@ -147,10 +165,23 @@ async fn the_short_ways_spare_trips() {
     let last = bench.trips_of(Way::Last).await;
     println!("round trips: alone {alone}, two {both}, two with the register's own {last}");
     assert_eq!((alone, both, last), (3, 10, 8));
+    // Whatever comes before the commit is one message.
+    let alone = bench.trips_of(Way::AloneKnown).await;
+    let both = bench.trips_of(Way::BothKnown).await;
+    let last = bench.trips_of(Way::LastKnown).await;
+    println!("known up front: alone {alone}, two {both}, two with the register's own {last}");
+    assert_eq!((alone, both, last), (1, 6, 4));
     if env::var_os("EXACTLY_ONCE_MEASURE").is_none() {
         return;
     }
-    let ways = [Way::Alone, Way::Both, Way::Last];
+    let ways = [
+        Way::Alone,
+        Way::Both,
+        Way::Last,
+        Way::AloneKnown,
+        Way::BothKnown,
+        Way::LastKnown,
+    ];
     let mut ratios = ways.map(|way| (way, Vec::new()));
     for _ in 0..9 {
         for (way, ratios) in &mut ratios {

@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use exactly_once_core::{
     AnyStore, BalanceStore, BalanceTransaction, DecisionRegister, IdempotencyStore, LeaseStore,
-    OneShotStore, PreparedTransactions,
+    OneShotParticipant, OneShotStore, PreparedTransactions,
 };
 
 use crate::{
@@ -28,7 +28,7 @@ pub fn run<H>(harness: H) -> ExitCode
 where
     H: Harness,
     H::Store:
-        OneShotStore + LeaseStore + BalanceTransaction + PreparedTransactions + DecisionRegister,
+        OneShotStore + LeaseStore + BalanceTransaction + OneShotParticipant + DecisionRegister,
 {
     Suite::new(harness).all().run()
 }
@@ -120,6 +120,16 @@ impl<H: Harness> Suite<H> {
         cases::two_phase::register_all, prepared register
     );
     topic!(
+        /// Topic T, one-shot form.
+        prepared_one_shot: OneShotParticipant; cases::prepared_one_shot::register,
+        one_shot_participants
+    );
+    topic!(
+        /// Topic T, participants in one-shot form and register together.
+        two_phase_one_shot: OneShotParticipant, + DecisionRegister;
+        cases::prepared_one_shot::together::register, one_shot_participants register
+    );
+    topic!(
         /// Topics I and V, keys in both forms, by transaction and by lease; also under random faults.
         key_invariants: IdempotencyStore, + LeaseStore;
         cases::keys::register, idempotency leases
@@ -157,11 +167,8 @@ impl<H: Harness> Suite<H> {
     /// Every topic.
     pub fn all(self) -> Self
     where
-        H::Store: OneShotStore
-            + LeaseStore
-            + BalanceTransaction
-            + PreparedTransactions
-            + DecisionRegister,
+        H::Store:
+            OneShotStore + LeaseStore + BalanceTransaction + OneShotParticipant + DecisionRegister,
     {
         self.idempotency()
             .one_shot()
@@ -172,6 +179,8 @@ impl<H: Harness> Suite<H> {
             .register()
             .prepared_balances()
             .two_phase()
+            .prepared_one_shot()
+            .two_phase_one_shot()
             .key_invariants()
             .effects_on_balances()
             .effects_beside_prepared()

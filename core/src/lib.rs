@@ -7,7 +7,8 @@
 //!
 //! - [`IdempotencyStore`] (with [`OneShotStore`] and [`LeaseStore`]): a key and its receipt.
 //! - [`BalanceStore`]: versioned balances, each change with an idempotency key.
-//! - [`PreparedTransactions`] and [`DecisionRegister`]: two-phase commit.
+//! - [`PreparedTransactions`] (with [`OneShotParticipant`]) and [`DecisionRegister`]: two-phase
+//!   commit.
 //!
 //! Adapters implement them (crate `exactly-once`), the suite proves them (crate
 //! `exactly-once-conformance`), and people use them by the extension traits ([`ExecuteOnce`]) and,
@@ -20,7 +21,7 @@
 //! - [`store`], [`place`], [`transaction`]: what every store has.
 //! - [`idempotency`], [`one_shot`], [`lease`], [`execute`], [`settle`]: idempotency keys.
 //! - [`balance`]: versioned balances.
-//! - [`prepared`], [`register`]: two-phase commit.
+//! - [`prepared`], [`one_shot_participant`], [`register`]: two-phase commit.
 //! - [`coordinator`]: one transaction over several databases.
 //! - [`any`]: a store chosen at run time.
 //! - `restate`: the glue to `restate-sdk`, with the feature of that name.
@@ -36,6 +37,7 @@ pub mod idempotency;
 pub mod lease;
 pub mod names;
 pub mod one_shot;
+pub mod one_shot_participant;
 pub mod place;
 pub mod prepared;
 pub mod receipt;
@@ -63,6 +65,7 @@ pub use idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, KeyState, Out
 pub use lease::{FencingToken, Lease, LeaseStore, Leased};
 pub use names::{AccountId, IdempotencyKey, InvalidName, MAX_NAME_BYTES, Namespace, TransactionId};
 pub use one_shot::{OneShot, OneShotDone, OneShotStore, Statement, Value};
+pub use one_shot_participant::{LastOneShotParticipant, OneShotParticipant, PreparedOneShot};
 pub use place::Place;
 pub use prepared::{
     BegunPrepared, InDoubt, InDoubtPage, LastResource, Participation, PreparedStatus,

@@ -40,6 +40,7 @@ mod error;
 mod idempotency;
 mod lease;
 mod one_shot;
+mod one_shot_participant;
 mod prepared;
 mod register;
 mod state;

@@ -60,15 +60,7 @@ impl MemoryStore {
                 return Err(error(ErrorKind::Mismatch, OPERATION, message));
             }
         };
-        for statement in statements {
-            let rows = run(&mut tx, statement)?;
-            if statement
-                .expected_rows()
-                .is_some_and(|expected| expected != rows)
-            {
-                return Err(tx.refuse(OPERATION, "the statement changed another number of rows"));
-            }
-        }
+        apply(&mut tx, statements, OPERATION)?;
         Ok(match self.complete(tx, claim, receipt).await? {
             Settled::Recorded => OneShotDone {
                 outcome: Outcome::Applied(receipt.clone()),
@@ -84,15 +76,33 @@ impl MemoryStore {
 
 const OPERATION: &str = "execute_one_shot";
 
+/// Runs the statements. A transaction in which one was refused can't be committed.
+pub(super) fn apply(
+    tx: &mut MemoryTx,
+    statements: &[Statement],
+    operation: &'static str,
+) -> Result<()> {
+    for statement in statements {
+        let rows = run(tx, statement, operation)?;
+        if statement
+            .expected_rows()
+            .is_some_and(|expected| expected != rows)
+        {
+            return Err(tx.refuse(operation, "the statement changed another number of rows"));
+        }
+    }
+    Ok(())
+}
+
 /// Runs one command; gives the number of rows that it changed.
-fn run(tx: &mut MemoryTx, statement: &Statement) -> Result<u64> {
+fn run(tx: &mut MemoryTx, statement: &Statement, operation: &'static str) -> Result<u64> {
     match (statement.text(), statement.parameters()) {
         ("put", [Value::Text(row), value]) => {
-            let value = bytes_of(tx, value)?;
+            let value = bytes_of(tx, value, operation)?;
             tx.put(row.as_str(), value);
         }
         ("append", [Value::Text(row), value]) => {
-            let value = bytes_of(tx, value)?;
+            let value = bytes_of(tx, value, operation)?;
             tx.append(row.as_str(), value);
         }
         ("add", [Value::Text(row), Value::Integer(delta)]) => {
@@ -101,7 +111,7 @@ fn run(tx: &mut MemoryTx, statement: &Statement) -> Result<u64> {
         ("delete", [Value::Text(row)]) => return Ok(u64::from(tx.delete(row))),
         _ => {
             return Err(tx.refuse(
-                OPERATION,
+                operation,
                 "no such command, or not its parameters; there are: put row value, append row \
                  value, add row number, delete row",
             ));
@@ -110,11 +120,11 @@ fn run(tx: &mut MemoryTx, statement: &Statement) -> Result<u64> {
     Ok(1)
 }
 
-fn bytes_of(tx: &mut MemoryTx, value: &Value) -> Result<Bytes> {
+fn bytes_of(tx: &mut MemoryTx, value: &Value, operation: &'static str) -> Result<Bytes> {
     match value {
         Value::Text(text) => Ok(text.clone().into()),
         Value::Bytes(bytes) => Ok(bytes.clone()),
         Value::Integer(number) => Ok(number.to_string().into()),
-        _ => Err(tx.refuse(OPERATION, "a value is text, bytes or a whole number")),
+        _ => Err(tx.refuse(operation, "a value is text, bytes or a whole number")),
     }
 }

@@ -6,10 +6,11 @@ use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, BegunPrepared,
     BoxError, Capabilities, Claim, Claimed, CloseAccount, CompareAndSet, Decision,
     DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
-    InDoubtPage, KeyRecord, LastResource, Lease, LeaseStore, Leased, Namespace, OneShot,
-    OneShotDone, OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedStatus,
-    PreparedTransactions, Receipt, RegisterEntry, RegisterPage, Rejection, Result, Settled, Store,
-    Timestamp, TransactionDigest, Transactional, Transfer, Transferred, Version,
+    InDoubtPage, KeyRecord, LastOneShotParticipant, LastResource, Lease, LeaseStore, Leased,
+    Namespace, OneShot, OneShotDone, OneShotParticipant, OneShotStore, OpenAccount, Outcome,
+    Participation, Place, PreparedOneShot, PreparedStatus, PreparedTransactions, Receipt,
+    RegisterEntry, RegisterPage, Rejection, Result, Settled, Statement, Store, Timestamp,
+    TransactionDigest, Transactional, Transfer, Transferred, Version,
 };
 
 use super::{Observed, call::call, outcome::Begun};
@@ -105,6 +106,16 @@ forward! { PreparedTransactions {
     fn prepared_status(participation: &Participation) -> PreparedStatus;
     fn in_doubt(after: Option<&TransactionDigest>, limit: u32) -> InDoubtPage;
     fn forget_prepared(limit: u32) -> u64;
+}}
+
+forward! { OneShotParticipant {
+    fn apply(tx: &mut S::Tx, statements: &[Statement]) -> ();
+    fn prepare_one_shot(participation: &Participation, statements: &[Statement]) -> PreparedOneShot;
+    fn commit_alone_one_shot(participation: &Participation, statements: &[Statement]) -> PreparedOneShot;
+}}
+
+forward! { LastOneShotParticipant {
+    fn commit_deciding_one_shot(participation: &Participation, statements: &[Statement]) -> Option<Decision>;
 }}
 
 forward! { DecisionRegister {

@@ -2,8 +2,8 @@
 
 use exactly_once_core::{
     AccountState, Applied, BegunPrepared, Claimed, Decision, HistoryPage, InDoubtPage, KeyRecord,
-    Lease, Leased, OneShotDone, PreparedStatus, RegisterEntry, RegisterPage, Settled, Timestamp,
-    Transferred,
+    Lease, Leased, OneShotDone, PreparedOneShot, PreparedStatus, RegisterEntry, RegisterPage,
+    Settled, Timestamp, Transferred,
 };
 
 /// An answer that has a word.
@@ -103,6 +103,22 @@ impl<Tx> Outcome for BegunPrepared<Tx> {
             Self::AlreadyPrepared => "already_prepared",
             Self::AlreadyCommitted => "already_committed",
         }
+    }
+}
+
+impl Outcome for PreparedOneShot {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::AlreadyPrepared => "already_prepared",
+            Self::AlreadyCommitted => "already_committed",
+        }
+    }
+}
+
+impl Outcome for Option<Decision> {
+    fn outcome(&self) -> &'static str {
+        self.map_or("found", |decision| decision.as_str())
     }
 }
 

@@ -48,6 +48,7 @@ mod lease;
 mod literal;
 mod migrate;
 mod one_shot;
+mod one_shot_participant;
 pub mod options;
 mod outcome;
 mod prepared;

@@ -25,21 +25,24 @@ const ONE_SHOT: &str = "execute_one_shot";
 /// The name of the user's prepared statement, within one message.
 const NAME: &str = "exactly_once_one_shot";
 
+/// A prepared statement outlives its transaction.
+const FORGET_NAME: &str = "DEALLOCATE exactly_once_one_shot";
+
 /// Before any I/O: the server would refuse a NUL in text.
-fn check(effect: &OneShot) -> Result<()> {
-    for (at, statement) in effect.statements.iter().enumerate() {
+pub(super) fn check(statements: &[Statement], operation: &'static str) -> Result<()> {
+    for (at, statement) in statements.iter().enumerate() {
         let nul = |value: &Value| matches!(value, Value::Text(text) if text.contains('\0'));
         if statement.text().contains('\0') || statement.parameters().iter().any(nul) {
             return Err(error(
                 ErrorKind::Invalid,
-                ONE_SHOT,
+                operation,
                 format!("statement {at} holds a NUL byte in text; bind it as bytes"),
             ));
         }
         if statement.is_set() && !group::inserts(statement.text()) {
             return Err(error(
                 ErrorKind::Invalid,
-                ONE_SHOT,
+                operation,
                 format!("statement {at} is for a whole set of callers, and is no INSERT"),
             ));
         }
@@ -60,11 +63,6 @@ fn append(sql: &mut String, statement: &Statement) {
         "PREPARE {NAME} AS {text}\n; EXECUTE {NAME}({}); DEALLOCATE {NAME}; ",
         group::values(statement).join(", ")
     );
-}
-
-/// A prepared statement outlives its transaction.
-fn forget_name() -> String {
-    format!("DEALLOCATE {NAME}")
 }
 
 fn done(outcome: Outcome, replayed: bool) -> OneShotDone {
@@ -96,11 +94,27 @@ impl<D: Driver> PostgresStore<D> {
         }
     }
 
-    /// The user's statements one by one, in a transaction that holds the key.
-    async fn one_shot_in(
+    /// The user's statements one by one. After an error the transaction can't be committed.
+    pub(super) async fn apply_in(
         &self,
         tx: &mut PostgresTx<D::Connection>,
         statements: &[Statement],
+        operation: &'static str,
+    ) -> Result<()> {
+        tx.session().leaves(Some(FORGET_NAME));
+        let applied = self.apply_each(tx, statements, operation).await;
+        match &applied {
+            Ok(()) => tx.session().leaves(None),
+            Err(_) => tx.spoil(),
+        }
+        applied
+    }
+
+    async fn apply_each(
+        &self,
+        tx: &mut PostgresTx<D::Connection>,
+        statements: &[Statement],
+        operation: &'static str,
     ) -> Result<()> {
         for (at, statement) in statements.iter().enumerate() {
             let mut sql = String::new();
@@ -109,16 +123,16 @@ impl<D: Driver> PostgresStore<D> {
                 .session()
                 .batch(&sql)
                 .await
-                .map_err(|failed| convert(failed, ONE_SHOT, Stage::Before))?;
+                .map_err(|failed| convert(failed, operation, Stage::Before))?;
             // PREPARE, EXECUTE, DEALLOCATE; or the statement alone.
             let of_interest = usize::from(!statement.parameters().is_empty());
-            let reply = replies.get(of_interest).ok_or_else(|| garbled(ONE_SHOT))?;
+            let reply = replies.get(of_interest).ok_or_else(|| garbled(operation))?;
             if let Some(expected) = statement.expected_rows()
                 && reply.affected != expected
             {
                 return Err(error(
                     ErrorKind::Refused,
-                    ONE_SHOT,
+                    operation,
                     format!(
                         "statement {at} changed {} rows; it must change {expected}",
                         reply.affected
@@ -143,8 +157,8 @@ impl<D: Driver> PostgresStore<D> {
             }
             Claimed::Mismatch => return Err(mismatch(ONE_SHOT)),
         };
-        if let Err(refused) = self.one_shot_in(&mut tx, &effect.statements).await {
-            tx.into_session().roll_back_and(&forget_name()).await;
+        if let Err(refused) = self.apply_in(&mut tx, &effect.statements, ONE_SHOT).await {
+            tx.abandon().await;
             return Err(refused);
         }
         match self.complete(tx, &effect.claim, &effect.receipt).await? {
@@ -159,6 +173,7 @@ impl<D: Driver> PostgresStore<D> {
         let outcome = Outcome::Applied(effect.receipt.clone());
         let sql = statements::transact(self.preamble(), &self.one_shot_sql(effect, &outcome));
         let mut session = self.session().await?;
+        session.leaves(Some(FORGET_NAME));
         match session.batch(&sql).await {
             Ok(_) => {
                 session.release();
@@ -166,7 +181,8 @@ impl<D: Driver> PostgresStore<D> {
             }
             Err(failed) => {
                 if failed.code().is_some() {
-                    session.roll_back_and(&forget_name()).await;
+                    // Failing that, the session closes its connection.
+                    let _ = session.roll_back().await;
                 }
                 Err(failed)
             }
@@ -247,7 +263,7 @@ impl<D: Driver> PostgresStore<D> {
 
 impl<D: Driver> OneShotStore for PostgresStore<D> {
     async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
-        check(effect)?;
+        check(&effect.statements, ONE_SHOT)?;
         effect
             .receipt
             .check_size(self.max_receipt_bytes(), ONE_SHOT, STORE)?;

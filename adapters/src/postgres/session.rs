@@ -18,6 +18,8 @@ use super::{
 pub(super) struct Session<C: Connection> {
     connection: Option<C>,
     reply: Duration,
+    /// Cleans up what a failure may leave on the connection.
+    clean: Option<&'static str>,
 }
 
 impl<C: Connection> Session<C> {
@@ -25,7 +27,13 @@ impl<C: Connection> Session<C> {
         Self {
             connection: Some(connection),
             reply,
+            clean: None,
         }
+    }
+
+    /// What a rollback has to clean up from now on, which outlives the transaction.
+    pub(super) fn leaves(&mut self, clean: Option<&'static str>) {
+        self.clean = clean;
     }
 
     #[cfg(feature = "sqlx-postgres")]
@@ -63,24 +71,22 @@ impl<C: Connection> Session<C> {
         answer
     }
 
-    /// Ends what is open and gives the connection back; closes it if that can't be done.
+    /// Ends what is open, cleans up, and gives the connection back; closes it if that can't be done.
+    ///
+    /// In one message, so that behind a pooler both meet the same server connection. The clean-up may
+    /// fail: what it removes may not be there.
     pub(super) async fn roll_back(mut self) -> Result<(), DriverError> {
-        match self.batch("ROLLBACK").await {
+        let clean = self.clean.unwrap_or_default();
+        match self.batch(&format!("ROLLBACK; {clean}")).await {
             Ok(_) => {
                 self.release();
                 Ok(())
             }
+            Err(error) if self.clean.is_some() && error.code().is_some() => {
+                self.release();
+                Ok(())
+            }
             Err(error) => Err(error),
-        }
-    }
-
-    /// Rolls back and cleans up in one message, so that behind a pooler both meet the same server
-    /// connection. The clean-up may fail: what it removes may not be there.
-    pub(super) async fn roll_back_and(mut self, clean: &str) {
-        match self.batch(&format!("ROLLBACK; {clean}")).await {
-            Ok(_) => self.release(),
-            Err(error) if error.code().is_some() => self.release(),
-            Err(_) => {}
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
     driver::{Cause, Connection, Driver, DriverError},
     error::{classify, convert, error},
     session::Session,
-    sqlstate::{DIVISION_BY_ZERO, NO_SAVEPOINT, NO_TRANSACTION, Stage},
+    sqlstate::{DIVISION_BY_ZERO, IN_FAILED_TRANSACTION, NO_SAVEPOINT, NO_TRANSACTION, Stage},
     statements,
     store::PostgresStore,
 };
@@ -22,6 +22,8 @@ pub struct PostgresTx<C: Connection> {
     session: Session<C>,
     /// When it began, which nothing else has.
     identity: i64,
+    /// Whether statements that belong together were done in part.
+    spoilt: bool,
 }
 
 impl<C: Connection> fmt::Debug for PostgresTx<C> {
@@ -32,7 +34,16 @@ impl<C: Connection> fmt::Debug for PostgresTx<C> {
 
 impl<C: Connection> PostgresTx<C> {
     pub(super) fn new(session: Session<C>, identity: i64) -> Self {
-        Self { session, identity }
+        Self {
+            session,
+            identity,
+            spoilt: false,
+        }
+    }
+
+    /// From now on it can't be committed, whatever the work does about it.
+    pub(super) fn spoil(&mut self) {
+        self.spoilt = true;
     }
 
     pub(super) fn identity(&self) -> i64 {
@@ -54,13 +65,15 @@ impl<C: Connection> PostgresTx<C> {
         let _ = self.session.roll_back().await;
     }
 
-    pub(super) fn into_session(self) -> Session<C> {
-        self.session
-    }
-
     /// Sends the statements that end the transaction, the probe among them. Nothing is open after
     /// an error.
     pub(super) async fn end(mut self, sql: &str) -> Result<(), DriverError> {
+        if self.spoilt {
+            self.abandon().await;
+            // As where the server has noticed.
+            let failed = Cause::Server(IN_FAILED_TRANSACTION.to_owned());
+            return Err(DriverError::bare(failed));
+        }
         match self.session.batch(sql).await {
             Ok(_) => {
                 self.session.release();

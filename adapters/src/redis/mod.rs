@@ -53,6 +53,7 @@ mod lease;
 mod ledger;
 mod nat;
 mod one_shot;
+mod one_shot_participant;
 mod overlay;
 mod prepared;
 mod register;

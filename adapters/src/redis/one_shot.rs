@@ -29,7 +29,7 @@ impl RedisStore {
     async fn attempt_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
         let work = Work {
             guards: Vec::new(),
-            writes: writes_of(effect, OPERATION)?,
+            writes: writes_of(&effect.statements, OPERATION)?,
         };
         let shard = self
             .layout()

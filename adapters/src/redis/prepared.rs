@@ -76,6 +76,13 @@ fn rolled_back(operation: &'static str, late: bool) -> Error {
     error(ErrorKind::RolledBack, operation).with_message(message)
 }
 
+/// Another attempt was first, or another participant that is really this store: whose work it has
+/// kept must not be taken for this one's.
+fn taken(operation: &'static str) -> Error {
+    error(ErrorKind::Busy, operation)
+        .with_message("another attempt has prepared or committed it: begin again")
+}
+
 /// The three arguments by which scripts compare a participation.
 pub(super) fn identity(participation: &Participation) -> Vec<Vec<u8>> {
     vec![
@@ -216,7 +223,8 @@ impl PreparedTransactions for RedisStore {
             .write(operation, &scripts::PREPARE, place.shard, keys, arguments)
             .await?;
         match (reply.word(), reply.bytes(1)) {
-            ("prepared", _) | ("state", b"P" | b"C") => Ok(()),
+            ("prepared", _) => Ok(()),
+            ("state", b"P" | b"C") => Err(taken(operation)),
             ("state", b"B") => Err(rolled_back(operation, false)),
             ("state", b"mismatch") => Err(mismatch(operation)),
             ("late", _) => Err(rolled_back(operation, true)),
@@ -240,10 +248,9 @@ impl PreparedTransactions for RedisStore {
             .write(operation, script, place.shard, keys, arguments)
             .await?;
         match (reply.word(), reply.bytes(1)) {
-            ("state", b"C") => Ok(()),
+            ("committed", _) => Ok(()),
+            ("state", b"P" | b"C") => Err(taken(operation)),
             ("state", b"B") => Err(rolled_back(operation, false)),
-            ("state", b"P") => Err(error(ErrorKind::Busy, operation)
-                .with_message("another attempt has prepared it: begin again")),
             ("state", b"mismatch") => Err(mismatch(operation)),
             ("late", _) => Err(rolled_back(operation, true)),
             ("forgotten", _) => Err(forgotten(operation)),

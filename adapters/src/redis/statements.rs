@@ -1,16 +1,16 @@
 //! One-shot statements: commands of Redis, as writes that can be checked before they are applied.
 
-use exactly_once_core::{ErrorKind, OneShot, Result, Statement, Value};
+use exactly_once_core::{ErrorKind, Result, Statement, Value};
 
 use super::{
     commands::{Verb, Write},
     error::error,
 };
 
-/// The statements of a one-shot effect as writes.
-pub(super) fn writes_of(effect: &OneShot, operation: &'static str) -> Result<Vec<Write>> {
+/// Statements as writes, each with the number of its statement.
+pub(super) fn writes_of(statements: &[Statement], operation: &'static str) -> Result<Vec<Write>> {
     let mut writes = Vec::new();
-    for (at, statement) in (1..).zip(&effect.statements) {
+    for (at, statement) in (1..).zip(statements) {
         let parsed = parse(statement)
             .map_err(|message| error(ErrorKind::Refused, operation).with_message(message))?;
         writes.extend(parsed.into_iter().map(|write| Write {

@@ -68,6 +68,7 @@ mod lane;
 mod lease;
 mod ledger;
 mod one_shot;
+mod one_shot_participant;
 mod outcome;
 mod prepared;
 mod queue;

@@ -79,7 +79,7 @@ impl SqliteStore {
             }
         }
         for statement in &effect.statements {
-            apply_statement(bench, statement)?;
+            apply_statement(bench, OPERATION, false, statement)?;
         }
         Ok(OneShotDone {
             outcome,
@@ -88,17 +88,23 @@ impl SqliteStore {
     }
 }
 
-fn apply_statement(bench: &Bench<'_>, step: &Statement) -> Result<()> {
+/// Runs one statement of the user's; `staged` in work that is to be prepared.
+pub(super) fn apply_statement(
+    bench: &Bench<'_>,
+    operation: &'static str,
+    staged: bool,
+    step: &Statement,
+) -> Result<()> {
     let parameters = step.parameters().iter().map(Bound);
     let before = bench.connection.total_changes();
-    user_work(bench, false, |connection| {
+    user_work(bench, staged, |connection| {
         let mut prepared = connection.prepare_cached(step.text())?;
         let mut rows = prepared.query(params_from_iter(parameters))?;
         // To the end, so that a statement with RETURNING is done as a whole.
         while rows.next()?.is_some() {}
         Ok(())
     })
-    .map_err(|source| explain(bench, OPERATION, source))?;
+    .map_err(|source| explain(bench, operation, source))?;
     let changed = if bench.connection.total_changes() == before {
         0
     } else {
@@ -108,7 +114,7 @@ fn apply_statement(bench: &Bench<'_>, step: &Statement) -> Result<()> {
     match step.expected_rows() {
         Some(expected) if expected != changed => Err(error(
             ErrorKind::Refused,
-            OPERATION,
+            operation,
             format!("a statement changed {changed} rows and must change {expected}"),
         )),
         _ => Ok(()),

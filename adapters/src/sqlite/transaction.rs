@@ -81,7 +81,7 @@ impl SqliteTx {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let staged = self.purpose == Purpose::Stage;
+        let staged = self.is_staged();
         self.step("work", move |bench| {
             user_work(bench, staged, work).map_err(|source| explain(bench, "work", source))
         })
@@ -90,6 +90,10 @@ impl SqliteTx {
 
     pub(super) fn is_of(&self, namespace: &Namespace) -> bool {
         self.namespace == *namespace
+    }
+
+    pub(super) fn is_staged(&self) -> bool {
+        self.purpose == Purpose::Stage
     }
 
     /// Runs statements of the store's own.

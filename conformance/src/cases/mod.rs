@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod lease;
 pub(crate) mod one_shot;
 pub(crate) mod prepared;
+pub(crate) mod prepared_one_shot;
 pub(crate) mod register;
 pub(crate) mod support;
 pub(crate) mod together;

@@ -7,9 +7,10 @@ use exactly_once::{
     BoxError, Capabilities, Claim, Claimed, CloseAccount, CompareAndSet, Decision,
     DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
     InDoubtPage, KeyRecord, Lease, LeaseStore, Leased, Namespace, OneShot, OneShotDone,
-    OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedStatus, PreparedTransactions,
-    Receipt, RegisterEntry, RegisterPage, Rejection, Result, Settled, Store, Timestamp,
-    TransactionDigest, Transactional, Transfer, Transferred, Version,
+    OneShotParticipant, OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedOneShot,
+    PreparedStatus, PreparedTransactions, Receipt, RegisterEntry, RegisterPage, Rejection, Result,
+    Settled, Statement, Store, Timestamp, TransactionDigest, Transactional, Transfer, Transferred,
+    Version,
     memory::{MemoryStore, MemoryTx},
 };
 use exactly_once_conformance::{CaseResult, harness::Way};
@@ -159,6 +160,11 @@ patchable! {
         fn prepared_status(participation: &Participation) -> PreparedStatus;
         fn in_doubt(after: Option<&TransactionDigest>, limit: u32) -> InDoubtPage;
         fn forget_prepared(limit: u32) -> u64;
+    }
+    OneShotParticipant {
+        fn apply(tx: &mut MemoryTx, statements: &[Statement]) -> ();
+        fn prepare_one_shot(participation: &Participation, statements: &[Statement]) -> PreparedOneShot;
+        fn commit_alone_one_shot(participation: &Participation, statements: &[Statement]) -> PreparedOneShot;
     }
     DecisionRegister {
         fn decide(participation: &Participation, proposal: Decision) -> Decision;

@@ -15,7 +15,8 @@ use crate::{
     idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, Outcome, Settled},
     lease::{FencingToken, Lease, LeaseStore, Leased},
     names::{AccountId, IdempotencyKey, Namespace},
-    one_shot::{OneShot, OneShotDone, OneShotStore},
+    one_shot::{OneShot, OneShotDone, OneShotStore, Statement},
+    one_shot_participant::{OneShotParticipant, PreparedOneShot},
     place::Place,
     prepared::{
         BegunPrepared, InDoubtPage, Participation, PreparedStatus, PreparedTransactions,
@@ -90,6 +91,10 @@ impl<S: Store> ErasedStore for Erased<S> {
                 .as_ref()
                 .map(|part| part.rebind(&namespace)),
             prepared: parts.prepared.as_ref().map(|part| part.rebind(&namespace)),
+            one_shot_participant: parts
+                .one_shot_participant
+                .as_ref()
+                .map(|part| part.rebind(&namespace)),
             register: parts.register.as_ref().map(|part| part.rebind(&namespace)),
         };
         (Arc::new(Self(self.0.with_namespace(namespace))), twins)
@@ -278,6 +283,60 @@ impl<S: BalanceTransaction> ErasedBalanceTransaction for Erased<S> {
             }
         }
         .boxed()
+    }
+}
+
+pub(super) trait ErasedOneShotParticipant: Send + Sync {
+    fn rebind(&self, namespace: &Namespace) -> Arc<dyn ErasedOneShotParticipant>;
+    fn apply<'a>(
+        &'a self,
+        tx: &'a mut AnyTx,
+        statements: &'a [Statement],
+    ) -> BoxFuture<'a, Result<()>>;
+    fn prepare_one_shot<'a>(
+        &'a self,
+        participation: &'a Participation,
+        statements: &'a [Statement],
+    ) -> BoxFuture<'a, Result<PreparedOneShot>>;
+    fn commit_alone_one_shot<'a>(
+        &'a self,
+        participation: &'a Participation,
+        statements: &'a [Statement],
+    ) -> BoxFuture<'a, Result<PreparedOneShot>>;
+}
+
+impl<S: OneShotParticipant> ErasedOneShotParticipant for Erased<S> {
+    fn rebind(&self, namespace: &Namespace) -> Arc<dyn ErasedOneShotParticipant> {
+        Arc::new(Self(self.0.with_namespace(namespace.clone())))
+    }
+    fn apply<'a>(
+        &'a self,
+        tx: &'a mut AnyTx,
+        statements: &'a [Statement],
+    ) -> BoxFuture<'a, Result<()>> {
+        async {
+            match tx.downcast_mut::<S::Tx>() {
+                Some(tx) => self.0.apply(tx, statements).await,
+                None => Err(foreign(&self.0, "apply")),
+            }
+        }
+        .boxed()
+    }
+    fn prepare_one_shot<'a>(
+        &'a self,
+        participation: &'a Participation,
+        statements: &'a [Statement],
+    ) -> BoxFuture<'a, Result<PreparedOneShot>> {
+        self.0.prepare_one_shot(participation, statements).boxed()
+    }
+    fn commit_alone_one_shot<'a>(
+        &'a self,
+        participation: &'a Participation,
+        statements: &'a [Statement],
+    ) -> BoxFuture<'a, Result<PreparedOneShot>> {
+        self.0
+            .commit_alone_one_shot(participation, statements)
+            .boxed()
     }
 }
 

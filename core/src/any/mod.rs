@@ -21,6 +21,7 @@ use crate::{
     idempotency::IdempotencyStore,
     lease::LeaseStore,
     one_shot::OneShotStore,
+    one_shot_participant::OneShotParticipant,
     prepared::PreparedTransactions,
     register::DecisionRegister,
     store::Store,
@@ -28,7 +29,7 @@ use crate::{
 };
 use erased::{
     Erased, ErasedBalance, ErasedBalanceTransaction, ErasedIdempotency, ErasedLease, ErasedOneShot,
-    ErasedPrepared, ErasedRegister, ErasedStore, ErasedTransactional,
+    ErasedOneShotParticipant, ErasedPrepared, ErasedRegister, ErasedStore, ErasedTransactional,
 };
 
 /// A store of a type known at run time only.
@@ -50,6 +51,7 @@ struct Parts {
     balance: Option<Arc<dyn ErasedBalance>>,
     balance_transaction: Option<Arc<dyn ErasedBalanceTransaction>>,
     prepared: Option<Arc<dyn ErasedPrepared>>,
+    one_shot_participant: Option<Arc<dyn ErasedOneShotParticipant>>,
     register: Option<Arc<dyn ErasedRegister>>,
 }
 
@@ -95,7 +97,7 @@ impl AnyStore {
     /// A store with every trait.
     pub fn new<S>(store: S) -> Self
     where
-        S: OneShotStore + LeaseStore + BalanceTransaction + PreparedTransactions + DecisionRegister,
+        S: OneShotStore + LeaseStore + BalanceTransaction + OneShotParticipant + DecisionRegister,
     {
         Self::builder(store)
             .idempotency()
@@ -104,6 +106,7 @@ impl AnyStore {
             .balances()
             .balance_transactions()
             .prepared()
+            .one_shot_participants()
             .register()
             .build()
     }
@@ -163,6 +166,10 @@ impl<S: Store> AnyStoreBuilder<S> {
     part!(
         /// With [`PreparedTransactions`].
         prepared: PreparedTransactions => transactional, prepared
+    );
+    part!(
+        /// With [`OneShotParticipant`].
+        one_shot_participants: OneShotParticipant => transactional, prepared, one_shot_participant
     );
     part!(
         /// With [`DecisionRegister`].

@@ -6,6 +6,8 @@ use crate::{
     error::{BoxError, Error, Result},
     idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, Settled},
     names::IdempotencyKey,
+    one_shot::Statement,
+    one_shot_participant::{OneShotParticipant, PreparedOneShot},
     prepared::{
         BegunPrepared, InDoubtPage, Participation, PreparedStatus, PreparedTransactions,
         TransactionDigest,
@@ -67,4 +69,10 @@ forward! { PreparedTransactions by prepared {
     fn prepared_status(participation: &Participation) -> PreparedStatus;
     fn in_doubt(after: Option<&TransactionDigest>, limit: u32) -> InDoubtPage;
     fn forget_prepared(limit: u32) -> u64;
+}}
+
+forward! { OneShotParticipant by one_shot_participant {
+    fn apply(tx: &mut AnyTx, statements: &[Statement]) -> ();
+    fn prepare_one_shot(participation: &Participation, statements: &[Statement]) -> PreparedOneShot;
+    fn commit_alone_one_shot(participation: &Participation, statements: &[Statement]) -> PreparedOneShot;
 }}

@@ -41,17 +41,21 @@
 //! # Layout
 //! - [`machine`]: the protocol as a pure state machine, which the real code drives and a model
 //!   checker explores.
-//! - `participant`: a store and its work, of any backend. `votes`: what came of those that did not
-//!   consent.
+//! - `participant`: a store and its work, of any backend. `one_shot`: the same, with work that is known
+//!   up front. `stores`: which participants can't go together. `votes`: what came of those that did
+//!   not consent.
 //! - [`run`]: drives the machine against real stores.
 //! - [`sweep`]: ends what dead coordinators left; `swept`: a store that it looks after.
 
 pub mod machine;
+mod one_shot;
 mod participant;
 pub mod run;
+mod stores;
 pub mod sweep;
 mod swept;
 mod votes;
 
 pub use run::{Outcome, TwoPhaseCommit};
+pub use stores::MAX_PARTICIPANTS;
 pub use sweep::{SweepReport, Sweeper};

@@ -13,9 +13,10 @@ use crate::{
     execute::{Work, WorkError},
     names::Namespace,
     place::Place,
-    prepared::{BegunPrepared, LastResource, Participation, PreparedTransactions},
+    prepared::{BegunPrepared, LastResource, Participation, PreparedStatus, PreparedTransactions},
     register::Decision,
     store::{Store, TwoPhase},
+    time::Timestamp,
     transaction::Transactional,
 };
 
@@ -33,9 +34,18 @@ pub(super) enum Begun<'a> {
 pub(super) enum Worked<'a> {
     /// It has prepared, or has only read and was undone.
     Consents,
-    /// Commits the open transaction in one phase, and gives the decision that stands. If it is
-    /// dropped instead, the transaction is rolled back.
-    Open(BoxFuture<'a, Result<Decision>>),
+    /// It was prepared before, perhaps by another participant of this attempt.
+    Found,
+    /// Commits in one phase. If it is dropped instead, nothing is committed.
+    Open(BoxFuture<'a, Result<Ended>>),
+}
+
+/// How a commit in one phase ended.
+pub(super) enum Ended {
+    /// With the decision that stands.
+    Decided(Decision),
+    /// Prepared or committed before: nothing was done, and the register knows more.
+    Found,
 }
 
 /// A participant, whatever its store and its work.
@@ -54,6 +64,30 @@ pub(super) trait Participant<'a>: Send + Sync {
     ) -> BoxFuture<'a, Result<Begun<'a>>>;
     fn commit<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>>;
     fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>>;
+    fn status<'s>(
+        &'s self,
+        participation: &'s Participation,
+    ) -> BoxFuture<'s, Result<PreparedStatus>>;
+    /// What tells its vote from that of another store: its backend, and when it was prepared; `None`
+    /// if it is not in doubt.
+    fn vote<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<Option<Told>>>;
+}
+
+/// A backend's name, and when a transaction was prepared there.
+pub(super) type Told = (&'static str, Timestamp);
+
+/// [`Participant::vote`] of a store.
+pub(super) async fn vote_of<S: PreparedTransactions>(
+    store: &S,
+    participation: &Participation,
+) -> Result<Option<Told>> {
+    let page = store
+        .in_doubt(participation.transaction().before().as_ref(), 1)
+        .await?;
+    let entry = page.entries.into_iter().next();
+    Ok(entry
+        .filter(|entry| entry.participation == *participation)
+        .map(|entry| (store.backend(), entry.prepared_at)))
 }
 
 /// How a store ends a transaction that holds the register as well.
@@ -137,12 +171,16 @@ where
                     (Role::Alone, _) => Ok(Worked::Open(
                         async move {
                             store.commit_alone(tx, &participation).await?;
-                            Ok(Decision::Commit)
+                            Ok(Ended::Decided(Decision::Commit))
                         }
                         .boxed(),
                     )),
                     (Role::Last, Some(deciding)) => Ok(Worked::Open(
-                        async move { deciding(&store, tx, &participation).await }.boxed(),
+                        async move {
+                            let decision = deciding(&store, tx, &participation).await?;
+                            Ok(Ended::Decided(decision))
+                        }
+                        .boxed(),
                     )),
                     _ => {
                         store.prepare(tx, &participation).await?;
@@ -161,6 +199,17 @@ where
 
     fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
         self.store.rollback_prepared(participation).boxed()
+    }
+
+    fn status<'s>(
+        &'s self,
+        participation: &'s Participation,
+    ) -> BoxFuture<'s, Result<PreparedStatus>> {
+        self.store.prepared_status(participation).boxed()
+    }
+
+    fn vote<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<Option<Told>>> {
+        vote_of(&self.store, participation).boxed()
     }
 }
 
@@ -226,6 +275,14 @@ where
 
     fn rollback<'s>(&'s self, _: &'s Participation) -> BoxFuture<'s, Result<()>> {
         ready(Ok(())).boxed()
+    }
+
+    fn status<'s>(&'s self, _: &'s Participation) -> BoxFuture<'s, Result<PreparedStatus>> {
+        ready(Ok(PreparedStatus::None)).boxed()
+    }
+
+    fn vote<'s>(&'s self, _: &'s Participation) -> BoxFuture<'s, Result<Option<Told>>> {
+        ready(Ok(None)).boxed()
     }
 }
 

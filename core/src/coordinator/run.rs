@@ -4,19 +4,20 @@ use futures_util::future::{BoxFuture, join_all};
 
 use super::{
     machine::{Action, Attempt, Role, Vote},
-    participant::{Begun, OPERATION, Participant, Reader, Worked, Writer, deciding},
+    one_shot::{self, OneShotWriter},
+    participant::{Begun, Ended, OPERATION, Participant, Reader, Worked, Writer, deciding},
+    stores,
     votes::Votes,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     execute::{Work, WorkError},
+    one_shot::Statement,
+    one_shot_participant::{LastOneShotParticipant, OneShotParticipant},
     prepared::{LastResource, Participation, PreparedTransactions},
     register::{Decision, DecisionRegister},
     transaction::Transactional,
 };
-
-/// The most participants of one transaction.
-pub const MAX_PARTICIPANTS: usize = 32;
 
 /// How a transaction ended, for good; every later attempt gets the same.
 #[derive(Debug)]
@@ -35,8 +36,8 @@ pub enum Outcome {
 /// Which participant refused, and why.
 pub(super) type Refused = (String, Error);
 
-/// The commit of a transaction that is open.
-type Open<'a> = BoxFuture<'a, Result<Decision>>;
+/// A commit in one phase that is to be made.
+type Open<'a> = BoxFuture<'a, Result<Ended>>;
 
 /// One transaction over several databases.
 ///
@@ -106,6 +107,42 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         self
     }
 
+    /// With one more participant, whose work is known up front: it begins, works and prepares in one
+    /// call, which on Postgres is one message instead of three. The statements are applied once all
+    /// [participants](Self::participant) with other work have begun.
+    pub fn one_shot_participant<S>(
+        mut self,
+        name: impl Into<String>,
+        store: &S,
+        statements: impl IntoIterator<Item = Statement>,
+    ) -> Self
+    where
+        S: OneShotParticipant + 'a,
+    {
+        let statements = statements.into_iter().collect();
+        let participant = OneShotWriter::new(name.into(), store.clone(), statements, None);
+        self.participants.push(Box::new(participant));
+        self
+    }
+
+    /// As [`Self::last_participant`], with work that is known up front: work, commit and decision are
+    /// one call, made when all others have prepared. It is the quickest way to be the last.
+    pub fn last_one_shot_participant<S>(
+        mut self,
+        name: impl Into<String>,
+        store: &S,
+        statements: impl IntoIterator<Item = Statement>,
+    ) -> Self
+    where
+        S: LastOneShotParticipant + 'a,
+    {
+        let statements = statements.into_iter().collect();
+        let deciding = Some(one_shot::deciding::<S> as one_shot::Deciding<S>);
+        let participant = OneShotWriter::new(name.into(), store.clone(), statements, deciding);
+        self.participants.push(Box::new(participant));
+        self
+    }
+
     /// Runs this attempt to its outcome.
     ///
     /// # Errors
@@ -117,7 +154,8 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request.
     /// - [Heuristic](ErrorKind::Heuristic), [lost](ErrorKind::Lost): participants disagree; alarm.
     pub async fn run(mut self) -> Result<Outcome> {
-        self.check()?;
+        let register = (self.register.place(), self.register.namespace().clone());
+        stores::check(&self.participants, &register)?;
         let roles = self.roles();
         let mut attempt = Attempt::new(roles.clone());
         let (mut refused, mut open) = (None, None);
@@ -160,59 +198,11 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         roles
     }
 
-    fn check(&self) -> Result<()> {
-        let invalid = |message: String| {
-            Err(Error::new(ErrorKind::Invalid, OPERATION, "core").with_message(message))
-        };
-        let count = self.participants.len();
-        let readers = self
-            .participants
-            .iter()
-            .filter(|p| p.role() == Role::Reader);
-        if count == readers.count() || count > MAX_PARTICIPANTS {
-            return invalid(format!(
-                "{count} participants; it must be 1 to {MAX_PARTICIPANTS}, and one that writes"
-            ));
-        }
-        let register = (self.register.place(), self.register.namespace().clone());
-        for (index, participant) in self.participants.iter().enumerate() {
-            participant.check()?;
-            let (name, home, role) = (participant.name(), participant.home(), participant.role());
-            if role == Role::Last && home != register {
-                return invalid(format!(
-                    "the last participant {name:?} does not hold the register: it must be the \
-                     same store, in the same namespace"
-                ));
-            }
-            for earlier in self.participants.get(..index).unwrap_or_default() {
-                if earlier.name() == name {
-                    return invalid(format!("the participant {name:?} stands twice"));
-                }
-                if role == Role::Last && earlier.role() == Role::Last {
-                    return invalid(format!(
-                        "both {:?} and {name:?} are to be the last participant",
-                        earlier.name()
-                    ));
-                }
-                let readers = [role, earlier.role()].contains(&Role::Reader);
-                if earlier.home() == home && !readers {
-                    return invalid(format!(
-                        "the participants {:?} and {name:?} are one store ({}, namespace {:?}): \
-                         give the work of both to one participant",
-                        earlier.name(),
-                        home.0,
-                        home.1.as_str(),
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// All begin before any prepares. Two participants that are really one store, though their
     /// [places](crate::Place) differ (one was opened before its server was started anew), then meet
     /// in the marker and wait for each other, instead of the second taking the first's vote for its
-    /// own and leaving its work out.
+    /// own and leaving its work out. Those that begin and prepare in one call can't be kept from that,
+    /// so what they *find* prepared is looked at: see [`stores::one_twice`].
     ///
     /// Gives why somebody refused, and the open transaction of the one that commits in one phase.
     async fn prepare_all(
@@ -225,7 +215,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         let begun = self.participants.iter_mut().zip(roles);
         let begun = join_all(begun.map(|(p, role)| p.begin(participation, *role))).await;
         let mut votes = Votes::default();
-        let mut works = Vec::new();
+        let (mut works, mut found) = (Vec::new(), false);
         for (index, begun) in begun.into_iter().enumerate() {
             match begun {
                 Ok(Begun::Fresh(work)) => works.push((index, work)),
@@ -233,7 +223,11 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
                     attempt.voted(index, Vote::Committed);
                     return Ok((None, None));
                 }
-                Ok(Begun::Prepared | Begun::Committed) => attempt.voted(index, Vote::Yes),
+                Ok(Begun::Prepared) => {
+                    attempt.voted(index, Vote::Yes);
+                    found = true;
+                }
+                Ok(Begun::Committed) => attempt.voted(index, Vote::Yes),
                 Err(error) => votes.failed(attempt, &names, index, error),
             }
         }
@@ -243,6 +237,10 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
             for (index, worked) in indexes.into_iter().zip(join_all(works).await) {
                 match worked {
                     Ok(Worked::Consents) => attempt.voted(index, Vote::Yes),
+                    Ok(Worked::Found) => {
+                        attempt.voted(index, Vote::Yes);
+                        found = true;
+                    }
                     Ok(Worked::Open(commit)) => {
                         attempt.voted(index, Vote::Open);
                         open = Some(commit);
@@ -251,7 +249,17 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
                 }
             }
         }
+        if votes.all_yes()
+            && found
+            && let Some((index, error)) = self.one_store_twice().await?
+        {
+            votes.failed(attempt, &names, index, error);
+        }
         Ok((votes.into_refusal()?, open))
+    }
+
+    async fn one_store_twice(&self) -> Result<Option<(usize, Error)>> {
+        stores::one_twice(&self.participants, &self.participation).await
     }
 
     fn names(&self) -> Vec<String> {
@@ -271,21 +279,29 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
             None => Err(Error::new(ErrorKind::WorkFailed, OPERATION, "core")
                 .with_message("the open transaction is gone")),
         };
-        match committed {
-            Ok(decision) if attempt.is_alone(index) => attempt.ended_alone(index, decision),
-            Ok(decision) => {
+        let failed = match committed {
+            Ok(Ended::Decided(decision)) if attempt.is_alone(index) => {
+                attempt.ended_alone(index, decision);
+                None
+            }
+            Ok(Ended::Decided(decision)) => {
                 attempt.decided(decision);
                 if decision == Decision::Commit {
                     attempt.told(index);
                 }
+                None
             }
-            Err(error) => {
-                let mut votes = Votes::default();
-                votes.failed(attempt, &self.names(), index, error);
-                return votes.into_refusal();
+            Ok(Ended::Found) => {
+                attempt.voted(index, Vote::Yes);
+                self.one_store_twice().await?
             }
+            Err(error) => Some((index, error)),
+        };
+        let mut votes = Votes::default();
+        if let Some((index, error)) = failed {
+            votes.failed(attempt, &self.names(), index, error);
         }
-        Ok(None)
+        votes.into_refusal()
     }
 
     /// A refusal of the only one that writes. Its tombstone is the decision, unless an earlier

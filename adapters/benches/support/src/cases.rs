@@ -7,11 +7,9 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use exactly_once_core::{
-    AccountId, Adjust, Amount, BalanceStore, Claim, CompareAndSet, DecisionRegister, ErrorKind,
-    ExecuteOnce, Expected, Fingerprint, Floor, IdempotencyKey, IdempotencyStore, LastResource,
-    OneShot, OneShotStore, OpenAccount, Participation, PreparedTransactions, Receipt, Retention,
-    Statement, Store, TransactionId, Transfer, Version, WorkError,
-    coordinator::{Outcome, TwoPhaseCommit},
+    AccountId, Adjust, Amount, BalanceStore, Claim, CompareAndSet, ErrorKind, ExecuteOnce,
+    Expected, Fingerprint, Floor, IdempotencyKey, IdempotencyStore, OneShot, OneShotStore,
+    OpenAccount, Receipt, Retention, Statement, Transfer, Version, WorkError,
 };
 use futures_util::future::BoxFuture;
 
@@ -267,96 +265,6 @@ pub fn transfer<S: BalanceStore>(store: &S, accounts: u64) -> Operation {
             let transfer =
                 Transfer::between(key(turn)?, account(from)?, account(to)?, Amount::new(1))?;
             store.transfer(&transfer).await?;
-            Ok(())
-        }
-    })
-}
-
-async fn participation<S: Store>(store: &S, turn: Turn) -> Result<Participation> {
-    // One look at the clock for many: a trip that the protocol has not.
-    static NOW: tokio::sync::OnceCell<exactly_once_core::Timestamp> =
-        tokio::sync::OnceCell::const_new();
-    let now = NOW.get_or_try_init(|| store.now()).await?;
-    let later = |seconds| {
-        now.checked_add(Duration::from_secs(seconds))
-            .unwrap_or(*now)
-    };
-    Ok(Participation::new(
-        &TransactionId::new(key(turn)?.as_str())?,
-        Fingerprint::of("order", &turn.number)?,
-        later(7_200),
-        later(14_400),
-    )?)
-}
-
-/// A two-phase commit by the coordinator, with one participant for each work.
-pub fn two_phase<S>(register: &S, participants: Vec<(S, TxWork<S>)>) -> Operation
-where
-    S: PreparedTransactions + DecisionRegister,
-{
-    let register = register.clone();
-    operation(move |turn| {
-        let (register, participants) = (register.clone(), participants.clone());
-        async move {
-            let participation = participation(&register, turn).await?;
-            let mut commit = TwoPhaseCommit::new(&register, participation);
-            for (at, (store, work)) in participants.into_iter().enumerate() {
-                commit = commit.participant(
-                    format!("participant-{at}"),
-                    &store,
-                    async move |tx: &mut S::Tx| work(tx, turn).await,
-                );
-            }
-            match commit.run().await? {
-                Outcome::Committed => Ok(()),
-                Outcome::RolledBack { refused } => bail!("it was rolled back: {refused:?}"),
-            }
-        }
-    })
-}
-
-/// The same with two participants, of which the second holds the register and commits last, in one
-/// phase with the decision.
-pub fn two_phase_last<S>(first: (S, TxWork<S>), last: (S, TxWork<S>)) -> Operation
-where
-    S: LastResource,
-{
-    operation(move |turn| {
-        let ((first, work), (last, last_work)) = (first.clone(), last.clone());
-        async move {
-            let participation = participation(&last, turn).await?;
-            let commit = TwoPhaseCommit::new(&last, participation)
-                .participant("first", &first, async move |tx: &mut S::Tx| {
-                    work(tx, turn).await
-                })
-                .last_participant("last", &last, async move |tx: &mut S::Tx| {
-                    last_work(tx, turn).await
-                });
-            match commit.run().await? {
-                Outcome::Committed => Ok(()),
-                Outcome::RolledBack { refused } => bail!("it was rolled back: {refused:?}"),
-            }
-        }
-    })
-}
-
-/// One participant, prepared and committed, without a register.
-pub fn prepare_and_commit<S: PreparedTransactions>(store: &S, work: TxWork<S>) -> Operation {
-    let store = store.clone();
-    operation(move |turn| {
-        let (store, work) = (store.clone(), work.clone());
-        async move {
-            let participation = participation(&store, turn).await?;
-            let exactly_once_core::BegunPrepared::Fresh(mut tx) =
-                store.begin_prepared(&participation).await?
-            else {
-                bail!("a fresh transaction was there already");
-            };
-            if let Err(failed) = work(&mut tx, turn).await {
-                return Err(failed.into_error("work", &store).into());
-            }
-            store.prepare(tx, &participation).await?;
-            store.commit_prepared(&participation).await?;
             Ok(())
         }
     })

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`options`] | the command line |
 //! | [`case`] | what is measured: floors, cases and their targets |
-//! | [`cases`] | the cases that are the same for every adapter |
+//! | [`cases`], [`two_phase`] | the cases that are the same for every adapter |
 //! | [`mod@slice`] | callers that call for a while |
 //! | [`load`] | what else ran on the machine meanwhile |
 //! | [`rounds`] | pairs of slices, and rounds of pairs |
@@ -33,6 +33,7 @@ pub mod rounds;
 pub mod scale;
 pub mod slice;
 pub mod statistics;
+pub mod two_phase;
 
 pub use case::{Bench, Case, Operation, Turn, operation};
 pub use options::Options;

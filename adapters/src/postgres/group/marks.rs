@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use exactly_once_core::{Decision, Participation};
+use exactly_once_core::{Decision, Participation, Statement};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Of,
+    Of, effects,
     named::{self, Message, Named},
     text,
 };
@@ -27,10 +27,14 @@ pub(super) struct Marks {
     begin: Arc<Named>,
     mark: Arc<Named>,
     mark_waiting: Arc<Named>,
+    /// As `mark`, which fails where it was not made or is late.
+    mark_surely: Arc<Named>,
     guard: Arc<Named>,
+    /// Fails when it is late.
+    in_time: Arc<Named>,
     /// The decision *commit* of a participant that holds the register.
     decide_within: Arc<Named>,
-    /// Settings of the register's.
+    /// Settings of the register's, and of a participant that goes in one message.
     alone: Arc<Named>,
     decide: Arc<Named>,
     finish: Arc<Named>,
@@ -56,6 +60,11 @@ impl Marks {
             "FROM pg_catalog.pg_advisory_xact_lock($6) WHERE NOT EXISTS (SELECT {})",
             rows_of_prepared("$7"),
         ));
+        let mark_surely = format!(
+            "WITH mine AS ({mark} AS marked_at) SELECT {} FROM mine",
+            named::all_or_nothing("pg_catalog.count(*) FILTER (WHERE marked_at <= $4) = 1"),
+        );
+        let in_time = format!("SELECT 1 / (CASE WHEN {NOW} <= $1 THEN 1 ELSE 0 END)");
         let guard = format!(
             "SELECT 1 / (CASE WHEN {} AND {NOW} <= $2 THEN pg_catalog.count(*) ELSE 0 END) \
              FROM {outcomes} WHERE namespace = pg_catalog.decode($3, 'hex') \
@@ -95,7 +104,9 @@ impl Marks {
                 "(text, text, text, int8, int8, int8, text)",
                 &mark_waiting,
             ),
+            mark_surely: Named::new("(text, text, text, int8, int8, int8)", &mark_surely),
             guard: Named::of_family(&family, "(int8, int8, text, text)", &guard),
+            in_time: Named::new("(int8)", &in_time),
             decide_within: Named::of_family(
                 &family,
                 "(text, text, text, int8, int8)",
@@ -106,6 +117,15 @@ impl Marks {
             finish: Named::new("(text, text, text, int8, int8)", &finish),
         }
     }
+}
+
+/// How a participant's work in one message ends.
+#[derive(Clone, Copy)]
+pub(in crate::postgres) enum Ending {
+    Prepare,
+    Commit,
+    /// With the decision *commit*.
+    CommitDeciding,
 }
 
 /// The number of the advisory lock of a transaction whose prepared identifiers start so.
@@ -181,6 +201,37 @@ impl<D: Driver> Of<D> {
         ])
     }
 
+    /// A participant's whole work, from its marker to its end, in one message. `None` where the
+    /// statements can't go so: what they do must be told from what the message itself does.
+    ///
+    /// An error with a code has left nothing, whatever it was that failed.
+    pub(in crate::postgres) async fn participate(
+        &self,
+        participation: &Participation,
+        statements: &[Statement],
+        ending: Ending,
+    ) -> Option<Result<(), DriverError>> {
+        let marks = &self.groups().marks;
+        let effects = self.groups().effects.of(statements)?;
+        let mut message = Message::begin(&marks.alone);
+        let prefix = self.prefix().of(participation.transaction());
+        let mut values = self.parameters(participation);
+        values.push(literal::int(marker_lock(&prefix)));
+        message.execute(&marks.mark_surely, &values);
+        effects::execute(&mut message, std::iter::once(effects.as_slice()));
+        if let Ending::CommitDeciding = ending {
+            message.execute(&marks.decide_within, &self.parameters(participation));
+        }
+        // The statements may have waited.
+        let deadline = literal::int(participation.not_after().as_micros());
+        message.execute(&marks.in_time, &[deadline]);
+        let message = match ending {
+            Ending::Prepare => message.prepare(&self.prefix().gid(participation)),
+            Ending::Commit | Ending::CommitDeciding => message.commit(),
+        };
+        Some(self.send(&message).await.map(drop))
+    }
+
     /// Writes the first decision. Its row says what it is; there is none where a
     /// decision stands already, or the transaction's time is over.
     pub(in crate::postgres) async fn decide_first(
@@ -190,8 +241,9 @@ impl<D: Driver> Of<D> {
     ) -> Result<Option<Reply>, DriverError> {
         let mut values = self.parameters(participation);
         values.push((proposal == Decision::Commit).to_string());
-        let decide = &self.groups().marks.decide;
-        self.register_once(decide, &values).await
+        let marks = &self.groups().marks;
+        self.register_once(&marks.alone, &marks.decide, &values)
+            .await
     }
 
     /// Marks a decision as carried out; counts 0 where it is already, or there is no such decision.
@@ -199,18 +251,19 @@ impl<D: Driver> Of<D> {
         &self,
         participation: &Participation,
     ) -> Result<Option<Reply>, DriverError> {
-        let finish = &self.groups().marks.finish;
-        self.register_once(finish, &self.parameters(participation))
+        let (marks, values) = (&self.groups().marks, self.parameters(participation));
+        self.register_once(&marks.alone, &marks.finish, &values)
             .await
     }
 
     async fn register_once(
         &self,
+        settings: &Arc<Named>,
         statement: &Arc<Named>,
         values: &[String],
     ) -> Result<Option<Reply>, DriverError> {
         let marks = &self.groups().marks;
-        let mut message = Message::begin(&marks.alone);
+        let mut message = Message::begin(settings);
         message.execute(statement, values);
         message.uses(&marks.decide);
         message.uses(&marks.finish);

@@ -17,7 +17,8 @@
 //! - `keys`: what is known of many keys, read at once; when to look before the leap.
 //! - `shots`, `effects`: one-shot effects, and the user's statements in them.
 //! - `closures`: claim and completion of a closure, each on its own.
-//! - `marks`: a participant's marker and the register's decision, each on its own.
+//! - `marks`: a participant's marker, its whole work where that is known, and the register's decision;
+//!   each on its own.
 //! - `balances`, `guesses`, `ledger`: changes of balances, what accounts are thought to hold, and the
 //!   statements.
 
@@ -51,6 +52,7 @@ use shots::Shots;
 
 pub(super) use balances::{Booked, Operation, applied};
 pub(super) use effects::{inserts, values};
+pub(super) use marks::Ending;
 pub(super) use shots::Verdict;
 
 /// The most callers of one group.

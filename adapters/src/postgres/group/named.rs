@@ -135,6 +135,14 @@ impl Message {
         }
     }
 
+    /// Ends with the first phase of a two-phase commit; the identifier needs no quoting.
+    pub(super) fn prepare(mut self, gid: &str) -> Self {
+        self.sql.push_str("PREPARE TRANSACTION '");
+        self.sql.push_str(gid);
+        self.sql.push('\'');
+        self
+    }
+
     /// Ends with the commit.
     pub(super) fn commit(mut self) -> Self {
         self.sql.push_str("COMMIT");

@@ -19,4 +19,4 @@ redis.call('ZSCORE', KEYS[3], ARGV[4])
 apply(writes)
 redis.call('HSET', KEYS[1], 's', 'C', 'f', ARGV[1], 'n', ARGV[2], 'g', ARGV[3])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[4])
-return { 'state', 'C' }
+return { 'committed' }

@@ -11,8 +11,8 @@ mod schemas;
 use std::{marker::PhantomData, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use exactly_once::{
-    AccountId, BalanceTransaction, DecisionRegister, LeaseStore, Namespace, OneShotStore,
-    PreparedTransactions, Result, Statement, Transactional, Version, WorkError, postgres::Timeouts,
+    AccountId, BalanceTransaction, DecisionRegister, LeaseStore, Namespace, OneShotParticipant,
+    OneShotStore, Result, Statement, Transactional, Version, WorkError, postgres::Timeouts,
 };
 use exactly_once_conformance::{
     CaseFailure, CaseResult, Harness, Suite,
@@ -33,7 +33,7 @@ pub trait Adapter: Send + Sync + 'static {
     type Store: OneShotStore
         + LeaseStore
         + BalanceTransaction
-        + PreparedTransactions
+        + OneShotParticipant
         + DecisionRegister;
 
     /// In reports.

@@ -7,6 +7,7 @@ mod alone;
 mod apart;
 mod late;
 mod neighbours;
+mod one_shot;
 mod outcomes;
 mod protocol;
 mod register;

@@ -1,0 +1,92 @@
+//! A participant whose work is known up front, by the steps of any other.
+
+use exactly_once_core::{ErrorKind, OneShotParticipant, Result, Statement};
+
+use super::{
+    commands::{Verb, Write},
+    error::error,
+    statements::writes_of,
+    store::RedisStore,
+    transaction::RedisTx,
+};
+
+const OPERATION: &str = "apply";
+
+impl OneShotParticipant for RedisStore {
+    async fn apply(&self, tx: &mut RedisTx, statements: &[Statement]) -> Result<()> {
+        let applied = apply(tx, statements).await;
+        tx.noted(applied)
+    }
+}
+
+async fn apply(tx: &mut RedisTx, statements: &[Statement]) -> Result<()> {
+    let mut rows = vec![0; statements.len()];
+    for write in writes_of(statements, OPERATION)? {
+        let at = (write.statement as usize).saturating_sub(1);
+        let counted = statements.get(at).and_then(Statement::expected_rows);
+        let changed = changes(tx, &write, counted.is_some()).await?;
+        if changed > 0 || !is_conditional(&write) {
+            put(tx, &write)?;
+        }
+        if let Some(rows) = rows.get_mut(at) {
+            *rows += changed;
+        }
+    }
+    for (at, (statement, rows)) in statements.iter().zip(rows).enumerate() {
+        if statement
+            .expected_rows()
+            .is_some_and(|expected| expected != rows)
+        {
+            return Err(error(ErrorKind::Refused, OPERATION).with_message(format!(
+                "statement {at} changed {rows} rows; it must change {}",
+                statement.expected_rows().unwrap_or_default()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_conditional(write: &Write) -> bool {
+    write.verb == Verb::Set && !write.b.is_empty()
+}
+
+/// How many rows the write will change. Where it hangs on what is there, that is read, and so guarded
+/// until the commit; where nobody counts, it is not.
+async fn changes(tx: &mut RedisTx, write: &Write, counted: bool) -> Result<u64> {
+    let (key, part) = (write.key.as_slice(), write.a.as_slice());
+    let changed = match write.verb {
+        Verb::Set if is_conditional(write) => {
+            tx.exists(key).await? == write.b.eq_ignore_ascii_case(b"XX")
+        }
+        Verb::Del if counted => tx.exists(key).await?,
+        Verb::HDel if counted => tx.hget(key, part).await?.is_some(),
+        Verb::SAdd if counted => !tx.sismember(key, part).await?,
+        Verb::SRem if counted => tx.sismember(key, part).await?,
+        _ => true,
+    };
+    Ok(u64::from(changed))
+}
+
+fn put(tx: &mut RedisTx, write: &Write) -> Result<()> {
+    let (key, a, b) = (&write.key, &write.a, &write.b);
+    match write.verb {
+        Verb::Set => tx.set(key, a),
+        Verb::Del => tx.del(key),
+        Verb::Incr => tx.incr_by(key, number(a)?),
+        Verb::HSet => tx.hset(key, a, b),
+        Verb::HDel => tx.hdel(key, a),
+        Verb::HIncr => tx.hincr_by(key, a, number(b)?),
+        Verb::SAdd => tx.sadd(key, a),
+        Verb::SRem => tx.srem(key, a),
+        Verb::RPush => tx.rpush(key, a),
+        Verb::ZAdd => tx.zadd(key, a, number(b)?),
+    }
+}
+
+/// A number as [`writes_of`] has written it.
+fn number<T: std::str::FromStr>(text: &[u8]) -> Result<T> {
+    let parsed = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| error(ErrorKind::Refused, OPERATION).with_message("no number"))
+}

@@ -1,0 +1,121 @@
+//! Which participants can't go together: each must be a store of its own.
+
+use futures_util::future::join_all;
+
+use super::{
+    machine::Role,
+    participant::{OPERATION, Participant},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    names::Namespace,
+    place::Place,
+    prepared::{Participation, PreparedStatus},
+};
+
+/// The most participants of one transaction.
+pub const MAX_PARTICIPANTS: usize = 32;
+
+type Participants<'a> = [Box<dyn Participant<'a> + 'a>];
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::Invalid, OPERATION, "core").with_message(message)
+}
+
+/// What can be told before anything is begun.
+pub(super) fn check(participants: &Participants<'_>, register: &(Place, Namespace)) -> Result<()> {
+    let count = participants.len();
+    let readers = participants.iter().filter(|p| p.role() == Role::Reader);
+    if count == readers.count() || count > MAX_PARTICIPANTS {
+        return Err(invalid(format!(
+            "{count} participants; it must be 1 to {MAX_PARTICIPANTS}, and one that writes"
+        )));
+    }
+    for (index, participant) in participants.iter().enumerate() {
+        participant.check()?;
+        if participant.role() == Role::Last && participant.home() != *register {
+            return Err(invalid(format!(
+                "the last participant {:?} does not hold the register: it must be the same store, \
+                 in the same namespace",
+                participant.name()
+            )));
+        }
+        for earlier in participants.get(..index).unwrap_or_default() {
+            check_pair(earlier.as_ref(), participant.as_ref())?;
+        }
+    }
+    Ok(())
+}
+
+fn check_pair<'a>(earlier: &dyn Participant<'a>, participant: &dyn Participant<'a>) -> Result<()> {
+    let (name, home) = (participant.name(), participant.home());
+    let roles = [participant.role(), earlier.role()];
+    if earlier.name() == name {
+        return Err(invalid(format!("the participant {name:?} stands twice")));
+    }
+    if roles == [Role::Last; 2] {
+        return Err(invalid(format!(
+            "both {:?} and {name:?} are to be the last participant",
+            earlier.name()
+        )));
+    }
+    if earlier.home() == home && !roles.contains(&Role::Reader) {
+        return Err(invalid(format!(
+            "the participants {:?} and {name:?} are one store ({}, namespace {:?}): give the work of \
+             both to one participant",
+            earlier.name(),
+            home.0,
+            home.1.as_str(),
+        )));
+    }
+    Ok(())
+}
+
+/// Two participants that are really one store, though their places differ: which one left its work
+/// out, and an error that says so.
+///
+/// One of the two has prepared, and the other found that, as if it were a vote of an earlier attempt.
+/// What is in doubt no more was decided, by somebody who has looked.
+pub(super) async fn one_twice(
+    participants: &Participants<'_>,
+    participation: &Participation,
+) -> Result<Option<(usize, Error)>> {
+    let votes = join_all(participants.iter().map(|p| p.vote(participation))).await;
+    let votes = votes.into_iter().collect::<Result<Vec<_>>>()?;
+    for (index, (second, vote)) in participants.iter().zip(&votes).enumerate() {
+        for (first, other) in participants.iter().zip(&votes).take(index) {
+            if vote.is_some()
+                && vote == other
+                && are_one(first.as_ref(), second.as_ref(), participation).await?
+            {
+                let error = invalid(format!(
+                    "the participants {:?} and {:?} are one store: what one has prepared is what the \
+                     other found. Give the work of both to one participant",
+                    first.name(),
+                    second.name(),
+                ));
+                return Ok(Some((index, error)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether two participants that have prepared at one moment are one store. That can be chance, so it
+/// is tried: what one buries, the other can see.
+async fn are_one<'a>(
+    first: &dyn Participant<'a>,
+    second: &dyn Participant<'a>,
+    participation: &Participation,
+) -> Result<bool> {
+    if first.home().1 != second.home().1 {
+        return Ok(false);
+    }
+    let probe = participation.beside(first.name());
+    match first.rollback(&probe).await {
+        Ok(()) => Ok(second.status(&probe).await? == PreparedStatus::RolledBack),
+        // Nobody can commit any more, either.
+        Err(error) if error.kind() == ErrorKind::Forgotten => Ok(false),
+        Err(error) => Err(error),
+    }
+}
