@@ -105,6 +105,9 @@ pub trait DecisionRegister: Store {
 
     /// Notes that every participant has been told. Again is ok.
     ///
+    /// The note may be lost with the server's crash: then the decision is carried out once more, which
+    /// changes nothing. So a store need not wait for its disk.
+    ///
     /// # Errors
     /// [Not prepared](crate::ErrorKind::NotPrepared) where nothing was decided;
     /// [mismatch](crate::ErrorKind::Mismatch); retryable kinds.

@@ -36,6 +36,8 @@ pub(super) struct Marks {
     decide_within: Arc<Named>,
     /// Settings of the register's, and of a participant that goes in one message.
     alone: Arc<Named>,
+    /// Settings of a commit that nobody waits for.
+    unflushed: Arc<Named>,
     decide: Arc<Named>,
     finish: Arc<Named>,
 }
@@ -113,6 +115,13 @@ impl Marks {
                 &decide_within,
             ),
             alone: Named::new("", &named::begin(preamble, "")),
+            unflushed: Named::new(
+                "",
+                &named::begin(
+                    preamble,
+                    ", pg_catalog.set_config('synchronous_commit', 'off', true)",
+                ),
+            ),
             decide: Named::new("(text, text, text, int8, int8, bool)", &decide),
             finish: Named::new("(text, text, text, int8, int8)", &finish),
         }
@@ -247,12 +256,15 @@ impl<D: Driver> Of<D> {
     }
 
     /// Marks a decision as carried out; counts 0 where it is already, or there is no such decision.
+    ///
+    /// Nobody waits for the disk: where a crash takes it back, a sweeper carries the decision out once
+    /// more, which changes nothing.
     pub(in crate::postgres) async fn finish_first(
         &self,
         participation: &Participation,
     ) -> Result<Option<Reply>, DriverError> {
         let (marks, values) = (&self.groups().marks, self.parameters(participation));
-        self.register_once(&marks.alone, &marks.finish, &values)
+        self.register_once(&marks.unflushed, &marks.finish, &values)
             .await
     }
 
