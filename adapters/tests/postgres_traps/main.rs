@@ -45,6 +45,7 @@ mod races;
 mod replication;
 mod settings;
 mod silent_rollback;
+mod unflushed;
 mod unpreparable;
 
 use exactly_once::{
