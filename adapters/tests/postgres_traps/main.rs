@@ -17,6 +17,8 @@
 //! | 17 `pg_xact_status`, which forgets | not used |
 //! | volatile clocks and old statistics: a batch that reads all that is stored | `expiry` |
 //! | transactions that all end at one moment, and an index by that | `one_end` |
+//! | a participant's whole work in one message | `one_message` |
+//! | a mark that nobody waits for, and a crash | `unflushed` |
 //! | URLs, passwords, pools | `connecting` |
 // Not every target uses all of the support, and helpers of tests may panic as tests do.
 #![allow(
@@ -39,6 +41,7 @@ mod expiry;
 mod identifiers;
 mod migration;
 mod one_end;
+mod one_message;
 mod ownership;
 mod pooler;
 mod races;
