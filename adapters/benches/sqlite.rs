@@ -25,7 +25,8 @@ use exactly_once_bench::{
     counts::{Counted, Meter, Reading},
     operation, report,
     results::Report,
-    rounds, two_phase,
+    rounds,
+    two_phase::{self, KnownWork},
 };
 use futures_util::FutureExt as _;
 
@@ -112,6 +113,9 @@ impl World {
         bench.case("transfer", FLOOR, cases::transfer(store, ACCOUNTS));
         let alone = two_phase::prepare_and_commit(store, insert());
         bench.case("two-phase commit, one participant", FLOOR, alone);
+        let known: KnownWork = Arc::new(|turn| vec![statement(turn)]);
+        let known = two_phase::prepare_and_commit_one_shot(store, known);
+        bench.case("two-phase commit, one participant, one-shot", FLOOR, known);
         Ok(bench)
     }
 }

@@ -1,13 +1,27 @@
-//! A participant whose work is known up front, by the steps of any other.
+//! A participant whose work is known up front: begun, done and staged in one job of the writer's,
+//! and so in one commit with those of others.
 
-use exactly_once_core::{OneShotParticipant, Result, Statement};
+use exactly_once_core::{OneShotParticipant, Participation, PreparedOneShot, Result, Statement};
 
-use super::{SqliteStore, one_shot::apply_statement, transaction::SqliteTx};
+use super::{
+    SqliteStore,
+    connection::Purpose,
+    one_shot::apply_statement,
+    prepared::Found,
+    queue::Undo,
+    transaction::{SqliteTx, mark_work},
+};
 
-const OPERATION: &str = "apply";
+fn found(found: Found) -> PreparedOneShot {
+    match found {
+        Found::Prepared => PreparedOneShot::AlreadyPrepared,
+        Found::Committed => PreparedOneShot::AlreadyCommitted,
+    }
+}
 
 impl OneShotParticipant for SqliteStore {
     async fn apply(&self, tx: &mut SqliteTx, statements: &[Statement]) -> Result<()> {
+        const OPERATION: &str = "apply";
         self.check_home(tx, OPERATION)?;
         let (statements, staged) = (statements.to_vec(), tx.is_staged());
         tx.step(OPERATION, move |bench| {
@@ -16,6 +30,46 @@ impl OneShotParticipant for SqliteStore {
                     .iter()
                     .try_for_each(|one| apply_statement(bench, OPERATION, staged, one))
             })
+        })
+        .await
+    }
+
+    /// A commit alone goes by the steps: its deferred constraints are checked at the end of its
+    /// transaction, and must not fail others.
+    async fn prepare_one_shot(
+        &self,
+        participation: &Participation,
+        statements: &[Statement],
+    ) -> Result<PreparedOneShot> {
+        const OPERATION: &str = "prepare_one_shot";
+        // What is prepared already is found without waiting for somebody's transaction.
+        if self.writer.is_held() {
+            let (store, asked) = (self.clone(), participation.clone());
+            let known = self
+                .readers
+                .read(OPERATION, move |connection| {
+                    store.look(connection, OPERATION, &asked)
+                })
+                .await?;
+            if let Some(known) = known {
+                return Ok(found(known));
+            }
+        }
+        let ticket = self.ticket(OPERATION, Purpose::Stage, Undo::Savepoint);
+        let (store, asked) = (self.clone(), participation.clone());
+        let statements = statements.to_vec();
+        self.submit(ticket, move |bench| {
+            if let Some(known) = store.look(bench.connection, OPERATION, &asked)? {
+                return Ok(found(known));
+            }
+            // What the job before this one was refused is not this one's.
+            bench.guard.take_refused();
+            mark_work(bench, OPERATION)?;
+            for statement in &statements {
+                apply_statement(bench, OPERATION, true, statement)?;
+            }
+            store.stage(bench, &asked)?;
+            Ok(PreparedOneShot::Done)
         })
         .await
     }

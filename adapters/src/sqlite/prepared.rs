@@ -18,7 +18,7 @@ use super::{
 
 /// Where a participant stands, and nothing else is to be done.
 #[derive(Clone, Copy)]
-enum Found {
+pub(super) enum Found {
     Prepared,
     Committed,
 }
@@ -32,7 +32,7 @@ fn begun(found: Found) -> BegunPrepared<SqliteTx> {
 
 impl SqliteStore {
     /// What a new attempt finds; `None` where it may begin.
-    fn look(
+    pub(super) fn look(
         &self,
         connection: &Connection,
         operation: &'static str,
@@ -51,7 +51,7 @@ impl SqliteStore {
     }
 
     /// Undoes the work and stores it, in the transaction that it ran in.
-    fn stage(&self, bench: &Bench<'_>, participation: &Participation) -> Result<()> {
+    pub(super) fn stage(&self, bench: &Bench<'_>, participation: &Participation) -> Result<()> {
         const OPERATION: &str = "prepare";
         if let Some(reason) = bench.guard.take_refused() {
             return Err(error(ErrorKind::Refused, OPERATION, reason));

@@ -14,7 +14,7 @@ use crate::{
             other_deadline, other_request, participation, refused_rolled_back, rollback, short,
             short_and_kept, until,
         },
-        support::{refused, retry},
+        support::{race, refused, retry},
     },
     context::Context,
     ensure,
@@ -64,6 +64,41 @@ async fn t75_expected_rows<H: Harness<Store: OneShotParticipant>>(cx: Context<H>
         ensure_done(answer, "the right number of rows")?;
         commit(cx.store(), &work).await?;
         ensure_effects(&cx, &id, 1).await?;
+    }
+    Ok(())
+}
+
+/// Goal: of calls at once each fails alone. Method: transactions of which every third is refused, by a
+/// statement or by its rows; the others are prepared, and have their effect.
+async fn t91_each_fails_alone<H: Harness<Store: OneShotParticipant>>(cx: Context<H>) -> CaseResult {
+    let pattern = participation(&cx, "t91").await?;
+    let bad = refused_statement(&cx)?;
+    for call in CALLS {
+        let id = |number: usize| format!("t91/{call:?}/{number}");
+        let mut racers = Vec::new();
+        for number in 0..12 {
+            let (work, good) = (named(&pattern, &id(number))?, statement(&cx, &id(number))?);
+            let statements = match number {
+                2 | 8 => vec![good, bad.clone()],
+                5 | 11 => vec![good.clone(), good.expecting_rows(7)],
+                _ => vec![good],
+            };
+            let store = cx.store().clone();
+            racers.push(async move { call.retried(&store, &work, &statements).await });
+        }
+        for (number, answer) in race(racers).await?.into_iter().enumerate() {
+            let work = named(&pattern, &id(number))?;
+            if number % 3 == 2 {
+                refused(answer, ErrorKind::Refused, "the one that is refused")?;
+                ensure_status(&cx, &work, PreparedStatus::None).await?;
+                ensure_effects(&cx, &id(number), 0).await?;
+            } else {
+                ensure_done(answer?, "one beside it")?;
+                commit(cx.store(), &work).await?;
+                ensure_effects(&cx, &id(number), 1).await?;
+            }
+        }
+        ensure_nothing_left(&cx).await?;
     }
     Ok(())
 }
@@ -143,6 +178,8 @@ cases! { "prepared_one_shot::refusals" for OneShotParticipant, "core::OneShotPar
         "the statements before it are prepared";
     T75 t75_expected_rows: "rows are counted before it is prepared",
         "the rows are counted when the vote is given, or never";
+    T91 t91_each_fails_alone: "of calls at once each fails alone",
+        "a refused statement of one fails the group that it is in";
     T76 t76_mismatch: "a call is for one request with its deadlines",
         "the fingerprint or the deadlines are not compared";
     T77 t77_too_late: "past the deadline or after a rollback nothing is done",

@@ -341,3 +341,28 @@ impl Patch for KeptOpen {
 fn a_dropped_call_leaves_its_transaction_open() {
     killed::<KeptOpen>(&["crash::t87_dropped_at_every_poll"]);
 }
+
+/// One refused statement fails the next caller as well, as in a group without savepoints.
+#[derive(Clone, Default)]
+struct FailsTogether(Arc<Mutex<bool>>);
+
+impl Patch for FailsTogether {
+    async fn prepare_one_shot(
+        &self,
+        right: &MemoryStore,
+        work: &Participation,
+        statements: &[Statement],
+    ) -> Result<PreparedOneShot> {
+        if std::mem::take(&mut *self.0.lock().unwrap()) {
+            return Err(Error::new(ErrorKind::Refused, "prepare_one_shot", "mutant"));
+        }
+        let answer = right.prepare_one_shot(work, statements).await;
+        *self.0.lock().unwrap() = answer.is_err();
+        answer
+    }
+}
+
+#[test]
+fn a_group_of_participants_fails_together() {
+    killed::<FailsTogether>(&["refusals::t91_each_fails_alone"]);
+}
