@@ -16,6 +16,8 @@ use rusqlite::{
     hooks::{AuthAction, AuthContext, Authorization},
 };
 
+use super::staging::table::Table;
+
 /// Every table, index, trigger and savepoint of the store begins like this.
 pub(super) const PREFIX: &str = "exactly_once_";
 
@@ -54,6 +56,10 @@ struct State {
     unstageable: HashMap<String, String>,
     /// Tables that have triggers of the user's.
     triggered: Vec<String>,
+    /// Tables that can be staged, by their names in the catalogue.
+    tables: Arc<HashMap<String, Table>>,
+    /// The version of the schema that these are of, and the staging connection's triggers.
+    captured: Option<i64>,
 }
 
 /// The fences of one connection. Clones share them.
@@ -107,13 +113,32 @@ impl Guard {
         self.with(|state| state.refused.clone())
     }
 
-    /// Names the tables that staged work must not write, each with its reason, and the tables that
-    /// have triggers of the user's.
-    pub(super) fn set_schema(&self, unstageable: HashMap<String, String>, triggered: Vec<String>) {
+    /// Names the tables that staged work must not write, each with its reason, those that have
+    /// triggers of the user's, and what matters of the others.
+    pub(super) fn set_schema(
+        &self,
+        version: i64,
+        unstageable: HashMap<String, String>,
+        triggered: Vec<String>,
+        tables: HashMap<String, Table>,
+    ) {
         self.with(|state| {
             state.unstageable = unstageable;
             state.triggered = triggered;
+            state.tables = Arc::new(tables);
+            state.captured = Some(version);
         });
+    }
+
+    /// The version of the schema that was told last.
+    pub(super) fn captured(&self) -> Option<i64> {
+        self.with(|state| state.captured)
+    }
+
+    /// The tables that can be staged, as the schema was when the transaction began: staged work can't
+    /// change it.
+    pub(super) fn tables(&self) -> Arc<HashMap<String, Table>> {
+        self.with(|state| Arc::clone(&state.tables))
     }
 }
 

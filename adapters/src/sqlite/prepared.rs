@@ -76,7 +76,16 @@ impl SqliteStore {
             return Err(rolled_back(OPERATION));
         }
         redo::store(connection, OPERATION, namespace, participation, &captured)?;
-        reservation::reserve(connection, OPERATION, namespace, participation, &captured)
+        let tables = bench.guard.tables();
+        let reserve = reservation::reserve;
+        reserve(
+            connection,
+            OPERATION,
+            namespace,
+            participation,
+            &captured,
+            &tables,
+        )
     }
 
     /// Keeps the work and notes that it is committed, in the transaction that it ran in.

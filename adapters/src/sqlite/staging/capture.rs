@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::{
     sql::{ident, logged_slots, redo_delete, redo_insert, redo_update, text},
-    table::{self, Shape, Table},
+    table::{self, Table},
 };
 use crate::sqlite::{
     error::{Failure, Phase, error, statement},
@@ -21,14 +21,13 @@ const MAX_CHANGES: usize = 100_000;
 /// How often a begin may find that the schema has changed under it.
 const MAX_ROUNDS: u32 = 100;
 
-/// What the staging connection's triggers were made for, kept in its own TEMP tables.
+/// The log that the triggers write, in the staging connection's own TEMP tables.
 const LOG: &str = "
 CREATE TEMP TABLE IF NOT EXISTS exactly_once_log (
     position INTEGER PRIMARY KEY, table_name TEXT NOT NULL, statement TEXT NOT NULL,
     old_row INTEGER, new_row INTEGER);
 CREATE TEMP TABLE IF NOT EXISTS exactly_once_log_slot (
     table_name TEXT NOT NULL, slot TEXT NOT NULL);
-CREATE TEMP TABLE IF NOT EXISTS exactly_once_captured (schema_version INTEGER NOT NULL);
 ";
 
 /// One row change of staged work.
@@ -75,19 +74,15 @@ pub(in crate::sqlite) fn begin(lane: &Lane) -> Result<(), Failure> {
 }
 
 fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("PRAGMA main.schema_version", [], |row| row.get(0))
+    connection
+        .prepare_cached("PRAGMA main.schema_version")?
+        .query_row([], |row| row.get(0))
 }
 
 /// Makes the triggers fit the schema as it is; gives its version.
 fn capture_current(connection: &Connection, guard: &Guard) -> rusqlite::Result<i64> {
     let seen = schema_version(connection)?;
-    connection.execute_batch(LOG)?;
-    let captured: Option<i64> = connection.query_row(
-        "SELECT max(schema_version) FROM exactly_once_captured",
-        [],
-        |row| row.get(0),
-    )?;
-    if captured != Some(seen) {
+    if guard.captured() != Some(seen) {
         capture_all(connection, guard, seen)?;
     }
     Ok(seen)
@@ -95,6 +90,7 @@ fn capture_current(connection: &Connection, guard: &Guard) -> rusqlite::Result<i
 
 /// Makes the triggers anew, for the schema as it is.
 fn capture_all(connection: &Connection, guard: &Guard, seen: i64) -> rusqlite::Result<()> {
+    connection.execute_batch(LOG)?;
     let old: Vec<String> = connection
         .prepare("SELECT name FROM sqlite_temp_schema WHERE type = 'trigger'")?
         .query_map([], |row| row.get(0))?
@@ -102,18 +98,19 @@ fn capture_all(connection: &Connection, guard: &Guard, seen: i64) -> rusqlite::R
     for name in old {
         connection.execute_batch(&format!("DROP TRIGGER temp.{}", ident(&name)))?;
     }
-    let mut unstageable = HashMap::new();
+    let (mut unstageable, mut tables) = (HashMap::new(), HashMap::new());
     for (name, shape) in table::all(connection)? {
         match shape {
-            Ok(table) => connection.execute_batch(&triggers(&table))?,
+            Ok(table) => {
+                connection.execute_batch(&triggers(&table))?;
+                tables.insert(name, table);
+            }
             Err(reason) => {
                 unstageable.insert(name.to_lowercase(), reason);
             }
         }
     }
-    guard.set_schema(unstageable, triggered(connection)?);
-    connection.execute_batch("DELETE FROM exactly_once_captured")?;
-    connection.execute("INSERT INTO exactly_once_captured VALUES (?1)", [seen])?;
+    guard.set_schema(seen, unstageable, triggered(connection)?, tables);
     Ok(())
 }
 
@@ -246,17 +243,4 @@ fn unreadable(operation: &'static str) -> impl Fn(rusqlite::Error) -> exactly_on
         .with_source(source),
         other => statement(operation)(other),
     }
-}
-
-/// The shape of a table that was staged; it was one that can be, under the same lock.
-pub(super) fn staged_table(
-    connection: &Connection,
-    operation: &'static str,
-    name: &str,
-) -> Result<Table> {
-    let shape: Shape = table::one(connection, name).map_err(statement(operation))?;
-    shape.map_err(|reason| {
-        let message = format!("the table {name} can't be staged: {reason}");
-        error(ErrorKind::Refused, operation, message)
-    })
 }

@@ -18,4 +18,4 @@ pub(super) mod capture;
 pub(super) mod redo;
 pub(super) mod reservation;
 mod sql;
-mod table;
+pub(super) mod table;

@@ -5,25 +5,26 @@
 //! program that opens the file must be able to read its schema. They stay when nothing is
 //! reserved any more, and cost a look into an empty table per row then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use exactly_once_core::{ErrorKind, Namespace, Participation, Result};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
-    capture::{Captured, staged_table},
+    capture::Captured,
     sql::{ident, row_slot, slots, text},
     table::Table,
 };
 use crate::sqlite::error::{RESERVED, error, statement};
 
-/// Reserves every slot that the work has touched.
+/// Reserves every slot that the work has touched, of the tables as they were when it began.
 pub(in crate::sqlite) fn reserve(
     connection: &Connection,
     operation: &'static str,
     namespace: &Namespace,
     participation: &Participation,
     captured: &Captured,
+    tables: &HashMap<String, Table>,
 ) -> Result<()> {
     let holder = (namespace, participation);
     let names: BTreeSet<&str> = captured
@@ -32,17 +33,20 @@ pub(in crate::sqlite) fn reserve(
         .map(|change| change.table.as_str())
         .collect();
     for name in names {
-        let table = staged_table(connection, operation, name)?;
+        let table = tables.get(name).ok_or_else(|| {
+            let message = format!("the table {name} came up while the work ran");
+            error(ErrorKind::Busy, operation, message)
+        })?;
         if table.autoincrement {
-            keep_sequence(connection, &table, captured).map_err(statement(operation))?;
+            keep_sequence(connection, table, captured).map_err(statement(operation))?;
         }
         let rows = captured.old_rows(name).into_iter();
-        let rows = rows.filter_map(|row| row_slot(&table, row));
+        let rows = rows.filter_map(|row| row_slot(table, row));
         let named = captured.slots.iter().filter(|(table, _)| table == name);
         let slots: Vec<String> = rows.chain(named.map(|(_, slot)| slot.clone())).collect();
         // New rows of a table without any key stand in nobody's way.
         if !slots.is_empty() {
-            guard(connection, &table).map_err(statement(operation))?;
+            guard(connection, table).map_err(statement(operation))?;
         }
         for slot in &slots {
             hold(connection, operation, holder, name, slot)?;

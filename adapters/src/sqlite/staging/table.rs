@@ -7,7 +7,7 @@ const MAX_COLUMNS: usize = 100;
 
 /// How a unique column tells values apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Collation {
+pub(in crate::sqlite) enum Collation {
     Binary,
     NoCase,
     RTrim,
@@ -15,7 +15,7 @@ pub(super) enum Collation {
 
 /// One column of a unique key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct KeyColumn {
+pub(in crate::sqlite) struct KeyColumn {
     pub(super) name: String,
     pub(super) collation: Collation,
     /// Whether an integer and a float can be equal in it.
@@ -24,7 +24,7 @@ pub(super) struct KeyColumn {
 
 /// A table that can be staged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Table {
+pub(in crate::sqlite) struct Table {
     pub(super) name: String,
     pub(super) columns: Vec<String>,
     /// The name of the row id, where it is no column; `None` for a table without one, and for one
@@ -75,16 +75,6 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<(String, Shap
         tables.push((name, shape));
     }
     Ok(tables)
-}
-
-/// One table, by its name as the catalogue has it.
-pub(super) fn one(connection: &Connection, name: &str) -> rusqlite::Result<Shape> {
-    let without_rowid = connection.query_row(
-        "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1",
-        [name],
-        |row| row.get(0),
-    )?;
-    shape(connection, name, without_rowid, &parents(connection)?)
 }
 
 /// The tables that foreign keys point to, in lower case.
