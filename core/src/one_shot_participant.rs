@@ -94,7 +94,7 @@ pub trait LastOneShotParticipant: OneShotParticipant + LastResource {
     /// committed before: the register knows more.
     ///
     /// # Errors
-    /// As [`begin_prepared`](PreparedTransactions::begin_prepared), [`apply`](Self::apply) and
+    /// As [`begin_prepared`](PreparedTransactions::begin_prepared), [`apply`](OneShotParticipant::apply) and
     /// [`commit_deciding`](LastResource::commit_deciding).
     fn commit_deciding_one_shot(
         &self,

@@ -32,7 +32,8 @@
 //! # Layout
 //! - `state`: all data. `clock`: the store's time. `error`: its errors.
 //! - `transaction`: rows of the user's, collected and committed.
-//! - `idempotency`, `lease`, `one_shot`, `balance`, `prepared`, `register`: one trait each.
+//! - `idempotency`, `lease`, `one_shot`, `balance`, `prepared`, `one_shot_participant`, `register`: one
+//!   trait each.
 
 mod balance;
 mod clock;

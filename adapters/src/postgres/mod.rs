@@ -28,7 +28,7 @@
 //! - `statements`, `literal`, `identifier`: the SQL.
 //! - `sqlstate`, `error`: what an error means.
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
-//!   `last`, `outcome`, `register`: the protocols.
+//!   `one_shot_participant`, `last`, `outcome`, `register`: the protocols.
 //! - `standby`: what is told as done survives a failover.
 //! - `expiry`: what is over, removed in batches. `group`: several callers in one commit.
 

@@ -53,7 +53,7 @@
 //! - `reader`: connections that read beside it.
 //! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits; `ledger`,
 //!   `refused`: a balance operation at work.
-//! - `outcome`, `prepared`, `staging`, `register`: two-phase commit.
+//! - `outcome`, `prepared`, `one_shot_participant`, `staging`, `register`: two-phase commit.
 
 mod balance;
 mod builder;

@@ -250,7 +250,8 @@ mod tests {
     fn shape_of(sql: &str) -> Shape {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(sql).unwrap();
-        one(&connection, "t").unwrap()
+        let mut tables = all(&connection).unwrap().into_iter();
+        tables.find(|(name, _)| name == "t").unwrap().1
     }
 
     fn names(key: &[KeyColumn]) -> Vec<&str> {
