@@ -4,7 +4,7 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,6 +17,13 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
 /// What the work has left in the metrics: counters by operation and outcome, gauges by name.
 type Seen = (Vec<(String, String, u64)>, Vec<(String, f64)>);
+
+/// One test at a time: a span whose first use in one thread meets a subscriber that another one is just
+/// setting may be taken for one that nobody wants, for good (a race in `tracing`).
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn observe(work: impl Future<Output = ()>) -> Seen {
     let recorder = DebuggingRecorder::new();
@@ -49,6 +56,7 @@ fn observe(work: impl Future<Output = ()>) -> Seen {
 /// Goal: a conflict is counted as one; what is in doubt, and for how long, is a gauge.
 #[test]
 fn conflicts_and_what_is_in_doubt_are_seen() {
+    let _alone = alone();
     let (counts, gauges) = observe(async {
         let store = Observed::new(MemoryStore::new());
         let key = |name: &str| IdempotencyKey::new(name).unwrap();
@@ -137,6 +145,7 @@ impl Write for Lines {
 /// neither key nor receipt.
 #[test]
 fn each_call_is_a_span_with_the_standard_names() {
+    let _alone = alone();
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -165,6 +174,7 @@ fn each_call_is_a_span_with_the_standard_names() {
 
 #[test]
 fn fresh_replayed_and_mismatch_are_counted_apart() {
+    let _alone = alone();
     let (counts, _) = observe(load());
     let expected = [
         ("claim", "fresh", 2),

@@ -1,5 +1,5 @@
-//! A participant whose work is known up front. It begins, works and prepares in one call, so that
-//! call is made when all others have begun.
+//! Work that is known up front: its participant begins, works and prepares in one call, so that call is
+//! made when all others have begun.
 
 use std::{future::ready, sync::Arc};
 
@@ -7,15 +7,13 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
     machine::Role,
-    participant::{Begun, Ended, Participant, Told, Worked, check_two_phase, vote_of},
+    participant::{Begun, Ended, Job, Worked},
 };
 use crate::{
     error::Result,
-    names::Namespace,
     one_shot::Statement,
     one_shot_participant::{LastOneShotParticipant, OneShotParticipant, PreparedOneShot},
-    place::Place,
-    prepared::{Participation, PreparedStatus},
+    prepared::Participation,
     register::Decision,
 };
 
@@ -37,56 +35,37 @@ pub(super) fn deciding<'s, S: LastOneShotParticipant>(
         .boxed()
 }
 
-pub(super) struct OneShotWriter<S> {
-    name: String,
-    store: S,
+/// Work by statements.
+pub(super) struct Known<S> {
     statements: Arc<[Statement]>,
     /// Where it holds the register and commits last.
     deciding: Option<Deciding<S>>,
 }
 
-impl<S> OneShotWriter<S> {
+impl<S> Known<S> {
     pub(super) fn new(
-        name: String,
-        store: S,
-        statements: Vec<Statement>,
+        statements: impl IntoIterator<Item = Statement>,
         deciding: Option<Deciding<S>>,
     ) -> Self {
         Self {
-            name,
-            store,
-            statements: statements.into(),
+            statements: statements.into_iter().collect(),
             deciding,
         }
     }
 }
 
-impl<'a, S: OneShotParticipant> Participant<'a> for OneShotWriter<S> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn home(&self) -> (Place, Namespace) {
-        (self.store.place(), self.store.namespace().clone())
-    }
-
-    fn role(&self) -> Role {
-        match self.deciding {
-            Some(_) => Role::Last,
-            None => Role::Prepared,
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        check_two_phase(&self.store, &self.name)
+impl<'a, S: OneShotParticipant> Job<'a, S> for Known<S> {
+    fn is_last(&self) -> bool {
+        self.deciding.is_some()
     }
 
     fn begin(
         &mut self,
+        store: &S,
         participation: &Participation,
         role: Role,
     ) -> BoxFuture<'a, Result<Begun<'a>>> {
-        let (store, participation) = (self.store.clone(), participation.clone());
+        let (store, participation) = (store.clone(), participation.clone());
         let statements = self.statements.clone();
         let worked = match (role, self.deciding) {
             (Role::Alone, _) => {
@@ -118,24 +97,5 @@ impl<'a, S: OneShotParticipant> Participant<'a> for OneShotWriter<S> {
             .boxed(),
         };
         ready(Ok(Begun::Fresh(worked))).boxed()
-    }
-
-    fn commit<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
-        self.store.commit_prepared(participation).boxed()
-    }
-
-    fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
-        self.store.rollback_prepared(participation).boxed()
-    }
-
-    fn status<'s>(
-        &'s self,
-        participation: &'s Participation,
-    ) -> BoxFuture<'s, Result<PreparedStatus>> {
-        self.store.prepared_status(participation).boxed()
-    }
-
-    fn vote<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<Option<Told>>> {
-        vote_of(&self.store, participation).boxed()
     }
 }

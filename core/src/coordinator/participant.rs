@@ -76,20 +76,6 @@ pub(super) trait Participant<'a>: Send + Sync {
 /// A backend's name, and when a transaction was prepared there.
 pub(super) type Told = (&'static str, Timestamp);
 
-/// [`Participant::vote`] of a store.
-pub(super) async fn vote_of<S: PreparedTransactions>(
-    store: &S,
-    participation: &Participation,
-) -> Result<Option<Told>> {
-    let page = store
-        .in_doubt(participation.transaction().before().as_ref(), 1)
-        .await?;
-    let entry = page.entries.into_iter().next();
-    Ok(entry
-        .filter(|entry| entry.participation == *participation)
-        .map(|entry| (store.backend(), entry.prepared_at)))
-}
-
 /// How a store ends a transaction that holds the register as well.
 pub(super) type Deciding<S> = for<'s> fn(
     &'s S,
@@ -106,30 +92,32 @@ pub(super) fn deciding<'s, S: LastResource>(
     store.commit_deciding(tx, participation).boxed()
 }
 
-pub(super) struct Writer<S: Transactional, W> {
-    name: String,
-    store: S,
-    /// Where it holds the register and commits last.
-    deciding: Option<Deciding<S>>,
-    work: Once<W>,
+/// What a participant that writes does in its store.
+pub(super) trait Job<'a, S>: Send + Sync {
+    /// Whether it commits last, with the decision.
+    fn is_last(&self) -> bool;
+    fn begin(
+        &mut self,
+        store: &S,
+        participation: &Participation,
+        role: Role,
+    ) -> BoxFuture<'a, Result<Begun<'a>>>;
 }
 
-impl<S: Transactional, W> Writer<S, W> {
-    pub(super) fn new(name: String, store: S, work: W, deciding: Option<Deciding<S>>) -> Self {
-        Self {
-            name,
-            store,
-            deciding,
-            work: Once::new(work),
-        }
+/// One that writes.
+pub(super) struct Writer<S, J> {
+    name: String,
+    store: S,
+    job: J,
+}
+
+impl<S, J> Writer<S, J> {
+    pub(super) fn new(name: String, store: S, job: J) -> Self {
+        Self { name, store, job }
     }
 }
 
-impl<'a, S, W> Participant<'a> for Writer<S, W>
-where
-    S: PreparedTransactions,
-    W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
-{
+impl<'a, S: PreparedTransactions, J: Job<'a, S>> Participant<'a> for Writer<S, J> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -139,9 +127,10 @@ where
     }
 
     fn role(&self) -> Role {
-        match self.deciding {
-            Some(_) => Role::Last,
-            None => Role::Prepared,
+        if self.job.is_last() {
+            Role::Last
+        } else {
+            Role::Prepared
         }
     }
 
@@ -154,7 +143,69 @@ where
         participation: &Participation,
         role: Role,
     ) -> BoxFuture<'a, Result<Begun<'a>>> {
-        let (store, participation) = (self.store.clone(), participation.clone());
+        self.job.begin(&self.store, participation, role)
+    }
+
+    fn commit<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
+        self.store.commit_prepared(participation).boxed()
+    }
+
+    fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
+        self.store.rollback_prepared(participation).boxed()
+    }
+
+    fn status<'s>(
+        &'s self,
+        participation: &'s Participation,
+    ) -> BoxFuture<'s, Result<PreparedStatus>> {
+        self.store.prepared_status(participation).boxed()
+    }
+
+    fn vote<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<Option<Told>>> {
+        async {
+            let before = participation.transaction().before();
+            let page = self.store.in_doubt(before.as_ref(), 1).await?;
+            let entry = page.entries.into_iter().next();
+            Ok(entry
+                .filter(|entry| entry.participation == *participation)
+                .map(|entry| (self.store.backend(), entry.prepared_at)))
+        }
+        .boxed()
+    }
+}
+
+/// Work by a closure, in an open transaction.
+pub(super) struct Closure<S: Transactional, W> {
+    /// Where it holds the register and commits last.
+    deciding: Option<Deciding<S>>,
+    work: Once<W>,
+}
+
+impl<S: Transactional, W> Closure<S, W> {
+    pub(super) fn new(work: W, deciding: Option<Deciding<S>>) -> Self {
+        Self {
+            deciding,
+            work: Once::new(work),
+        }
+    }
+}
+
+impl<'a, S, W> Job<'a, S> for Closure<S, W>
+where
+    S: PreparedTransactions,
+    W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
+{
+    fn is_last(&self) -> bool {
+        self.deciding.is_some()
+    }
+
+    fn begin(
+        &mut self,
+        store: &S,
+        participation: &Participation,
+        role: Role,
+    ) -> BoxFuture<'a, Result<Begun<'a>>> {
+        let (store, participation) = (store.clone(), participation.clone());
         let (work, deciding) = (self.work.take(&store), self.deciding);
         async move {
             let mut tx = match store.begin_prepared(&participation).await? {
@@ -191,25 +242,6 @@ where
             Ok(Begun::Fresh(worked.boxed()))
         }
         .boxed()
-    }
-
-    fn commit<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
-        self.store.commit_prepared(participation).boxed()
-    }
-
-    fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
-        self.store.rollback_prepared(participation).boxed()
-    }
-
-    fn status<'s>(
-        &'s self,
-        participation: &'s Participation,
-    ) -> BoxFuture<'s, Result<PreparedStatus>> {
-        self.store.prepared_status(participation).boxed()
-    }
-
-    fn vote<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<Option<Told>>> {
-        vote_of(&self.store, participation).boxed()
     }
 }
 

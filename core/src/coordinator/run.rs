@@ -4,8 +4,10 @@ use futures_util::future::{BoxFuture, join_all};
 
 use super::{
     machine::{Action, Attempt, Role, Vote},
-    one_shot::{self, OneShotWriter},
-    participant::{Begun, Ended, OPERATION, Participant, Reader, Worked, Writer, deciding},
+    one_shot::{self, Known},
+    participant::{
+        Begun, Closure, Ended, OPERATION, Participant, Reader, Worked, Writer, deciding,
+    },
     stores,
     votes::Votes,
 };
@@ -72,7 +74,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         S: PreparedTransactions,
         W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
     {
-        let participant = Writer::new(name.into(), store.clone(), work, None);
+        let participant = Writer::new(name.into(), store.clone(), Closure::new(work, None));
         self.participants.push(Box::new(participant));
         self
     }
@@ -102,7 +104,11 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         S: LastResource,
         W: for<'t> Work<&'t mut S::Tx, Result<(), WorkError>> + 'a,
     {
-        let participant = Writer::new(name.into(), store.clone(), work, Some(deciding::<S>));
+        let participant = Writer::new(
+            name.into(),
+            store.clone(),
+            Closure::new(work, Some(deciding::<S>)),
+        );
         self.participants.push(Box::new(participant));
         self
     }
@@ -119,8 +125,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     where
         S: OneShotParticipant + 'a,
     {
-        let statements = statements.into_iter().collect();
-        let participant = OneShotWriter::new(name.into(), store.clone(), statements, None);
+        let participant = Writer::new(name.into(), store.clone(), Known::new(statements, None));
         self.participants.push(Box::new(participant));
         self
     }
@@ -136,9 +141,8 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     where
         S: LastOneShotParticipant + 'a,
     {
-        let statements = statements.into_iter().collect();
-        let deciding = Some(one_shot::deciding::<S> as one_shot::Deciding<S>);
-        let participant = OneShotWriter::new(name.into(), store.clone(), statements, deciding);
+        let known = Known::new(statements, Some(one_shot::deciding::<S>));
+        let participant = Writer::new(name.into(), store.clone(), known);
         self.participants.push(Box::new(participant));
         self
     }
