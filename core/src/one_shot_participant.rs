@@ -44,10 +44,12 @@ pub enum PreparedOneShot {
 pub trait OneShotParticipant: PreparedTransactions {
     /// Runs statements in an open transaction, in order, also beside the user's own.
     ///
+    /// They are one: after an error, or where the call is dropped half way, none of them is ever
+    /// committed, also where the work swallows it. The store has undone them, or refuses the commit.
+    ///
     /// # Errors
     /// - [Refused](crate::ErrorKind::Refused): a statement was refused for good, or changed another
-    ///   number of rows than it must. The transaction may hold a part of the work, and may be unusable:
-    ///   roll it back.
+    ///   number of rows than it must. Roll back.
     /// - [Invalid](crate::ErrorKind::Invalid): a statement that can't be sent.
     /// - What else the user's own statements meet, as [`classify`](crate::Transactional::classify) has
     ///   it.

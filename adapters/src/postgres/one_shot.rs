@@ -94,7 +94,8 @@ impl<D: Driver> PostgresStore<D> {
         }
     }
 
-    /// The user's statements one by one. After an error the transaction can't be committed.
+    /// The user's statements one by one. After an error the transaction can't be committed; nor where
+    /// the call is dropped half way.
     pub(super) async fn apply_in(
         &self,
         tx: &mut PostgresTx<D::Connection>,
@@ -102,12 +103,11 @@ impl<D: Driver> PostgresStore<D> {
         operation: &'static str,
     ) -> Result<()> {
         tx.session().leaves(Some(FORGET_NAME));
-        let applied = self.apply_each(tx, statements, operation).await;
-        match &applied {
-            Ok(()) => tx.session().leaves(None),
-            Err(_) => tx.spoil(),
-        }
-        applied
+        let spoilt = tx.spoil();
+        self.apply_each(tx, statements, operation).await?;
+        tx.mended(spoilt);
+        tx.session().leaves(None);
+        Ok(())
     }
 
     async fn apply_each(

@@ -41,9 +41,15 @@ impl<C: Connection> PostgresTx<C> {
         }
     }
 
-    /// From now on it can't be committed, whatever the work does about it.
-    pub(super) fn spoil(&mut self) {
-        self.spoilt = true;
+    /// From now on it can't be committed, whatever the work does about it, unless it is `mended`.
+    /// Says whether it was so before.
+    pub(super) fn spoil(&mut self) -> bool {
+        std::mem::replace(&mut self.spoilt, true)
+    }
+
+    /// What was to be done as a whole is done; gives back what [`Self::spoil`] has said.
+    pub(super) fn mended(&mut self, spoilt_before: bool) {
+        self.spoilt = spoilt_before;
     }
 
     pub(super) fn identity(&self) -> i64 {

@@ -14,8 +14,27 @@ const OPERATION: &str = "apply";
 
 impl OneShotParticipant for RedisStore {
     async fn apply(&self, tx: &mut RedisTx, statements: &[Statement]) -> Result<()> {
-        let applied = apply(tx, statements).await;
-        tx.noted(applied)
+        let mut whole = Whole { tx, done: false };
+        let applied = apply(whole.tx, statements).await;
+        whole.done = true;
+        whole.tx.noted(applied)
+    }
+}
+
+/// A transaction that can't be committed if this is dropped half way.
+struct Whole<'a> {
+    tx: &'a mut RedisTx,
+    done: bool,
+}
+
+impl Drop for Whole<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            let half = error(ErrorKind::WorkFailed, OPERATION)
+                .with_message("the statements were given up half way");
+            // Remembered by the transaction.
+            let _ = self.tx.noted(Err::<(), _>(half));
+        }
     }
 }
 

@@ -4,16 +4,19 @@ use exactly_once_core::{ErrorKind, OneShotParticipant, PreparedTransactions, Tra
 
 use super::support::{refused_statement, statement};
 use crate::{
-    CaseResult,
+    CaseFailure, CaseResult,
     cases::{
         cases,
+        faulty::{POLLS_MAX, crash_points, slow},
         prepared::support::{
             commit, ensure_committed, ensure_effects, ensure_nothing_open, fresh, participation,
         },
-        support::refused,
+        support::{refused, retry},
     },
     check::Expecting,
     context::Context,
+    ensure,
+    faults::polls::drop_at_poll,
     harness::Harness,
 };
 
@@ -78,9 +81,46 @@ async fn t86_swallowed_refusal<H: Harness<Store: OneShotParticipant>>(
     Ok(())
 }
 
+/// Goal: statements that were given up half way are never committed in part. Method: drop the call at
+/// every poll, and commit all the same: both effects are there, or none.
+async fn t92_given_up_half_way<H: Harness<Store: OneShotParticipant>>(
+    cx: Context<H>,
+) -> CaseResult {
+    statement(&cx, "t92")?;
+    let (_proxy, store) = slow(&cx).await?;
+    let wanted = crash_points(cx.case());
+    for k in (1..=POLLS_MAX).filter(|k| wanted(*k)) {
+        let id = format!("t92/{k}");
+        let one = statement(&cx, &id)?;
+        let two = [one.clone(), one.expecting_rows(1)];
+        let mut tx = retry(|| store.begin()).await?;
+        let applied = drop_at_poll(k, store.apply(&mut tx, &two)).await;
+        let committed = store.commit(tx).await;
+        ensure_nothing_open(&cx).await?;
+        let effects = cx.effects(&id).await?;
+        ensure!(
+            [0, 2].contains(&effects),
+            seen: effects,
+            "both effects or none, of statements that were dropped at poll {k}"
+        );
+        if let Some(applied) = applied {
+            applied?;
+            committed.expecting("a transaction whose statements are done to commit")?;
+            ensure_effects(&cx, &id, 2).await?;
+            return Ok(());
+        }
+    }
+    Err(CaseFailure::new(
+        format!("the call to complete within {POLLS_MAX} polls"),
+        "it was still pending",
+    ))
+}
+
 cases! { "prepared_one_shot::apply" for OneShotParticipant, "core::OneShotParticipant::apply";
     T79 t79_part_of_the_transaction: "statements are part of the transaction that they are applied in",
         "they are sent by another connection, or commit by themselves";
     T86 t86_swallowed_refusal: "of refused statements nothing is ever committed",
         "the statements before the refused one stay in the transaction";
+    T92 t92_given_up_half_way: "statements that were given up half way are never committed in part",
+        "what was done before the drop stays in the transaction";
 }

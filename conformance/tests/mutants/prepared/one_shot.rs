@@ -366,3 +366,27 @@ impl Patch for FailsTogether {
 fn a_group_of_participants_fails_together() {
     killed::<FailsTogether>(&["refusals::t91_each_fails_alone"]);
 }
+
+/// Applies one statement after the other, and forgets that it was dropped in between.
+#[derive(Clone, Default)]
+struct GivesUpHalfWay;
+
+impl Patch for GivesUpHalfWay {
+    async fn apply(
+        &self,
+        right: &MemoryStore,
+        tx: &mut MemoryTx,
+        statements: &[Statement],
+    ) -> Result<()> {
+        for statement in statements {
+            right.apply(tx, std::slice::from_ref(statement)).await?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn half_of_dropped_statements_stays() {
+    killed::<GivesUpHalfWay>(&["apply::t92_given_up_half_way"]);
+}
