@@ -7,6 +7,7 @@ use exactly_once::{
     Participation, PreparedOneShot, PreparedStatus, PreparedTransactions, Statement, Store,
     Transactional, postgres::TokioPostgresStore,
 };
+use exactly_once_conformance::faults::polls::drop_at_poll;
 
 use crate::{
     store,
@@ -73,6 +74,57 @@ async fn a_decision_that_stands_keeps_the_work_out() {
     let again = store.commit_deciding_one_shot(&two, &pay).await.unwrap();
     assert_eq!(again, None);
     assert_eq!(world.sql("SELECT count(*) FROM paid").await, "1");
+}
+
+/// As an engine calls it: again while it may be retried.
+async fn decided(
+    store: &TokioPostgresStore,
+    work: &Participation,
+    pay: &[Statement],
+) -> Option<Decision> {
+    loop {
+        match store.commit_deciding_one_shot(work, pay).await {
+            Err(error) if error.is_retryable() => tokio::time::sleep(seconds(1) / 50).await,
+            answer => return answer.unwrap(),
+        }
+    }
+}
+
+// Called again after a crash at any point, and while the first call is still in flight.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_and_decision_are_had_once_by_dropped_calls_and_by_racers() {
+    let world = world().await;
+    let store = store(&world).await;
+    world.sql("CREATE TABLE paid (id int8)").await;
+    let pay = |id: i64| [Statement::new("INSERT INTO paid VALUES ($1)").bind(id)];
+    let (mut dropped, mut rows) = (0, 0);
+    loop {
+        let work = work(&store, &format!("dropped {dropped}"), seconds(60)).await;
+        let one = pay(dropped);
+        let call = store.commit_deciding_one_shot(&work, &one);
+        let k = usize::try_from(dropped).unwrap() + 1;
+        let whole = drop_at_poll(k, call).await.is_some();
+        decided(&store, &work, &one).await;
+        let entry = store.decision(&work).await.unwrap().unwrap();
+        assert_eq!(entry.decision, Decision::Commit);
+        (dropped, rows) = (dropped + 1, rows + 1);
+        if whole {
+            break;
+        }
+    }
+    let work = work(&store, "racers", seconds(60)).await;
+    let racers = (0..8).map(|_| {
+        let (store, work, pay) = (store.clone(), work.clone(), pay(-1));
+        tokio::spawn(async move { decided(&store, &work, &pay).await })
+    });
+    let answers = futures_util::future::join_all(racers.collect::<Vec<_>>()).await;
+    let won = |answer: &Result<_, _>| *answer.as_ref().unwrap() == Some(Decision::Commit);
+    assert_eq!(answers.iter().filter(|answer| won(answer)).count(), 1);
+    let count = world
+        .sql("SELECT count(*), count(DISTINCT id) FROM paid")
+        .await;
+    assert_eq!(count, format!("{0}|{0}", rows + 1));
+    world.nothing_open().await;
 }
 
 // Texts that can't go in one message go by the steps, and a text that ends the transaction is told.
