@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Change,
-    CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, HistoryPage, OpenAccount, Result,
+    CloseAccount, CompareAndSet, ErrorKind, Fingerprint, HistoryPage, OpenAccount, Result,
     Transfer, Transferred, Version,
     balance::{
         Refused, check_page,
@@ -37,12 +37,6 @@ fn lost_race(failed: &DriverError) -> bool {
         failed.code(),
         Some(UNIQUE_VIOLATION | SERIALIZATION | DEADLOCK)
     )
-}
-
-fn encode(steps: &[Step], operation: &'static str) -> Result<Vec<u8>> {
-    let changes: Vec<&Change> = steps.iter().map(|(change, _)| change).collect();
-    serde_json::to_vec(&changes)
-        .map_err(|failed| Error::new(ErrorKind::Invalid, operation, STORE).with_source(failed))
 }
 
 fn changes_of(steps: Vec<Step>) -> Vec<Change> {
@@ -171,20 +165,19 @@ impl<D: Driver> PostgresStore<D> {
         replies: &[Reply],
         decide: &(impl Fn(&[Option<AccountState>]) -> Result<Vec<Step>> + Send + Sync),
     ) -> Result<Plan> {
-        if let Some(known) = known(replies.get(1), asked.operation)? {
+        if let Some(known) = known(replies.get(1), asked)? {
             return replay(known, asked.fingerprint, asked.operation).map(Plan::Replay);
         }
         let states = states(replies.first(), asked)?;
         match decide(&states) {
             Ok(steps) => {
-                let bytes = encode(&steps, asked.operation)?;
                 let is_new = states.iter().any(Option::is_none);
-                let write = self.write_steps(asked, &steps, &bytes, is_new);
+                let write = self.write_steps(asked, &steps, is_new);
                 Ok(Plan::Write(write, Ok(steps)))
             }
             Err(refusal) => match Refused::of(&refusal) {
                 Some(refused) => {
-                    let write = self.insert_operation(asked, refused.as_str().as_bytes());
+                    let write = self.insert_refusal(asked, &refused);
                     Ok(Plan::Write(write, Err(refusal)))
                 }
                 None => Err(refusal),
@@ -277,9 +270,9 @@ impl<D: Driver> BalanceStore for PostgresStore<D> {
     ) -> Result<HistoryPage> {
         let limit = check_page(limit, STORE)?;
         let sql = format!(
-            "SELECT pg_catalog.encode(key, 'hex'), kind, delta, before, after, version FROM {} \
+            "SELECT pg_catalog.encode(key, 'hex'), version, kind, delta, after FROM {} \
              WHERE namespace = {} AND account = {} AND version > {} ORDER BY version LIMIT {}; {}",
-            self.tables().history,
+            self.tables().changes,
             self.namespace_sql(),
             literal::bytes(id.as_str().as_bytes()),
             literal::int(after.map_or(0, Version::get)),
@@ -329,14 +322,13 @@ impl<D: Driver> BalanceTransaction for PostgresStore<D> {
                 .batch(&read)
                 .await
                 .map_err(|failed| convert(failed, ADJUST_IN, Stage::Before))?;
-            if let Some(known) = known(replies.get(2), ADJUST_IN)? {
+            if let Some(known) = known(replies.get(2), &asked)? {
                 let changes = replay(known, asked.fingerprint, ADJUST_IN)?;
                 return single((changes, true), ADJUST_IN);
             }
             let states = states(replies.get(1), &asked)?;
             let step = rules::adjust(operation, states.first().and_then(Option::as_ref), STORE)?;
-            let bytes = encode(std::slice::from_ref(&step), ADJUST_IN)?;
-            let write = self.write_step_quietly(&asked, &step, &bytes);
+            let write = self.write_step_quietly(&asked, &step);
             let replies = tx
                 .session()
                 .batch(&write)

@@ -1,4 +1,4 @@
-//! The rows of accounts, operations and history, and the SQL that reads and writes them.
+//! The rows of accounts and of their changes, and the SQL that reads and writes them.
 
 use exactly_once_core::{
     AccountId, AccountState, Amount, Change, ChangeKind, Fingerprint, Floor, IdempotencyKey,
@@ -32,17 +32,6 @@ pub(super) struct Known {
 pub(super) enum Ended {
     Applied(Vec<Change>),
     Refused(Refused),
-}
-
-impl Ended {
-    /// As it is stored: the changes as JSON, or the refusal as text.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        if bytes.first() == Some(&b'[') {
-            return serde_json::from_slice(bytes).ok().map(Self::Applied);
-        }
-        let text = std::str::from_utf8(bytes).ok()?;
-        Refused::parse(text).map(Self::Refused)
-    }
 }
 
 fn bytes(row: &[Option<String>], column: usize) -> Option<Vec<u8>> {
@@ -90,33 +79,76 @@ pub(super) fn states(
         .collect())
 }
 
+/// The columns of a record; see [`known_row`].
+pub(super) const RECORD: &str = "pg_catalog.encode(t.fingerprint, 'hex'), \
+     pg_catalog.encode(t.account, 'hex'), t.version, t.kind, t.delta, t.after, \
+     pg_catalog.encode(t.refusal, 'hex')";
+
 /// The operation of this key, if it was applied or refused before.
-pub(super) fn known(reply: Option<&Reply>, operation: &'static str) -> Result<Option<Known>> {
-    let Some(row) = reply.and_then(|reply| reply.rows.first()) else {
-        return Ok(None);
-    };
-    known_row(row).map(Some).ok_or_else(|| garbled(operation))
+pub(super) fn known(reply: Option<&Reply>, asked: &Asked<'_>) -> Result<Option<Known>> {
+    let garbled = || garbled(asked.operation);
+    let mut known = None;
+    for row in reply.map_or(&[][..], |reply| &reply.rows) {
+        let leg = known_row(row, asked.key).ok_or_else(garbled)?;
+        match (&mut known, leg) {
+            (None, leg) => known = Some(leg),
+            (
+                Some(Known {
+                    ended: Ended::Applied(changes),
+                    ..
+                }),
+                Known {
+                    ended: Ended::Applied(mut leg),
+                    ..
+                },
+            ) => changes.append(&mut leg),
+            _ => return Err(garbled()),
+        }
+    }
+    Ok(known)
 }
 
-/// `fingerprint, changes`.
-pub(super) fn known_row(row: &[Option<String>]) -> Option<Known> {
+/// One row of [`RECORD`]: an operation on one account, or a leg of a transfer.
+pub(super) fn known_row(row: &[Option<String>], key: &IdempotencyKey) -> Option<Known> {
+    let ended = match row.get(6)? {
+        Some(_) => {
+            let text = String::from_utf8(bytes(row, 6)?).ok()?;
+            Ended::Refused(Refused::parse(&text)?)
+        }
+        None => {
+            let account = AccountId::from_bytes(&bytes(row, 1)?).ok()?;
+            Ended::Applied(vec![change(row, 2, key.clone(), account)?])
+        }
+    };
     Some(Known {
         fingerprint: Fingerprint::from_bytes(bytes(row, 0)?.try_into().ok()?),
-        ended: Ended::read(&bytes(row, 1)?)?,
+        ended,
     })
 }
 
-/// A line of the history of an account.
-pub(super) fn line(row: &[Option<String>], account: &AccountId) -> Option<Change> {
+/// `version, kind, delta, after` from this column on. What was before follows from them.
+fn change(
+    row: &[Option<String>],
+    first: usize,
+    key: IdempotencyKey,
+    account: AccountId,
+) -> Option<Change> {
+    let (delta, after) = (number(row, first + 2)?, number(row, first + 3)?);
     Some(Change {
-        key: IdempotencyKey::from_bytes(&bytes(row, 0)?).ok()?,
-        account: account.clone(),
-        kind: ChangeKind::parse(row.get(1)?.as_deref()?)?,
-        delta: Amount::new(number(row, 2)?),
-        before: Amount::new(number(row, 3)?),
-        after: Amount::new(number(row, 4)?),
-        version: Version::new(number(row, 5)?).ok()?,
+        key,
+        account,
+        kind: ChangeKind::parse(row.get(first + 1)?.as_deref()?)?,
+        delta: Amount::new(delta),
+        before: Amount::new(after.checked_sub(delta)?),
+        after: Amount::new(after),
+        version: Version::new(number(row, first)?).ok()?,
     })
+}
+
+/// A line of the history of an account: `key, version, kind, delta, after`.
+pub(super) fn line(row: &[Option<String>], account: &AccountId) -> Option<Change> {
+    let key = IdempotencyKey::from_bytes(&bytes(row, 0)?).ok()?;
+    change(row, 1, key, account.clone())
 }
 
 /// The single account of a reply to [`PostgresStore::select_account`].
@@ -157,8 +189,8 @@ impl<D: Driver> PostgresStore<D> {
             .map(|account| literal::bytes(account.as_str().as_bytes()))
             .collect();
         let known = format!(
-            "FROM {} WHERE namespace = {} AND key = {}",
-            self.tables().operations,
+            "FROM {} t WHERE t.namespace = {} AND t.key = {}",
+            self.tables().changes,
             self.namespace_sql(),
             literal::bytes(asked.key.as_str().as_bytes())
         );
@@ -166,44 +198,63 @@ impl<D: Driver> PostgresStore<D> {
             "SELECT pg_catalog.encode(account, 'hex'), amount, version, floor, open FROM {} \
              WHERE namespace = {} AND account IN ({}) AND NOT EXISTS (SELECT {known}) \
              ORDER BY account FOR UPDATE; \
-             SELECT pg_catalog.encode(fingerprint, 'hex'), pg_catalog.encode(changes, 'hex') \
-             {known}",
+             SELECT {RECORD} {known} ORDER BY t.leg",
             self.tables().accounts,
             self.namespace_sql(),
             accounts.join(", "),
         )
     }
 
-    /// The operation's record; a rival with the same key makes it fail, or wait and fail.
-    pub(super) fn insert_operation(&self, asked: &Asked<'_>, changes: &[u8]) -> String {
+    /// Records of operations; a rival with the same key makes it fail, or wait and fail.
+    fn insert_changes(&self, rows: &[String]) -> String {
         format!(
-            "INSERT INTO {} (namespace, key, fingerprint, changes) VALUES ({}, {}, {}, {})",
-            self.tables().operations,
-            self.namespace_sql(),
-            literal::bytes(asked.key.as_str().as_bytes()),
-            literal::bytes(asked.fingerprint.as_bytes()),
-            literal::bytes(changes),
+            "INSERT INTO {} (namespace, key, leg, fingerprint, \
+             account, version, kind, delta, after, refusal) VALUES {}",
+            self.tables().changes,
+            rows.join(", "),
         )
     }
 
-    fn history_values(&self, steps: &[Step]) -> String {
+    /// A row of the record of what was applied. The kind is one of our words.
+    pub(super) fn applied_row(
+        namespace: &str,
+        leg: usize,
+        fingerprint: Fingerprint,
+        change: &Change,
+    ) -> String {
+        format!(
+            "({namespace}, {}, {leg}, {}, {}, {}, '{}', {}, {}, NULL::bytea)",
+            literal::bytes(change.key.as_str().as_bytes()),
+            literal::bytes(fingerprint.as_bytes()),
+            literal::bytes(change.account.as_str().as_bytes()),
+            literal::int(change.version.get()),
+            change.kind.as_str(),
+            literal::int(change.delta.get()),
+            literal::int(change.after.get()),
+        )
+    }
+
+    /// The record of what was refused.
+    pub(super) fn insert_refusal(&self, asked: &Asked<'_>, refused: &Refused) -> String {
+        self.insert_changes(&[format!(
+            "({}, {}, 0, {}, NULL, NULL, NULL, NULL, NULL, {})",
+            self.namespace_sql(),
+            literal::bytes(asked.key.as_str().as_bytes()),
+            literal::bytes(asked.fingerprint.as_bytes()),
+            literal::bytes(refused.as_str().as_bytes()),
+        )])
+    }
+
+    /// The record of what was applied.
+    fn insert_applied(&self, asked: &Asked<'_>, steps: &[Step]) -> String {
         let rows: Vec<String> = steps
             .iter()
-            .map(|(change, _)| {
-                format!(
-                    "({}, {}, {}, {}, '{}', {}, {}, {})",
-                    self.namespace_sql(),
-                    literal::bytes(change.account.as_str().as_bytes()),
-                    literal::int(change.version.get()),
-                    literal::bytes(change.key.as_str().as_bytes()),
-                    change.kind.as_str(),
-                    literal::int(change.delta.get()),
-                    literal::int(change.before.get()),
-                    literal::int(change.after.get()),
-                )
+            .enumerate()
+            .map(|(leg, (change, _))| {
+                Self::applied_row(self.namespace_sql(), leg, asked.fingerprint, change)
             })
             .collect();
-        rows.join(", ")
+        self.insert_changes(&rows)
     }
 
     fn account_values(steps: &[Step]) -> String {
@@ -224,60 +275,38 @@ impl<D: Driver> PostgresStore<D> {
     }
 
     /// Writes everything: the record first, so that a rival's key is met before anything else.
-    pub(super) fn write_steps(
-        &self,
-        asked: &Asked<'_>,
-        steps: &[Step],
-        changes: &[u8],
-        is_new: bool,
-    ) -> String {
+    pub(super) fn write_steps(&self, asked: &Asked<'_>, steps: &[Step], is_new: bool) -> String {
         let (accounts, namespace) = (&self.tables().accounts, self.namespace_sql());
+        let record = self.insert_applied(asked, steps);
         let values = Self::account_values(steps);
-        let write = if is_new {
-            format!(
-                "INSERT INTO {accounts} (namespace, account, amount, version, floor, open) \
+        if is_new {
+            return format!(
+                "{record}; INSERT INTO {accounts} \
+                 (namespace, account, amount, version, floor, open) \
                  SELECT {namespace}, v.* FROM (VALUES {values}) v"
-            )
-        } else {
-            format!(
-                "UPDATE {accounts} a SET amount = v.amount, version = v.version, \
-                 floor = v.floor, open = v.open \
-                 FROM (VALUES {values}) v (account, amount, version, floor, open) \
-                 WHERE a.namespace = {namespace} AND a.account = v.account"
-            )
-        };
+            );
+        }
         format!(
-            "{}; {write}; INSERT INTO {} \
-             (namespace, account, version, key, kind, delta, before, after) VALUES {}",
-            self.insert_operation(asked, changes),
-            self.tables().history,
-            self.history_values(steps),
+            "{record}; UPDATE {accounts} a SET amount = v.amount, version = v.version, \
+             floor = v.floor, open = v.open \
+             FROM (VALUES {values}) v (account, amount, version, floor, open) \
+             WHERE a.namespace = {namespace} AND a.account = v.account"
         )
     }
 
     /// The same for one account that exists, in a transaction of the user's: a rival with the same
     /// key makes it do nothing, as an error would abort the user's work. Its reply counts 1 or 0.
-    pub(super) fn write_step_quietly(
-        &self,
-        asked: &Asked<'_>,
-        step: &Step,
-        changes: &[u8],
-    ) -> String {
+    pub(super) fn write_step_quietly(&self, asked: &Asked<'_>, step: &Step) -> String {
         let steps = std::slice::from_ref(step);
         format!(
-            "WITH operation AS ({} ON CONFLICT DO NOTHING RETURNING 1), \
-             changed AS (UPDATE {} a SET amount = v.amount, version = v.version \
+            "WITH change AS ({} ON CONFLICT (namespace, key, leg) DO NOTHING RETURNING 1) \
+             UPDATE {} a SET amount = v.amount, version = v.version \
              FROM (VALUES {}) v (account, amount, version, floor, open) \
-             WHERE a.namespace = {} AND a.account = v.account \
-             AND EXISTS (SELECT FROM operation) RETURNING 1) \
-             INSERT INTO {} (namespace, account, version, key, kind, delta, before, after) \
-             SELECT v.* FROM (VALUES {}) v WHERE EXISTS (SELECT FROM changed)",
-            self.insert_operation(asked, changes),
+             WHERE a.namespace = {} AND a.account = v.account AND EXISTS (SELECT FROM change)",
+            self.insert_applied(asked, steps),
             self.tables().accounts,
             Self::account_values(steps),
             self.namespace_sql(),
-            self.tables().history,
-            self.history_values(steps),
         )
     }
 }

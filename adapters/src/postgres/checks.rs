@@ -149,8 +149,7 @@ impl<D: Driver> PostgresStore<D> {
         let checks: Vec<String> = [
             &tables.keys,
             &tables.accounts,
-            &tables.operations,
-            &tables.history,
+            &tables.changes,
             &tables.outcomes,
             &tables.decisions,
         ]

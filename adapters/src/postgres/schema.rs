@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::identifier::quote;
 
 /// The version of the tables below.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
 /// Full names, quoted.
 #[derive(Clone, Debug)]
@@ -17,8 +17,7 @@ pub(super) struct Tables {
     pub(super) keys: String,
     pub(super) fencing: String,
     pub(super) accounts: String,
-    pub(super) operations: String,
-    pub(super) history: String,
+    pub(super) changes: String,
     pub(super) outcomes: String,
     pub(super) decisions: String,
 }
@@ -32,8 +31,7 @@ impl Tables {
             keys: table("keys"),
             fencing: table("fencing_tokens"),
             accounts: table("accounts"),
-            operations: table("operations"),
-            history: table("history"),
+            changes: table("changes"),
             outcomes: table("outcomes"),
             decisions: table("decisions"),
             schema,
@@ -63,11 +61,11 @@ impl Tables {
             keys,
             fencing,
             accounts,
-            operations,
-            history,
+            changes,
             outcomes,
             decisions,
         } = self;
+        let changes = Self::create_changes(changes);
         format!(
             "CREATE SCHEMA IF NOT EXISTS {schema};
 CREATE TABLE {version} (version int8 NOT NULL);
@@ -100,25 +98,7 @@ CREATE TABLE {accounts} (
     open bool NOT NULL,
     PRIMARY KEY (namespace, account)
 ) WITH (fillfactor = 80);
-CREATE TABLE {operations} (
-    namespace bytea NOT NULL,
-    key bytea NOT NULL,
-    fingerprint bytea NOT NULL,
-    -- the changes as JSON, or the refusal as text: the receipt, kept as it was given
-    changes bytea NOT NULL,
-    PRIMARY KEY (namespace, key)
-);
-CREATE TABLE {history} (
-    namespace bytea NOT NULL,
-    account bytea NOT NULL,
-    version int8 NOT NULL,
-    key bytea NOT NULL,
-    kind text NOT NULL,
-    delta int8 NOT NULL,
-    before int8 NOT NULL,
-    after int8 NOT NULL,
-    PRIMARY KEY (namespace, account, version)
-);
+{changes};
 CREATE TABLE {outcomes} (
     namespace bytea NOT NULL,
     transaction bytea NOT NULL,
@@ -142,6 +122,43 @@ CREATE TABLE {decisions} (
 CREATE INDEX decisions_by_end ON {decisions} (namespace, forget_after);
 CREATE INDEX decisions_unfinished ON {decisions} (namespace, transaction) WHERE NOT finished"
         )
+    }
+
+    /// Every balance operation: its record, by its key, is the line of its account's history as well.
+    fn create_changes(table: &str) -> String {
+        format!(
+            "CREATE TABLE {table} (
+    namespace bytea NOT NULL,
+    key bytea NOT NULL,
+    -- from 0 on: a transfer makes several changes
+    leg int2 NOT NULL,
+    fingerprint bytea NOT NULL,
+    -- NULL where the operation was refused
+    account bytea,
+    version int8,
+    kind text,
+    delta int8,
+    after int8,
+    -- as text; NULL where it was applied
+    refusal bytea,
+    PRIMARY KEY (namespace, key, leg)
+);
+{}",
+            Self::index_changes(table)
+        )
+    }
+
+    /// The order of the history.
+    pub(super) fn index_changes(table: &str) -> String {
+        format!(
+            "CREATE UNIQUE INDEX changes_by_account ON {table} (namespace, account, version) \
+             WHERE account IS NOT NULL"
+        )
+    }
+
+    /// The full name of another table of this schema.
+    pub(super) fn sibling(&self, name: &str) -> String {
+        format!("{}.{name}", self.schema)
     }
 
     /// Whether the tables are there, as one cell; needs no right at all. It reads the catalogue by a

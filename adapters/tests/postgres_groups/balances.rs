@@ -41,12 +41,12 @@ async fn changes_of_a_hot_account_share_commits() {
     assert_eq!((state.amount.get(), state.version.get()), (200, 201));
     let commits = number(
         &world,
-        "SELECT count(DISTINCT xmin::text) FROM exactly_once.history WHERE kind = 'adjust'",
+        "SELECT count(DISTINCT xmin::text) FROM exactly_once.changes WHERE kind = 'adjust'",
     )
     .await;
     assert!(commits <= 8, "{commits} commits of 200 changes");
     let sums =
-        "SELECT sum(delta) || ',' || max(version) || ',' || count(*) FROM exactly_once.history";
+        "SELECT sum(delta) || ',' || max(version) || ',' || count(*) FROM exactly_once.changes";
     assert_eq!(world.sql(sums).await, "200,201,201");
     // Each is replayed as it was, and nothing is written.
     let before = world.sql(WRITTEN).await;
@@ -126,14 +126,14 @@ async fn a_wrong_guess_leaves_the_rest_of_its_group_alone() {
             "{number}"
         );
     }
-    let with_it = "SELECT count(*) FROM exactly_once.history WHERE kind = 'adjust' AND xmin::text = \
-                   (SELECT xmin::text FROM exactly_once.history WHERE key = 'g16')";
+    let with_it = "SELECT count(*) FROM exactly_once.changes WHERE kind = 'adjust' AND xmin::text = \
+                   (SELECT xmin::text FROM exactly_once.changes WHERE key = 'g16')";
     assert_eq!(
         number(&world, with_it).await,
         1,
         "in the commit of its change"
     );
-    let commits = "SELECT count(DISTINCT xmin::text) FROM exactly_once.history \
+    let commits = "SELECT count(DISTINCT xmin::text) FROM exactly_once.changes \
                    WHERE kind = 'adjust' AND key <> 'by another'";
     assert!(number(&world, commits).await <= 6, "commits of 32 changes");
 }

@@ -32,7 +32,7 @@ const SET: &str = "INSERT INTO payments SELECT * FROM unnest($1::text[], $2::int
 /// Where each row lies and who wrote it: changes with every write.
 const WRITTEN: &str = "SELECT md5(string_agg(row, ',' ORDER BY row)) FROM \
      (SELECT ctid::text || xmin::text || xmax::text FROM exactly_once.keys \
-     UNION ALL SELECT ctid::text || xmin::text || xmax::text FROM exactly_once.operations \
+     UNION ALL SELECT ctid::text || xmin::text || xmax::text FROM exactly_once.changes \
      UNION ALL SELECT ctid::text || xmin::text || xmax::text FROM exactly_once.accounts) r (row)";
 
 fn builder(url: &str) -> TokioPostgresBuilder {

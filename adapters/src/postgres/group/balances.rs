@@ -14,8 +14,8 @@ use std::{
 };
 
 use exactly_once_core::{
-    AccountId, AccountState, Adjust, Applied, Change, CompareAndSet, Error, ErrorKind, Expected,
-    Fingerprint, Floor, Result,
+    AccountId, AccountState, Adjust, Applied, Change, CompareAndSet, Error, Expected, Fingerprint,
+    Floor, IdempotencyKey, Result,
     balance::{
         Refused,
         rules::{self, Step},
@@ -54,6 +54,13 @@ impl Operation {
             Self::CompareAndSet(operation) => rules::compare_and_set(operation, state, STORE),
         }
     }
+
+    pub(super) fn key(&self) -> &IdempotencyKey {
+        match self {
+            Self::Adjust(operation) => &operation.key,
+            Self::CompareAndSet(operation) => &operation.key,
+        }
+    }
 }
 
 /// A caller's operation.
@@ -62,7 +69,7 @@ pub(super) struct Booking {
     /// In hexadecimal.
     pub(super) key: String,
     pub(super) print: Fingerprint,
-    operation: Operation,
+    pub(super) operation: Operation,
 }
 
 /// What the group says to a caller.
@@ -85,8 +92,6 @@ pub(super) struct Entry {
     /// Where its account is in [`Fold::moved`].
     pub(super) slot: usize,
     pub(super) change: Change,
-    /// The operation's record.
-    pub(super) record: Vec<u8>,
 }
 
 /// Somebody whom the group refuses.
@@ -168,15 +173,8 @@ impl Group<'_> {
                 Some(moved) => Some(moved.after),
                 None => states.get(&booking.account).copied(),
             };
-            let decided = booking.operation.decide(state.as_ref()).and_then(|step| {
-                let record =
-                    serde_json::to_vec(std::slice::from_ref(&step.0)).map_err(|failed| {
-                        Error::new(ErrorKind::Invalid, "record", STORE).with_source(failed)
-                    })?;
-                Ok((step, record))
-            });
-            match (state, decided) {
-                (Some(before), Ok(((change, after), record))) => {
+            match (state, booking.operation.decide(state.as_ref())) {
+                (Some(before), Ok((change, after))) => {
                     match fold.moved.last_mut() {
                         Some(moved) if moved.account == booking.account => moved.after = after,
                         _ => fold.moved.push(Moved {
@@ -186,12 +184,7 @@ impl Group<'_> {
                         }),
                     }
                     let slot = fold.moved.len().saturating_sub(1);
-                    fold.entries.push(Entry {
-                        at,
-                        slot,
-                        change,
-                        record,
-                    });
+                    fold.entries.push(Entry { at, slot, change });
                 }
                 (_, Err(error)) => {
                     // What is no refusal by the rules goes alone.

@@ -9,7 +9,7 @@ use exactly_once_core::AccountState;
 
 use super::{
     Of,
-    balances::{Booked, Booking, Entry, Fold, Moved, floor},
+    balances::{Booked, Booking, Entry, Fold, Moved, Refusal, floor},
     guesses::{AccountName, Guesses},
     keys::Replays,
     named::{Message, Named, all_or_nothing},
@@ -17,7 +17,7 @@ use super::{
     text,
 };
 use crate::postgres::{
-    balance_row::{Known, known_row, state},
+    balance_row::{Known, RECORD, known_row, state},
     driver::{Cause, Driver, DriverError, Reply},
     literal,
     schema::Tables,
@@ -52,14 +52,12 @@ impl Ledger {
     pub(super) fn new(tables: &Tables) -> Self {
         let select = |columns: &str, table: &str, name: &str| {
             let body = format!(
-                "SELECT a.at, {columns} \
-                 FROM {rows} WITH ORDINALITY a (namespace, name, at) \
-                 CROSS JOIN LATERAL (SELECT * FROM {table} t \
-                 WHERE t.namespace = pg_catalog.decode(a.namespace, 'hex') \
-                 AND t.{name} = pg_catalog.decode(a.name, 'hex') LIMIT 1) t",
+                "SELECT a.at, {columns} FROM {rows} WITH ORDINALITY a (namespace, name, at) \
+                 CROSS JOIN LATERAL (SELECT * FROM {table} t WHERE t.namespace = a.namespace \
+                 AND t.{name} = a.name LIMIT 1) t",
                 rows = text::rows(&[1, 2]),
             );
-            Named::new("(text[], text[])", &body)
+            Named::new("(bytea[], bytea[])", &body)
         };
         Self {
             queue: Queue::new(FLIGHTS),
@@ -68,11 +66,9 @@ impl Ledger {
             write_one: write_one(tables),
             guesses: Guesses::default(),
             replays: Replays::default(),
-            select_operations: select(
-                "pg_catalog.encode(t.fingerprint, 'hex'), pg_catalog.encode(t.changes, 'hex')",
-                &tables.operations,
-                "key",
-            ),
+            // One leg, whichever: of an operation with several, which is no booking, only the
+            // fingerprint counts.
+            select_operations: select(RECORD, &tables.changes, "key"),
             select_accounts: select(
                 "t.amount, t.version, t.floor, t.open",
                 &tables.accounts,
@@ -82,117 +78,90 @@ impl Ledger {
     }
 }
 
-/// The records first, so that a rival's key is met before anything else: it fails, as a key that is
-/// known already does. (`ON CONFLICT` would cost each of the others half of a record more.)
-///
-/// An account is only changed where it is what was guessed; amount and floor are compared as well as
-/// the version, for the case that a failover took the database back and others went on from there.
-fn write(tables: &Tables) -> Arc<Named> {
-    let body = format!(
-        "WITH operation AS (INSERT INTO {operations} (namespace, key, fingerprint, changes) \
-         SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.key, 'hex'), \
-         pg_catalog.decode(a.print, 'hex'), pg_catalog.decode(a.changes, 'hex') \
-         FROM {records} a (namespace, key, print, changes) RETURNING 1), \
-         moved AS (UPDATE {accounts} a SET amount = v.amount, version = v.version \
-         FROM {accounts_of} \
-         v (namespace, account, was_amount, was_version, was_floor, amount, version) \
-         WHERE a.namespace = pg_catalog.decode(v.namespace, 'hex') \
-         AND a.account = pg_catalog.decode(v.account, 'hex') AND a.version = v.was_version \
-         AND a.amount = v.was_amount AND a.floor IS NOT DISTINCT FROM v.was_floor AND a.open \
-         RETURNING 1), \
-         line AS (INSERT INTO {history} \
-         (namespace, account, version, key, kind, delta, before, after) \
-         SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.account, 'hex'), \
-         a.version, pg_catalog.decode(a.key, 'hex'), a.kind, a.delta, a.before, a.after \
-         FROM {lines} \
-         a (namespace, key, account, version, kind, delta, before, after) \
-         WHERE a.version IS NOT NULL) \
-         SELECT {all}",
-        operations = tables.operations,
-        accounts = tables.accounts,
-        history = tables.history,
-        records = text::rows(&[1, 2, 3, 4]),
-        accounts_of = text::rows(&[11, 12, 13, 14, 15, 16, 17]),
-        lines = text::rows(&[1, 2, 5, 6, 7, 8, 9, 10]),
-        all = all_or_nothing(
-            "(SELECT pg_catalog.count(*) FROM operation) = pg_catalog.cardinality($1) \
-             AND (SELECT pg_catalog.count(*) FROM moved) = pg_catalog.cardinality($11)"
-        ),
-    );
-    Named::new(
-        "(text[], text[], text[], text[], text[], int8[], text[], int8[], int8[], int8[], \
-         text[], text[], int8[], int8[], int8[], int8[], int8[])",
-        &body,
+/// What a record is made of, where `a` has these columns; of who is refused, all but the last are
+/// missing.
+const VALUES: &str = "SELECT a.namespace, a.key, 0, a.print, \
+                      a.account, a.version, a.kind, a.delta, a.after, a.refusal";
+
+fn insert(tables: &Tables) -> String {
+    format!(
+        "INSERT INTO {} (namespace, key, leg, fingerprint, \
+         account, version, kind, delta, after, refusal)",
+        tables.changes
     )
 }
 
-/// The same by guesses: whose account is not what was guessed has no record and no line either, and
-/// the answer tells whose is. So one account that somebody else has changed costs its callers another
-/// round, and not the whole group.
+/// An account is only changed where it is what was guessed; amount and floor are compared as well as
+/// the version, for the case that a failover took the database back and others went on from there.
+fn update(tables: &Tables) -> String {
+    format!(
+        "UPDATE {} a SET amount = v.amount, version = v.version \
+         FROM {} WITH ORDINALITY \
+         v (namespace, account, was_amount, was_version, was_floor, amount, version, slot) \
+         WHERE a.namespace = v.namespace AND a.account = v.account AND a.version = v.was_version \
+         AND a.amount = v.was_amount AND a.floor IS NOT DISTINCT FROM v.was_floor AND a.open \
+         RETURNING v.slot",
+        tables.accounts,
+        text::rows(&[10, 11, 12, 13, 14, 15, 16]),
+    )
+}
+
+/// The records first, so that a rival's key is met before anything else: it fails, as a key that is
+/// known already does. (`ON CONFLICT` would cost each of the others half of a record more.)
+fn write(tables: &Tables) -> Arc<Named> {
+    let body = format!(
+        "WITH change AS ({insert} {VALUES} FROM {records} \
+         a (namespace, key, print, account, version, kind, delta, after, refusal) RETURNING 1), \
+         moved AS ({update}) SELECT {all}",
+        insert = insert(tables),
+        records = text::rows(&[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        update = update(tables),
+        all = all_or_nothing(
+            "(SELECT pg_catalog.count(*) FROM change) = pg_catalog.cardinality($1) \
+             AND (SELECT pg_catalog.count(*) FROM moved) = pg_catalog.cardinality($10)"
+        ),
+    );
+    Named::new(&format!("({TYPES})"), &body)
+}
+
+/// The types of the parameters of [`write`].
+const TYPES: &str = "bytea[], bytea[], bytea[], bytea[], int8[], text[], int8[], int8[], bytea[], \
+                     bytea[], bytea[], int8[], int8[], int8[], int8[], int8[]";
+
+/// The same by guesses: whose account is not what was guessed has no record either, and the answer
+/// tells whose is. So one account that somebody else has changed costs its callers another round, and
+/// not the whole group.
 ///
 /// Here a rival's key is met with accounts in hand, which he may want: then it is we who give up, by
 /// the group's short lock timeout.
 fn write_guessed(tables: &Tables) -> Arc<Named> {
-    let stands = "a.slot IN (SELECT m.slot FROM moved m)";
     let body = format!(
-        "WITH moved AS (UPDATE {accounts} a SET amount = v.amount, version = v.version \
-         FROM {accounts_of} WITH ORDINALITY \
-         v (namespace, account, was_amount, was_version, was_floor, amount, version, slot) \
-         WHERE a.namespace = pg_catalog.decode(v.namespace, 'hex') \
-         AND a.account = pg_catalog.decode(v.account, 'hex') AND a.version = v.was_version \
-         AND a.amount = v.was_amount AND a.floor IS NOT DISTINCT FROM v.was_floor AND a.open \
-         RETURNING v.slot), \
-         operation AS (INSERT INTO {operations} (namespace, key, fingerprint, changes) \
-         SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.key, 'hex'), \
-         pg_catalog.decode(a.print, 'hex'), pg_catalog.decode(a.changes, 'hex') \
-         FROM {records} a (namespace, key, print, changes, slot) \
-         WHERE {stands}), \
-         line AS (INSERT INTO {history} \
-         (namespace, account, version, key, kind, delta, before, after) \
-         SELECT pg_catalog.decode(a.namespace, 'hex'), pg_catalog.decode(a.account, 'hex'), \
-         a.version, pg_catalog.decode(a.key, 'hex'), a.kind, a.delta, a.before, a.after \
-         FROM {lines} a (namespace, key, account, version, kind, delta, before, after, slot) \
-         WHERE {stands}) \
+        "WITH moved AS ({update}), change AS ({insert} {VALUES} FROM {records} \
+         a (namespace, key, print, account, version, kind, delta, after, refusal, slot) \
+         WHERE a.slot IN (SELECT m.slot FROM moved m)) \
          SELECT 1, (SELECT pg_catalog.string_agg(m.slot::text, ',') FROM moved m)",
-        operations = tables.operations,
-        accounts = tables.accounts,
-        history = tables.history,
-        accounts_of = text::rows(&[11, 12, 13, 14, 15, 16, 17]),
-        records = text::rows(&[1, 2, 3, 4, 18]),
-        lines = text::rows(&[1, 2, 5, 6, 7, 8, 9, 10, 18]),
+        insert = insert(tables),
+        records = text::rows(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 17]),
+        update = update(tables),
     );
-    Named::new(
-        "(text[], text[], text[], text[], text[], int8[], text[], int8[], int8[], int8[], \
-         text[], text[], int8[], int8[], int8[], int8[], int8[], int8[])",
-        &body,
-    )
+    Named::new(&format!("({TYPES}, int8[])"), &body)
 }
 
-/// The same for one change, by single values.
+/// The same for one change, by single values: the record is made of the row that was changed, so
+/// there is none where nothing was. A key that is known already touches nothing: replays don't write.
 fn write_one(tables: &Tables) -> Arc<Named> {
     let body = format!(
-        "WITH operation AS (INSERT INTO {operations} (namespace, key, fingerprint, changes) \
-         VALUES (pg_catalog.decode($1, 'hex'), pg_catalog.decode($2, 'hex'), \
-         pg_catalog.decode($3, 'hex'), pg_catalog.decode($4, 'hex')) RETURNING 1), \
-         moved AS (UPDATE {accounts} a SET amount = $10, version = $6 \
-         WHERE a.namespace = pg_catalog.decode($1, 'hex') \
-         AND a.account = pg_catalog.decode($5, 'hex') AND a.version = $11 \
-         AND a.amount = $9 AND a.floor IS NOT DISTINCT FROM $12 AND a.open RETURNING 1), \
-         line AS (INSERT INTO {history} \
-         (namespace, account, version, key, kind, delta, before, after) \
-         VALUES (pg_catalog.decode($1, 'hex'), pg_catalog.decode($5, 'hex'), $6, \
-         pg_catalog.decode($2, 'hex'), $7, $8, $9, $10)) \
-         SELECT {all}",
-        operations = tables.operations,
+        "WITH moved AS (UPDATE {accounts} a SET amount = $8, version = $5 \
+         WHERE a.namespace = $1 AND a.account = $4 AND a.version = $9 AND a.amount = $10 \
+         AND a.floor IS NOT DISTINCT FROM $11 AND a.open AND NOT EXISTS \
+         (SELECT FROM {changes} c WHERE c.namespace = $1 AND c.key = $2) RETURNING 1) \
+         {insert} SELECT $1, $2, 0, $3, $4, $5, $6, $7, $8, NULL FROM moved RETURNING 1, '1'",
+        insert = insert(tables),
         accounts = tables.accounts,
-        history = tables.history,
-        all = all_or_nothing(
-            "(SELECT pg_catalog.count(*) FROM operation) = 1 \
-             AND (SELECT pg_catalog.count(*) FROM moved) = 1"
-        ),
+        changes = tables.changes,
     );
     Named::new(
-        "(text, text, text, text, text, int8, text, int8, int8, int8, int8, int8)",
+        "(bytea, bytea, bytea, bytea, int8, text, int8, int8, int8, int8, int8)",
         &body,
     )
 }
@@ -225,72 +194,73 @@ impl Ledger {
     }
 }
 
-/// Which of so many accounts were what was guessed: all of them, where the answer does not say.
+/// Which of so many accounts were what was guessed: none, without an answer; all of them, where the
+/// answer does not say.
 pub(super) fn stood(reply: Option<&Reply>, accounts: usize) -> HashSet<usize> {
-    let row = reply.and_then(|reply| reply.rows.first());
-    match row.and_then(|row| row.get(1)) {
-        None => (0..accounts).collect(),
-        Some(slots) => (slots.iter())
-            .flat_map(|slots| slots.split(','))
-            .filter_map(|slot| slot.parse::<usize>().ok()?.checked_sub(1))
-            .collect(),
+    match reply.and_then(|reply| reply.rows.first()) {
+        None => HashSet::new(),
+        Some(row) => match row.get(1) {
+            None => (0..accounts).collect(),
+            Some(slots) => (slots.iter())
+                .flat_map(|slots| slots.split(','))
+                .filter_map(|slot| slot.parse::<usize>().ok()?.checked_sub(1))
+                .collect(),
+        },
     }
 }
 
 /// The values of [`write_one`].
-fn values(booking: &Booking, entry: &Entry, moved: &Moved) -> [String; 12] {
+fn values(booking: &Booking, entry: &Entry, moved: &Moved) -> [String; 11] {
     let (change, before) = (&entry.change, &moved.before);
     [
-        text::one(&booking.account.namespace),
-        text::one(&booking.key),
-        text::one(literal::hex(booking.print.as_bytes())),
-        text::one(literal::hex(&entry.record)),
-        text::one(&booking.account.account),
+        text::one_bytea(&booking.account.namespace),
+        text::one_bytea(&booking.key),
+        text::one_bytea(literal::hex(booking.print.as_bytes())),
+        text::one_bytea(&booking.account.account),
         text::number(Some(change.version.get())),
         text::one(change.kind.as_str()),
         text::number(Some(change.delta.get())),
-        text::number(Some(change.before.get())),
         text::number(Some(change.after.get())),
         text::number(Some(before.version.get())),
+        text::number(Some(before.amount.get())),
         text::number(floor(before.floor)),
     ]
 }
 
-/// The values of [`write`]: records of those who are applied, then of those who are refused, which
-/// have no line in the history.
+/// The values of [`write`]: records of those who are applied, then of those who are refused.
 fn columns(bookings: &[&Booking], fold: &Fold) -> Vec<String> {
     let each = || bookings.iter();
-    let entries = || fold.entries.iter().map(|entry| &entry.change);
+    let applied = || bookings.iter().take(fold.entries.len());
+    let changes = || fold.entries.iter().map(|entry| &entry.change);
     let moved = || fold.moved.iter();
-    let print = |booking: &&Booking| literal::hex(booking.print.as_bytes());
     vec![
-        text::plain(each().map(|booking| &booking.account.namespace)),
-        text::plain(each().map(|booking| &booking.key)),
-        text::plain(each().map(print)),
-        text::plain(
-            fold.entries
-                .iter()
-                .map(|entry| literal::hex(&entry.record))
-                .chain(
-                    fold.refused
-                        .iter()
-                        .map(|refusal| literal::hex(refusal.record.as_str().as_bytes())),
-                ),
-        ),
-        text::plain(each().map(|booking| &booking.account.account)),
-        text::numbers(entries().map(|change| Some(change.version.get()))),
-        text::plain(entries().map(|change| change.kind.as_str())),
-        text::numbers(entries().map(|change| Some(change.delta.get()))),
-        text::numbers(entries().map(|change| Some(change.before.get()))),
-        text::numbers(entries().map(|change| Some(change.after.get()))),
-        text::plain(moved().map(|one| &one.account.namespace)),
-        text::plain(moved().map(|one| &one.account.account)),
+        text::bytes(each().map(|booking| &booking.account.namespace)),
+        text::bytes(each().map(|booking| &booking.key)),
+        text::bytes(each().map(|booking| literal::hex(booking.print.as_bytes()))),
+        text::bytes(applied().map(|booking| &booking.account.account)),
+        text::numbers(changes().map(|change| Some(change.version.get()))),
+        text::plain(changes().map(|change| change.kind.as_str())),
+        text::numbers(changes().map(|change| Some(change.delta.get()))),
+        text::numbers(changes().map(|change| Some(change.after.get()))),
+        refusals(fold),
+        text::bytes(moved().map(|one| &one.account.namespace)),
+        text::bytes(moved().map(|one| &one.account.account)),
         text::numbers(moved().map(|one| Some(one.before.amount.get()))),
         text::numbers(moved().map(|one| Some(one.before.version.get()))),
         text::numbers(moved().map(|one| floor(one.before.floor))),
         text::numbers(moved().map(|one| Some(one.after.amount.get()))),
         text::numbers(moved().map(|one| Some(one.after.version.get()))),
     ]
+}
+
+/// What those who are refused keep, behind nothing for each of the others.
+fn refusals(fold: &Fold) -> String {
+    if fold.refused.is_empty() {
+        return "NULL".to_owned();
+    }
+    let record = |refusal: &Refusal| literal::hex(refusal.record.as_str().as_bytes());
+    let applied = fold.entries.iter().map(|_| None);
+    text::optional_bytes(applied.chain(fold.refused.iter().map(record).map(Some)))
 }
 
 /// Rows of a reply that begin with their place, from 1 on.
@@ -311,8 +281,8 @@ impl<D: Driver> Of<D> {
         names: &[&AccountName],
     ) -> Result<Vec<(AccountName, AccountState)>, DriverError> {
         let groups = self.groups();
-        let namespaces = text::plain(names.iter().map(|name| &name.namespace));
-        let accounts = text::plain(names.iter().map(|name| &name.account));
+        let namespaces = text::bytes(names.iter().map(|name| &name.namespace));
+        let accounts = text::bytes(names.iter().map(|name| &name.account));
         let mut message = Message::begin(&groups.begin_generic);
         message.execute(&groups.ledger.select_accounts, &[namespaces, accounts]);
         let replies = self.read_only(&message.commit()).await?;
@@ -330,9 +300,9 @@ impl<D: Driver> Of<D> {
     /// What is known of these operations and of their accounts.
     pub(super) async fn look_at_ledger(&self, bookings: &[&Booking]) -> Result<Truth, DriverError> {
         let groups = self.groups();
-        let namespaces = || text::plain(bookings.iter().map(|one| &one.account.namespace));
-        let keys = text::plain(bookings.iter().map(|one| &one.key));
-        let accounts = text::plain(bookings.iter().map(|one| &one.account.account));
+        let namespaces = || text::bytes(bookings.iter().map(|one| &one.account.namespace));
+        let keys = text::bytes(bookings.iter().map(|one| &one.key));
+        let accounts = text::bytes(bookings.iter().map(|one| &one.account.account));
         let mut message = Message::begin(&groups.begin_generic);
         // In this order: what an operation has done to its account is not seen without it.
         message.execute(&groups.ledger.select_accounts, &[namespaces(), accounts]);
@@ -344,7 +314,8 @@ impl<D: Driver> Of<D> {
         for row in placed(replies.get(3)) {
             let (at, row) = row.ok_or_else(garbled)?;
             let place = known.get_mut(at).ok_or_else(garbled)?;
-            *place = Some(known_row(row).ok_or_else(garbled)?);
+            let booking = bookings.get(at).ok_or_else(garbled)?;
+            *place = Some(known_row(row, booking.operation.key()).ok_or_else(garbled)?);
         }
         let mut states = HashMap::with_capacity(bookings.len());
         for row in placed(replies.get(2)) {

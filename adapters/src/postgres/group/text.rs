@@ -37,6 +37,35 @@ pub(super) fn numbers(items: impl IntoIterator<Item = Option<i64>>) -> String {
     text
 }
 
+/// An array of `bytea`, of bytes in hexadecimal. Each is `\x…` behind a backslash that the array
+/// takes away, and both are doubled, as it is an escape string: no setting changes how that is read.
+pub(super) fn bytes<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    optional_bytes(items.into_iter().map(Some))
+}
+
+/// The same; `None` is NULL.
+pub(super) fn optional_bytes<T: std::fmt::Display>(
+    items: impl IntoIterator<Item = Option<T>>,
+) -> String {
+    let mut text = "E'{".to_owned();
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        let _ = match item {
+            Some(item) => write!(text, "\\\\\\\\x{item}"),
+            None => write!(text, "NULL"),
+        };
+    }
+    text.push_str("}'");
+    text
+}
+
+/// One `bytea`, of bytes in hexadecimal.
+pub(super) fn one_bytea(item: impl std::fmt::Display) -> String {
+    format!("E'\\\\x{item}'")
+}
+
 /// One value that needs no quoting.
 pub(super) fn one(item: impl std::fmt::Display) -> String {
     format!("'{item}'")
@@ -119,6 +148,8 @@ mod tests {
         ];
         assert_eq!(array(&items), literal::escaped("{NULL,\"NULL\",\"\"}"));
         assert_eq!(plain(["", "61"]), "'{\"\",\"61\"}'");
+        assert_eq!(bytes(["", "61"]), r"E'{\\\\x,\\\\x61}'");
+        assert_eq!(one_bytea("61"), r"E'\\x61'");
         assert_eq!(numbers([Some(-1), None]), "'{-1,NULL}'");
     }
 }

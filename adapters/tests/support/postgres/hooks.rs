@@ -4,7 +4,10 @@
 use exactly_once::{AccountId, Namespace, Version};
 use exactly_once_conformance::{CaseResult, harness::Way};
 
-use super::ground::{DATABASE, Place, failed};
+use super::{
+    ground::{DATABASE, Place, failed},
+    version_1,
+};
 
 /// What can't be prepared, by what it is.
 pub const UNPREPARABLE: [(&str, &str); 5] = [
@@ -91,6 +94,11 @@ impl Place {
             self.schema.name()
         );
         self.run(&newer).await
+    }
+
+    /// Makes the tables those of the older version.
+    pub async fn make_older(&self) -> CaseResult {
+        self.run(&version_1::downgrade(self.schema.name())).await
     }
 
     /// Gives an account another version.

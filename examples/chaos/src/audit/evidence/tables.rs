@@ -13,11 +13,10 @@ const KEYS: &str = "SELECT convert_from(key, 'UTF8'), outcome, convert_from(body
     to_timestamp(lease_until / 1e6) <= now() FROM exactly_once.keys WHERE namespace = $1";
 const ACCOUNTS: &str = "SELECT convert_from(account, 'UTF8'), amount, version \
     FROM exactly_once.accounts WHERE namespace = $1";
+/// The records of operations too: what was refused has no account.
 const HISTORY: &str = "SELECT convert_from(key, 'UTF8'), convert_from(account, 'UTF8'), version, \
-    delta, before, after FROM exactly_once.history WHERE namespace = $1 ORDER BY account, version";
-/// Those that were applied: the record of a refusal is no array of changes.
-const OPERATIONS: &str = "SELECT convert_from(key, 'UTF8') FROM exactly_once.operations \
-    WHERE namespace = $1 AND convert_from(changes, 'UTF8') LIKE '[%'";
+    delta, after - delta, after FROM exactly_once.changes \
+    WHERE namespace = $1 AND account IS NOT NULL ORDER BY account, version";
 
 pub(super) async fn postgres(url: &str) -> Result<Held> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
@@ -68,8 +67,6 @@ async fn read_postgres(client: &Client) -> Result<Held> {
             },
         });
     }
-    let operations = client.query(OPERATIONS, &[&namespace]).await?;
-    held.operations = Some(operations.iter().map(|row| row.get(0)).collect());
     Ok(held)
 }
 
