@@ -10,6 +10,7 @@
 #![cfg(feature = "tokio-postgres")]
 
 mod balances;
+mod register;
 #[path = "../support/postgres_world.rs"]
 mod world;
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Of, effects,
     named::{self, Message, Named},
+    register::Entry,
     text,
 };
 use crate::postgres::{
@@ -36,14 +37,19 @@ pub(super) struct Marks {
     decide_within: Arc<Named>,
     /// Settings of the register's, and of a participant that goes in one message.
     alone: Arc<Named>,
+    /// The same for a group.
+    together: Arc<Named>,
     /// Settings of a commit that nobody waits for.
     unflushed: Arc<Named>,
+    /// The same for a group.
+    unflushed_together: Arc<Named>,
     decide: Arc<Named>,
     finish: Arc<Named>,
 }
 
 impl Marks {
-    pub(super) fn new(tables: &Tables, preamble: &Preamble) -> Self {
+    /// The preamble, and that of groups.
+    pub(super) fn new(tables: &Tables, preamble: &Preamble, group: &Preamble) -> Self {
         let (outcomes, decisions) = (&tables.outcomes, &tables.decisions);
         let begin = statements::first(preamble);
         // The clock is read as the row is in: RETURNING comes after the insert and its indexes.
@@ -115,16 +121,42 @@ impl Marks {
                 &decide_within,
             ),
             alone: Named::new("", &named::begin(preamble, "")),
-            unflushed: Named::new(
-                "",
-                &named::begin(
-                    preamble,
-                    ", pg_catalog.set_config('synchronous_commit', 'off', true)",
-                ),
-            ),
+            together: Named::new("", &named::begin(group, "")),
+            unflushed: Named::new("", &named::begin(preamble, UNFLUSHED)),
+            unflushed_together: Named::new("", &named::begin(group, UNFLUSHED)),
             decide: Named::new("(text, text, text, int8, int8, bool)", &decide),
             finish: Named::new("(text, text, text, int8, int8)", &finish),
         }
+    }
+}
+
+/// Nobody waits for the disk.
+const UNFLUSHED: &str = ", pg_catalog.set_config('synchronous_commit', 'off', true)";
+
+impl Marks {
+    /// The settings for so many entries in the register.
+    ///
+    /// For the mark that a decision is carried out nobody waits for the disk: where a crash takes it
+    /// back, a sweeper carries the decision out once more, which changes nothing.
+    pub(super) fn settings(&self, entry: Entry, entries: usize) -> &Arc<Named> {
+        match (entry, entries) {
+            (Entry::Decide, 1) => &self.alone,
+            (Entry::Decide, _) => &self.together,
+            (Entry::Finish, 1) => &self.unflushed,
+            (Entry::Finish, _) => &self.unflushed_together,
+        }
+    }
+
+    /// Writes an entry in a message.
+    pub(super) fn enter(&self, message: &mut Message, entry: Entry, parameters: &[String]) {
+        let statement = match entry {
+            Entry::Decide => &self.decide,
+            Entry::Finish => &self.finish,
+        };
+        message.execute(statement, parameters);
+        // A connection is taught both at once.
+        message.uses(&self.decide);
+        message.uses(&self.finish);
     }
 }
 
@@ -248,39 +280,17 @@ impl<D: Driver> Of<D> {
         participation: &Participation,
         proposal: Decision,
     ) -> Result<Option<Reply>, DriverError> {
-        let mut values = self.parameters(participation);
-        values.push((proposal == Decision::Commit).to_string());
-        let marks = &self.groups().marks;
-        self.register_once(&marks.alone, &marks.decide, &values)
-            .await
+        let mut parameters = self.parameters(participation);
+        parameters.push((proposal == Decision::Commit).to_string());
+        self.enter(Entry::Decide, parameters).await
     }
 
     /// Marks a decision as carried out; counts 0 where it is already, or there is no such decision.
-    ///
-    /// Nobody waits for the disk: where a crash takes it back, a sweeper carries the decision out once
-    /// more, which changes nothing.
     pub(in crate::postgres) async fn finish_first(
         &self,
         participation: &Participation,
     ) -> Result<Option<Reply>, DriverError> {
-        let (marks, values) = (&self.groups().marks, self.parameters(participation));
-        self.register_once(&marks.unflushed, &marks.finish, &values)
+        self.enter(Entry::Finish, self.parameters(participation))
             .await
-    }
-
-    async fn register_once(
-        &self,
-        settings: &Arc<Named>,
-        statement: &Arc<Named>,
-        values: &[String],
-    ) -> Result<Option<Reply>, DriverError> {
-        let marks = &self.groups().marks;
-        let mut message = Message::begin(settings);
-        message.execute(statement, values);
-        message.uses(&marks.decide);
-        message.uses(&marks.finish);
-        let replies = self.send(&message.commit()).await?;
-        // After BEGIN and the settings.
-        Ok(replies.into_iter().nth(2))
     }
 }

@@ -19,6 +19,7 @@
 //! - `closures`: claim and completion of a closure, each on its own.
 //! - `marks`: a participant's marker, its whole work where that is known, and the register's decision;
 //!   each on its own.
+//! - `register`: decisions of several callers, and the marks that they are carried out.
 //! - `balances`, `guesses`, `ledger`: changes of balances, what accounts are thought to hold, and the
 //!   statements.
 
@@ -31,6 +32,7 @@ mod ledger;
 mod marks;
 mod named;
 mod queue;
+mod register;
 mod shots;
 mod text;
 
@@ -48,6 +50,7 @@ use keys::{Looks, Replays};
 use ledger::Ledger;
 use marks::Marks;
 use named::Named;
+use register::Register;
 use shots::Shots;
 
 pub(super) use balances::{Booked, Operation, applied};
@@ -74,6 +77,7 @@ pub(super) struct Groups {
     looks: Looks,
     ledger: Ledger,
     marks: Marks,
+    register: Register,
     replays: Replays,
 }
 
@@ -99,7 +103,8 @@ impl Groups {
             shots: Shots::new(tables),
             looks: Looks::new(tables),
             ledger: Ledger::new(tables),
-            marks: Marks::new(tables, &patient),
+            marks: Marks::new(tables, &patient, &preamble),
+            register: Register::default(),
             replays: Replays::default(),
         }
     }
