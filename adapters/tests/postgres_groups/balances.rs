@@ -137,3 +137,51 @@ async fn a_wrong_guess_leaves_the_rest_of_its_group_alone() {
                    WHERE kind = 'adjust' AND key <> 'by another'";
     assert!(number(&world, commits).await <= 6, "commits of 32 changes");
 }
+
+// Who has an account in hand, by whatever path, writes its next line without waiting for a group that
+// waits for the account: otherwise the two would wait for each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_account_waits_for_no_group() {
+    let (world, store) = shop().await;
+    opened(&store, "busy", 0).await;
+    // Replays: from now on a group reads before it writes.
+    let known = adjust("busy", "known", 1);
+    for _ in 0..10 {
+        store.adjust(&known).await.unwrap();
+    }
+    let (client, connection) = tokio_postgres::connect(&world.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    for round in 0..8_u64 {
+        let version = 3 + 9 * i64::try_from(round).unwrap();
+        client
+            .batch_execute(
+                "BEGIN; SET LOCAL lock_timeout = '5ms'; \
+                 SELECT FROM exactly_once.accounts FOR UPDATE",
+            )
+            .await
+            .unwrap();
+        let group = tokio::spawn({
+            let store = store.clone();
+            async move {
+                let operations: Vec<Adjust> = (0..8)
+                    .map(|number| adjust("busy", &format!("{round}/{number}"), 1))
+                    .collect();
+                for applied in adjusted(&store, &operations).await {
+                    applied.unwrap();
+                }
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(5 + 3 * round)).await;
+        let line = format!(
+            "INSERT INTO exactly_once.changes SELECT namespace, 'mine {round}', 0, '', account, \
+             {version}, 'adjust', 0, amount FROM exactly_once.accounts; \
+             UPDATE exactly_once.accounts SET version = version + 1; COMMIT"
+        );
+        client.batch_execute(&line).await.unwrap();
+        group.await.unwrap();
+    }
+    let lines = "SELECT count(*) || ',' || max(version) FROM exactly_once.changes";
+    assert_eq!(world.sql(lines).await, "74,74");
+}

@@ -86,7 +86,8 @@ async fn in_one_group_a_transaction_has_one_decision_and_faults_are_their_own() 
     let (past, later) = (moment(&store, -60).await, moment(&store, 120).await);
     let late = between("late", past, later);
     let over = between("over", moment(&store, -90).await, past);
-    // The same name with other deadlines is another transaction.
+    // The same name with other deadlines is another transaction, whichever comes first.
+    store.decide(&asked[2].0, Decision::Commit).await.unwrap();
     let other = between("t1", later, moment(&store, 240).await);
     let told = decide(&store, &asked);
     let odd = [
