@@ -128,9 +128,10 @@ impl<D: Pooled> PostgresBuilder<D> {
         self
     }
 
-    /// Whether callers that are there at the same time share a transaction; default yes. It is
-    /// several times as fast, and each caller's failure stays its own; but triggers of yours see
-    /// the rows of several callers in one transaction.
+    /// Whether callers that are there at the same time share a transaction, for one-shot effects,
+    /// changes of a balance, and what the decision register writes; default yes. It is several times
+    /// as fast, and each caller's failure stays its own; but triggers of yours see the rows of
+    /// several callers in one transaction.
     pub fn share_commits(mut self, share: bool) -> Self {
         self.options.share_commits = share;
         self

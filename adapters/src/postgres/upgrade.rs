@@ -76,12 +76,13 @@ impl<D: Driver> PostgresStore<D> {
             tables.sibling("history")
         );
         let lines = number(run(session, &count).await?.first(), 0);
-        if lines != Some(written) {
+        let lines = lines.ok_or_else(|| garbled(MIGRATE))?;
+        if lines != written {
             return Err(error(
                 ErrorKind::Configuration,
                 MIGRATE,
                 format!(
-                    "the tables of version {OLDER} contradict each other: the history has {lines:?} \
+                    "the tables of version {OLDER} contradict each other: the history has {lines} \
                      lines, the operations {written}; nothing was changed. Restore what is missing, \
                      or keep to the older version of the exactly-once crate"
                 ),
