@@ -188,6 +188,8 @@ async fn sqlx(bench: &mut Bench, world: &World) -> Result<()> {
             cases::one_shot(&erased, statement),
         )
         .target(&[(1, 0.97), (8, 0.97), (32, 0.97), (128, 0.97)]);
+    let itself = cases::one_shot(tokio, statement);
+    bench.case("one-shot beside itself (A/A)", ONE_SHOT, itself);
     // On accounts of its own: each store would find that the other had changed what it remembers.
     let sqlx = sqlx.with_namespace(Namespace::new("sqlx")?);
     cases::open_accounts(&sqlx, ACCOUNTS).await?;
