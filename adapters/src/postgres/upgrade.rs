@@ -102,10 +102,17 @@ async fn run<C: super::driver::Connection>(
         .map_err(|failed| convert(failed, MIGRATE, Stage::Before))
 }
 
+/// Without statistics the planner would read, or sort, what is left of the table for each batch.
+const BY_INDEX: &str = "pg_catalog.set_config('enable_seqscan', 'off', true), \
+                        pg_catalog.set_config('enable_bitmapscan', 'off', true), \
+                        pg_catalog.set_config('enable_sort', 'off', true), \
+                        pg_catalog.set_config('enable_hashjoin', 'off', true), \
+                        pg_catalog.set_config('enable_mergejoin', 'off', true)";
+
 fn begin(tables: &Tables) -> String {
     let (changes, operations) = (&tables.changes, tables.sibling("operations"));
     format!(
-        "SELECT pg_catalog.set_config('statement_timeout', '0', true); \
+        "SELECT pg_catalog.set_config('statement_timeout', '0', true), {BY_INDEX}; \
          LOCK TABLE {operations}, {history} IN ACCESS EXCLUSIVE MODE; \
          ALTER TABLE {operations} RENAME TO changes; \
          ALTER TABLE {changes} ADD COLUMN leg int2 NOT NULL DEFAULT 0, \
