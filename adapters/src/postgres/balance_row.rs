@@ -216,7 +216,7 @@ impl<D: Driver> PostgresStore<D> {
     }
 
     /// A row of the record of what was applied. The kind is one of our words.
-    pub(super) fn applied_row(
+    fn applied_row(
         namespace: &str,
         leg: usize,
         fingerprint: Fingerprint,
