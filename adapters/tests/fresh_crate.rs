@@ -22,7 +22,7 @@ const READY: Duration = Duration::from_secs(60);
 
 /// The first block of this language under the heading.
 fn block(language: &str) -> String {
-    let (_, section) = README.split_once("\n## Ten lines\n").unwrap();
+    let (_, section) = README.split_once("\n## Quick start\n").unwrap();
     let (_, block) = section.split_once(&format!("\n```{language}")).unwrap();
     let (_, block) = block.split_once('\n').unwrap();
     block.split_once("\n```").unwrap().0.to_owned()
