@@ -23,6 +23,7 @@ pub struct CaseFailure {
     notes: Vec<String>,
     ignored: bool,
     too_slow: bool,
+    compared: bool,
     at: &'static Location<'static>,
 }
 
@@ -38,6 +39,7 @@ impl CaseFailure {
             notes: Vec::new(),
             ignored: false,
             too_slow: false,
+            compared: true,
             at: Location::caller(),
         }
     }
@@ -53,6 +55,7 @@ impl CaseFailure {
             notes: Vec::new(),
             ignored: false,
             too_slow: false,
+            compared: false,
             at: Location::caller(),
         }
     }
@@ -72,6 +75,12 @@ impl CaseFailure {
 
     pub(crate) fn is_too_slow(&self) -> bool {
         self.too_slow
+    }
+
+    /// Whether a check compared what it saw with the contract, so that the case's usual mistake is a
+    /// likely one. An error of a step that was to succeed can have any cause.
+    pub(crate) fn is_compared(&self) -> bool {
+        self.compared
     }
 
     /// No failure: the case can't run here, and is reported as ignored with this reason.

@@ -143,6 +143,29 @@ async fn a_cut_before_keeps_the_request_from_the_server() {
     );
 }
 
+/// A pool that closes a spare connection says so to the server. Cutting that is no crash point of any
+/// call: the rule is spent, which shows, and nothing counts as cut.
+#[tokio::test]
+async fn a_goodbye_meets_the_trigger_and_is_not_cut() {
+    for rule in [Rule::cut_before, Rule::cut_after] {
+        let fixture = Fixture::new().await;
+        let mut spare = fixture.connect().await;
+        spare.ask("one").await.unwrap();
+        fixture.proxy.set(rule(Trigger::Request(1)));
+        spare.send("bye\n").await.unwrap();
+        drop(spare);
+        fixture
+            .until("the goodbye arrives", |fixture| {
+                fixture.arrived() == ["one", "bye"]
+            })
+            .await;
+        assert_eq!(fixture.proxy.stats().fired, 1);
+        assert_eq!(fixture.proxy.stats().cuts, 0);
+        let answer = fixture.connect().await.ask("two").await.unwrap();
+        assert_eq!(answer, "ok two", "the rule is spent");
+    }
+}
+
 #[tokio::test]
 async fn a_cut_after_lets_the_server_act_and_hides_its_answer() {
     let fixture = Fixture::new().await;

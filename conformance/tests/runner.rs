@@ -60,6 +60,10 @@ const CHECKS: &[(&str, Check)] = &[
         process::filters_exact_and_skip_work,
     ),
     (
+        "equal_failures_are_grouped",
+        process::equal_failures_are_grouped,
+    ),
+    (
         "cases_run_in_parallel_unless_told",
         process::cases_run_in_parallel_unless_told,
     ),

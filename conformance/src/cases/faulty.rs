@@ -22,6 +22,9 @@ pub(crate) const POLLS_MAX: usize = 400;
 /// The most requests that one call may need.
 const REQUESTS_MAX: u64 = 60;
 
+/// How often background traffic of a handle may take the place of the request that was to be cut.
+const STOLEN_MAX: usize = 20;
+
 /// At which polls a case drops its calls: every one, or in a quick run the first and every third of the
 /// others, which ones by the seed.
 pub(crate) fn crash_points(case: &Case) -> impl Fn(usize) -> bool + use<> {
@@ -78,40 +81,72 @@ where
     };
     let mut number = 0;
     for rule in [Rule::cut_before as fn(Trigger) -> Rule, Rule::cut_after] {
-        let mut whole = false;
-        for request in 1..=REQUESTS_MAX {
+        let mut request = 1;
+        let mut stolen = 0;
+        loop {
             let proxy = Proxy::start(server).await.expecting("a proxy to start")?;
             let store = cx.harness().open_through(cx.guard(), proxy.addr()).await?;
             store.now().await?;
             before_each(store.clone(), number).await?;
+            let before = proxy.stats();
             proxy.set(rule(Trigger::Request(request)));
             let answer = attempt(store.clone(), number).await;
-            let cut = proxy.stats().cuts > 0;
+            let passed = proxy.stats();
             proxy.set(Rule::Pass);
+            let point = match (passed.fired > before.fired, passed.cuts > before.cuts) {
+                (true, true) => Point::Cut,
+                (true, false) => Point::Stolen,
+                (false, _) => Point::NotReached,
+            };
             after_each(number, answer).await.map_err(|failure| {
-                failure.note(format!("{:?}, cut: {cut}", rule(Trigger::Request(request))))
+                failure.note(format!("{:?}: {point:?}", rule(Trigger::Request(request))))
             })?;
             // Whether it ends in order is not the question here.
             let _ = store.close().await;
             number += 1;
-            if !cut {
-                if request == 1 {
+            match point {
+                Point::Cut => request += 1,
+                Point::Stolen if stolen < STOLEN_MAX => stolen += 1,
+                Point::Stolen => {
+                    return Err(CaseFailure::new(
+                        format!("request {request} of the call to be cut"),
+                        format!(
+                            "in {STOLEN_MAX} attempts another request of the handle took its place"
+                        ),
+                    )
+                    .note("open a handle without background traffic in `open_through`"));
+                }
+                Point::NotReached if request == 1 => {
                     return Err(CaseFailure::new(
                         "a call through the proxy to send at least one request",
-                        "nothing passed the proxy, so nothing was tested",
+                        format!(
+                            "none passed the proxy during the call ({} round trips before it)",
+                            passed.round_trips
+                        ),
                     )
                     .mistake("`open_through` gives a handle that talks to the server directly"));
                 }
-                whole = true;
-                break;
+                Point::NotReached => break,
             }
-        }
-        if !whole {
-            return Err(CaseFailure::new(
-                format!("a call of fewer than {REQUESTS_MAX} requests"),
-                "it was still cut",
-            ));
+            if request > REQUESTS_MAX {
+                return Err(CaseFailure::new(
+                    format!("a call of at most {REQUESTS_MAX} requests"),
+                    "it was still cut",
+                ));
+            }
         }
     }
     Ok(())
+}
+
+/// What became of the crash point of one attempt.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    /// The connection was cut there.
+    Cut,
+    /// A request that nothing answers met the trigger, such as a pool closing a spare connection: no
+    /// request of the call was cut, so the point is tried again.
+    Stolen,
+    /// The call needs no further request.
+    NotReached,
 }

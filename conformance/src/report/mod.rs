@@ -14,6 +14,8 @@
 //! | `seed` | of the run, as a string (it doesn't fit a JavaScript number) |
 //! | `quick` | whether the run was a quick one |
 //! | `filtered_out` | trials that the command line left out |
+//! | `suite_version` | the version of this crate |
+//! | `not_offered` | topics that the adapter does not run; absent where it runs them all |
 //! | `cases` | in the order of the catalogue, see below |
 //!
 //! A case has `id`, `path`, `variant`, `name` (variant and path), `goal`, `contract`, `status`
@@ -63,6 +65,12 @@ pub struct Report {
     pub quick: bool,
     /// Trials that the command line left out.
     pub filtered_out: u64,
+    /// The suite's own version.
+    #[serde(default)]
+    pub suite_version: String,
+    /// Topics that the adapter does not run, each with what that leaves unproven.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_offered: Vec<String>,
     /// The results, in the order of the catalogue.
     pub cases: Vec<CaseReport>,
 }
@@ -132,6 +140,9 @@ pub struct FailureReport {
     pub last_step: Option<String>,
     /// All of it in one piece.
     pub text: String,
+    /// A check compared what it saw with what the contract asks for.
+    #[serde(skip)]
+    pub(crate) compared: bool,
 }
 
 /// A report that could not be read or written.
@@ -177,6 +188,8 @@ impl Report {
             seed: options.seed.to_string(),
             quick: options.quick,
             filtered_out: 0,
+            suite_version: env!("CARGO_PKG_VERSION").to_owned(),
+            not_offered: Vec::new(),
             cases: Vec::new(),
         }
     }
@@ -243,7 +256,9 @@ impl CaseReport {
     }
 
     pub(crate) fn fail(&mut self, adapter: &str, mut failure: FailureReport, seed: Seed) {
-        if failure.likely_mistake.is_none() && !self.mistake.is_empty() {
+        // The case knows its usual mistake where a check has compared something. Behind a time-out, a
+        // panic or an error of a step that was to succeed, any cause would be a guess.
+        if failure.compared && failure.likely_mistake.is_none() && !self.mistake.is_empty() {
             failure.likely_mistake = Some(self.mistake.to_owned());
         }
         failure.text = self.describe(adapter, &failure, seed);

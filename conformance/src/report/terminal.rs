@@ -123,10 +123,46 @@ fn summary(report: &Report, dir: Option<&Path>, screen: &Screen) -> String {
             text.push_str(&format!("  {}\n", screen.paint(Status::Failed, &case.name)));
         }
     }
+    text.push_str(&common_causes(report));
+    if !report.not_offered.is_empty() {
+        text.push_str(
+            "\ntopics that this adapter does not run, so nothing is proven about them:\n",
+        );
+        for topic in &report.not_offered {
+            text.push_str(&format!("  {topic}\n"));
+        }
+    }
     if let Some(dir) = dir {
         text.push_str(&format!("\nreport: {}\n", dir.join(PAGE).display()));
     }
     text.push('\n');
+    text
+}
+
+/// From how many cases on an equal failure is worth a line of its own.
+const COMMON_MIN: usize = 3;
+
+/// Failures that many cases share: one server that is down fails them all, and none of them is the place
+/// to look.
+fn common_causes(report: &Report) -> String {
+    let mut seen: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for case in &report.cases {
+        if let Some(failure) = &case.failure {
+            let ids = seen.entry(failure.seen.as_str()).or_default();
+            if !ids.contains(&case.id.as_str()) {
+                ids.push(&case.id);
+            }
+        }
+    }
+    let mut text = String::new();
+    for (seen, ids) in seen.iter().filter(|(_, ids)| ids.len() >= COMMON_MIN) {
+        let seen = seen.replace('\n', "\n  ");
+        text.push_str(&format!(
+            "\n{} cases failed alike, so look for one cause first:\n  {seen}\n  in {}\n",
+            ids.len(),
+            ids.join(", "),
+        ));
+    }
     text
 }
 

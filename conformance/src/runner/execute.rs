@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::lock;
 use super::trial::{Case, Trial};
 use crate::check::{CaseFailure, CaseResult};
-use crate::options::Options;
+use crate::options::{Options, TIMEOUT};
 use crate::report::FailureReport;
 
 /// How a body ended.
@@ -66,8 +66,15 @@ pub(super) fn execute(
             None => return End::Passed,
             Some(failure) => failure,
         },
-        None => FailureReport::new(format!("no end within {:?}", limits.timeout))
-            .expected("the case to end in time"),
+        None => {
+            let mut report = FailureReport::new(format!("no end within {:?}", limits.timeout))
+                .expected("the case to end in time");
+            report.notes.push(format!(
+                "a case that ran out of time says nothing about its cause; see its last step. {TIMEOUT} \
+                 gives it more seconds"
+            ));
+            report
+        }
     };
     End::Failed(failure.last_step(case.last_step()))
 }
@@ -90,6 +97,7 @@ fn of_check(failure: &CaseFailure) -> FailureReport {
     report.expected = failure.expected().map(str::to_owned);
     report.likely_mistake = failure.likely_mistake().map(str::to_owned);
     report.notes = failure.notes().to_vec();
+    report.compared = failure.is_compared();
     report
 }
 

@@ -8,6 +8,7 @@
 //! reports not written.
 
 mod execute;
+mod filters;
 mod trial;
 
 use std::collections::HashSet;
@@ -23,6 +24,7 @@ use libtest_mimic::{Arguments, Completion, Failed};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use self::execute::{End, Limits};
+use self::filters::Filters;
 pub use self::trial::{Case, CaseInfo, Trial, Variant};
 use crate::options::{BadOption, Options};
 use crate::report::terminal::{Screen, print_summary};
@@ -66,6 +68,8 @@ const WAITING_MAX: usize = 20;
 pub struct Runner {
     adapter: String,
     arguments: Arguments,
+    filters: Filters,
+    not_offered: Vec<String>,
     options: &'static Options,
     runtime: Runtime,
 }
@@ -95,15 +99,25 @@ impl Runner {
     /// The environment holds an option that can't be used, or the runtime doesn't start. Wrong
     /// *arguments* end the process with their usage, as in `cargo test`.
     pub fn new(adapter: &str) -> Result<Self, RunError> {
-        let arguments = Arguments::from_args();
+        let (arguments, filters) = Filters::from_args();
         let options = Options::from_env().map_err(RunError::Option)?;
         let runtime = new_runtime()?;
         Ok(Self {
             adapter: adapter.to_owned(),
             arguments,
+            filters,
+            not_offered: Vec::new(),
             options,
             runtime,
         })
+    }
+
+    /// Topics that this adapter does not run, each with what that leaves unproven; the report and the
+    /// last lines of the output name them.
+    #[must_use]
+    pub fn not_offered(mut self, topics: Vec<String>) -> Self {
+        self.not_offered = topics;
+        self
     }
 
     /// Whether this run only lists its trials: then no server need be started for it.
@@ -125,6 +139,7 @@ impl Runner {
 
     fn try_run(mut self, trials: Vec<Trial>) -> Result<ExitCode, RunError> {
         check_names(&trials)?;
+        let (trials, filtered_out) = self.filters.apply(trials, self.arguments.exact);
         let trials = self.left_out(trials);
         // A case on the ignore list has the flag only where it is *listed*: run as ordinary
         // trials, they can print their reason, which a flagged one can't.
@@ -149,10 +164,11 @@ impl Runner {
         );
 
         let mut report = Report::start(&self.adapter, self.options);
+        report.not_offered = std::mem::take(&mut self.not_offered);
         let started = Instant::now();
         let conclusion = libtest_mimic::run(&self.arguments, mimics);
         report.duration_ms = started.elapsed().as_secs_f64() * 1_000.0;
-        report.filtered_out = conclusion.num_filtered_out;
+        report.filtered_out = conclusion.num_filtered_out + filtered_out;
         screen.close();
         // A task that a case left behind must not keep the process from ending.
         self.runtime.shutdown_timeout(Duration::from_secs(1));
@@ -179,7 +195,8 @@ impl Runner {
 
     /// The trials, of which a quick run leaves some out.
     fn left_out(&self, trials: Vec<Trial>) -> Vec<Trial> {
-        if trial::has_twins(self.options.quick, self.arguments.filter.as_deref()) {
+        let erased = self.filters.starts_with(Variant::Erased.as_str());
+        if erased || trial::has_twins(self.options.quick, self.arguments.filter.as_deref()) {
             return trials;
         }
         trials.into_iter().map(Trial::quickly).collect()
@@ -293,7 +310,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn refuse(error: &RunError) -> ExitCode {
+pub(crate) fn refuse(error: &RunError) -> ExitCode {
     eprintln!("conformance: {error}");
     ExitCode::from(2)
 }

@@ -123,6 +123,16 @@ pub(crate) fn run(adapter: &str) -> ExitCode {
             ),
         ]);
     }
+    if std::env::var_os("MINI_SUITE_DOWN").is_some() {
+        for down in [
+            info!("D01", "mini::down::d01_first", "an answer"),
+            info!("D02", "mini::down::d02_second", "an answer"),
+            info!("D03", "mini::down::d03_third", "an answer"),
+        ] {
+            let down = down.mistake("the server is down");
+            trials.push(Trial::new(down, Variant::Typed, fails_with_an_error));
+        }
+    }
     if std::env::var_os("MINI_SUITE_TWICE").is_some() {
         let again = info!("M01", "mini::good::m01_draws", "a number");
         trials.push(Trial::new(again, Variant::Typed, draws));

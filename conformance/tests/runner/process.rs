@@ -136,6 +136,8 @@ pub(crate) fn a_case_that_hangs_is_stopped() -> Result<(), String> {
     let ran = mini(&["m05"], &[]);
     ran.exits(101)?;
     ran.says("no end within 200ms")?;
+    ran.says("EXACTLY_ONCE_CASE_TIMEOUT")?;
+    ran.says_not("likely cause")?;
     ran.says("last step    waiting for a lock")
 }
 
@@ -190,7 +192,18 @@ pub(crate) fn filters_exact_and_skip_work() -> Result<(), String> {
     skipped.says("1 passed; 0 failed; 2 ignored")?;
     let nothing = mini(&["--exact", "m01_draws"], &[]);
     nothing.exits(0)?;
-    nothing.says("0 passed")
+    nothing.says("0 passed")?;
+    let two = mini(&["typed::mini::good", "--skip", "none", "m08"], &[]);
+    two.exits(0)?;
+    two.says("1 passed; 0 failed; 2 ignored")
+}
+
+pub(crate) fn equal_failures_are_grouped() -> Result<(), String> {
+    let ran = mini(&[], &[("MINI_SUITE_DOWN", "1")]);
+    ran.exits(101)?;
+    ran.says("4 cases failed alike, so look for one cause first:")?;
+    ran.says("in M03, D01, D02, D03")?;
+    ran.says_not("likely cause the server is down")
 }
 
 pub(crate) fn cases_run_in_parallel_unless_told() -> Result<(), String> {

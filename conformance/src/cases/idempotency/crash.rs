@@ -228,10 +228,12 @@ async fn i44_blackhole<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> C
     .await;
     let answer = answer.expecting("an answer within the store's own time limits")?;
     let error = answer.err().expecting("an error")?;
-    ensure_eq!(
-        error.kind(),
-        ErrorKind::Ambiguous,
-        "a completion that nobody answered"
+    // *Ambiguous*, or *unavailable* where the black hole met a statement before the COMMIT: how many
+    // requests a completion takes is the adapter's choice. Both must lead to a retry.
+    ensure!(
+        error.is_retryable(),
+        seen: error,
+        "a completion without a reply to be ambiguous, or retryable"
     );
     // What was held never arrives: the connection is gone.
     proxy.cut_all();

@@ -43,6 +43,9 @@ pub struct Stats {
     /// Connections that a rule or [`Proxy::cut_all`] has cut. A case that sets a rule must see
     /// this grow, or it has tested nothing.
     pub cuts: u64,
+    /// Requests that met the trigger of their rule. A request that nothing answers (a client's goodbye,
+    /// say) can meet a trigger without a cut: the attempt beside it was then not cut, and says nothing.
+    pub fired: u64,
     /// Requests at which [`Rule::HoldFrom`] began to hold.
     pub held: u64,
 }

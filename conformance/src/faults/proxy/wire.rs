@@ -23,6 +23,9 @@ const QUIET: Duration = Duration::from_millis(20);
 /// How long a cut after the request waits for a server that never answers.
 const REPLY_MAX: Duration = Duration::from_secs(5);
 
+/// How soon a client that says goodbye closes.
+const GOODBYE: Duration = Duration::from_millis(5);
+
 /// How a direction ended.
 enum End {
     /// The sender is done; the other direction may go on.
@@ -97,16 +100,25 @@ async fn requests(
         let verdict = {
             let mut state = shared.lock();
             state.stats.requests += u64::from(begins);
-            match &mut state.armed {
+            let verdict = match &mut state.armed {
                 None => Verdict::Forward,
                 Some(armed) => armed.judge(chunk, begins, &mut tail),
-            }
+            };
+            state.stats.fired += u64::from(verdict != Verdict::Forward);
+            verdict
         };
         if verdict == Verdict::Hold {
             shared.hold();
             flow_when(shared, |flow| !flow.hold_requests).await;
         }
         pause(flow).await;
+        if matches!(verdict, Verdict::CutAt(_) | Verdict::CutOnReply)
+            && says_goodbye(&mut client).await
+        {
+            server.write_all(chunk).await?;
+            server.shutdown().await?;
+            return Ok(End::Closed);
+        }
         if let Verdict::CutAt(bytes) = verdict {
             server.write_all(&chunk[..bytes]).await?;
             shared.count_cut();
@@ -121,6 +133,13 @@ async fn requests(
             return rest_of_the_last_request(client, server, shared).await;
         }
     }
+}
+
+/// Whether the client closes right behind what it sent, as a pool does with a spare connection. No call
+/// waits for that request, so cutting it would be no crash point.
+async fn says_goodbye(client: &mut ReadHalf<'_>) -> bool {
+    let mut next = [0];
+    matches!(timeout(GOODBYE, client.peek(&mut next)).await, Ok(Ok(0)))
 }
 
 /// The direction of the replies makes the cut; until then the server must get all of the request.
