@@ -7,14 +7,15 @@ use exactly_once_core::{AccountId, BalanceStore, ErrorKind, Expected, Store};
 use super::{
     model::{Answer, BalanceModel, Books, Op, ask},
     random::Draw,
-    support::{adjust, ensure_held, ensure_sound, held, opened, set},
+    support::{adjust, close, ensure_held, ensure_sound, held, open, opened, set},
 };
 use crate::{
     CaseFailure, CaseResult,
     cases::{
         cases,
-        support::{account, race, retry},
+        support::{account, amount, race, retry},
     },
+    check::Expecting,
     context::Context,
     ensure, ensure_eq,
     faults::polls::drop_at_poll,
@@ -48,6 +49,50 @@ async fn b50_racers_with_one_key<H: Harness<Store: BalanceStore>>(cx: Context<H>
         ensure_held(&cx, "b50", 7 * (round + 1), round + 2).await?;
     }
     ensure_sound(cx.store(), "b50").await?;
+    Ok(())
+}
+
+/// Goal: the key of an opening, of a set and of a closing is raced as an adjustment's is. Method: 16
+/// racers with one opening, then with one set, then with one closing; all get the receipt of the first.
+async fn b47_racers_that_open_set_and_close<H: Harness<Store: BalanceStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let opening = open("open", "b47")?.with_amount(amount(5));
+    let setting = set("set", "b47", Expected::Any, 0)?;
+    let closing = close("close", "b47")?;
+    for step in ["open", "set", "close"] {
+        let racers = (0..16).map(|_| {
+            let store = cx.store().clone();
+            let (opening, setting, closing) = (opening.clone(), setting.clone(), closing.clone());
+            async move {
+                match step {
+                    "open" => retry(|| store.open_account(&opening)).await,
+                    "set" => retry(|| store.compare_and_set(&setting)).await,
+                    _ => retry(|| store.close_account(&closing)).await,
+                }
+            }
+        });
+        let mut receipts = Vec::new();
+        let mut firsts = 0;
+        for answer in race(racers.collect::<Vec<_>>()).await? {
+            let applied = answer.expecting(&format!("every racer to {step} under the one key"))?;
+            firsts += usize::from(!applied.replayed);
+            receipts.push(applied.change);
+        }
+        ensure!(firsts <= 1, seen: firsts, "at most one racer to {step} first");
+        receipts.dedup();
+        ensure_eq!(
+            receipts.len(),
+            1,
+            "different receipts of the racers that {step}"
+        );
+    }
+    let (state, _) = ensure_sound(cx.store(), "b47").await?;
+    ensure_eq!(
+        (state.open, state.version.get()),
+        (false, 3),
+        "the account in the end"
+    );
     Ok(())
 }
 
@@ -278,6 +323,8 @@ cases! { "balance::concurrency" for BalanceStore, "core::BalanceStore, Contract"
         "balance and history are written in two transactions";
     B50 b50_racers_with_one_key: "of N callers with one key, one applies it and all get its receipt",
         "the key is looked up before the transaction, or has no unique index";
+    B47 b47_racers_that_open_set_and_close: "the key of every kind of operation is raced alike",
+        "one operation looks its key up before its transaction, where another has a unique index";
     B51 b51_racers_with_keys_of_their_own: "N callers with N keys: exact sum, each version once",
         "the balance is read, changed in the client and written back without a lock";
     B52 b52_lost_update: "no update is lost between a read and a set by its version",

@@ -142,6 +142,55 @@ async fn b62_history_pages<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> C
     Ok(())
 }
 
+/// Goal: a history that is longer than the largest page is read whole. Method: more changes than a page
+/// may have, in pages of the largest size, and from the middle.
+async fn b69_more_than_a_page<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
+    opened(&cx, "b69", 0).await?;
+    let changes = i64::from(MAX_HISTORY_PAGE) + 5;
+    let racers = (0..32_i64).map(|racer| {
+        let store = cx.store().clone();
+        async move {
+            for number in (2 + racer..=changes).step_by(32) {
+                let operation = adjust(&format!("k{number}"), "b69", 1)?;
+                retry(|| store.adjust(&operation)).await?;
+            }
+            CaseResult::Ok(())
+        }
+    });
+    for ended in race(racers.collect::<Vec<_>>()).await? {
+        ended?;
+    }
+    let holder = account("b69")?;
+    let first = cx.store().history(&holder, None, MAX_HISTORY_PAGE).await?;
+    ensure_eq!(
+        first.changes.len(),
+        MAX_HISTORY_PAGE as usize,
+        "changes on the first page"
+    );
+    ensure_eq!(
+        first.next,
+        Some(version(i64::from(MAX_HISTORY_PAGE))?),
+        "where the next page begins"
+    );
+    let rest = cx
+        .store()
+        .history(&holder, first.next, MAX_HISTORY_PAGE)
+        .await?;
+    let versions: Vec<i64> = first
+        .changes
+        .iter()
+        .chain(&rest.changes)
+        .map(|change| change.version.get())
+        .collect();
+    ensure_eq!(
+        versions,
+        (1..=changes).collect::<Vec<_>>(),
+        "the versions of both pages"
+    );
+    ensure_eq!(rest.next, None, "whether a third page is announced");
+    Ok(())
+}
+
 /// Goal: the last page says so. Method: pages that are just full, and one more; with a cursor too.
 async fn b62_the_last_page<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
     opened(&cx, "b62/last", 0).await?;
@@ -213,6 +262,8 @@ cases! { "balance::history" for BalanceStore, "core::BalanceStore::history";
         "something is kept in the handle instead of the database";
     B61 b61_killed_after_the_acknowledgement: "what was acknowledged survives a kill",
         "the write is acknowledged before it is on the disk";
+    B69 b69_more_than_a_page: "a history longer than the largest page is read whole",
+        "the page is cut by a limit of the database's own, or counted from the newest change";
     B62 b62_history_pages: "pages of the history have no gap and no duplicate",
         "pages by OFFSET, or a cursor that is included in the next page";
     B62 b62_the_last_page: "the last page of a history says so",

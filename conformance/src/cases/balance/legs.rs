@@ -1,6 +1,8 @@
 //! Several legs: a transfer is applied whole or not at all.
 
-use exactly_once_core::{BalanceStore, Error, ErrorKind, IdempotencyKey, Leg, Store, Transfer};
+use exactly_once_core::{
+    BalanceStore, Error, ErrorKind, IdempotencyKey, Leg, Store, Transfer, balance::MAX_LEGS,
+};
 
 use super::support::{
     MAX, adjust, ensure_held, ensure_sound, ensure_unknown, held, needs_transfers, opened, transfer,
@@ -12,7 +14,7 @@ use crate::{
         support::{account, amount, key, race, refused, retry},
     },
     context::Context,
-    ensure_eq, ensure_matches,
+    ensure, ensure_eq, ensure_matches,
     harness::Harness,
 };
 
@@ -184,6 +186,42 @@ async fn b44_hundred_legs<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> Ca
     Ok(())
 }
 
+/// Goal: a transfer of the largest number of legs is applied whole and replayed whole. Method: as many legs
+/// as a transfer may have; one leg more is refused when it is made.
+async fn b68_the_most_legs<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
+    needs_transfers(&cx)?;
+    let holders: Vec<String> = (0..MAX_LEGS)
+        .map(|number| format!("b68/{number}"))
+        .collect();
+    for holder in &holders {
+        opened(&cx, holder, 1).await?;
+    }
+    let mut legs: Vec<(&str, i64)> = holders
+        .iter()
+        .enumerate()
+        .map(|(number, holder)| (holder.as_str(), if number % 2 == 0 { -1 } else { 1 }))
+        .collect();
+    let operation = transfer("all", &legs)?;
+    let store = cx.store();
+    let first = retry(|| store.transfer(&operation)).await?;
+    ensure_eq!(first.changes.len(), MAX_LEGS, "changes");
+    let replay = cx.store().transfer(&operation).await?;
+    ensure_eq!(
+        (replay.replayed, replay.changes),
+        (true, first.changes),
+        "the replay"
+    );
+    for (number, holder) in holders.iter().enumerate() {
+        ensure_held(&cx, holder, if number % 2 == 0 { 0 } else { 2 }, 2).await?;
+    }
+    legs.push(("b68/more", 0));
+    ensure!(
+        transfer("more", &legs).is_err(),
+        "one leg more to be refused"
+    );
+    Ok(())
+}
+
 /// Goal: where transfers between any accounts are not declared, one that can't be had is refused as
 /// unsupported and changes nothing. Method: transfers between many pairs; each whole, or refused.
 async fn b46_undeclared_transfers<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
@@ -256,6 +294,8 @@ cases! { "balance::legs" for BalanceStore, "core::BalanceStore::transfer";
         "locks are taken in the order of the legs: a deadlock reaches the caller as terminal";
     B44 b44_hundred_legs: "a transfer of 100 legs is applied and replayed whole",
         "legs are stored one by one, or in a column that is too short";
+    B68 b68_the_most_legs: "a transfer of the most legs is applied and replayed whole",
+        "the number of legs is stored in a byte, or a statement takes fewer parameters";
     B46 b46_undeclared_transfers: "a transfer that is not declared is whole, or unsupported",
         "the legs of one shard are applied, or the refusal is told as transient";
     B45 b45_no_transfer: "what is no transfer is refused when it is made",

@@ -135,6 +135,12 @@ async fn b25_aba<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult 
         conflict(3)?,
         "a set after ABA",
     )?;
+    let stale = adjust("stale/adjust", "b25", 5)?.expecting(version(1)?);
+    refused(
+        cx.store().adjust(&stale).await,
+        conflict(3)?,
+        "an adjustment after ABA",
+    )?;
     ensure_held(&cx, "b25", 10, 3).await
 }
 
@@ -189,6 +195,40 @@ async fn b27_largest_version<H: Harness<Store: BalanceStore>>(cx: Context<H>) ->
         );
     }
     ensure_held(&cx, "b27", 1, 1).await
+}
+
+/// Goal: of N adjustments that expect one version, one wins, whatever the balance says. Method: racers
+/// adjust by the same version, by amounts that add up to zero, so that a balance comes back.
+async fn b29_racing_adjustments_on_one_version<H: Harness<Store: BalanceStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    opened(&cx, "b29", 100).await?;
+    let rounds = cx.case().scaled(8, 2) as i64;
+    for round in 1..=rounds {
+        let racers = (1..=8_i64)
+            .map(|racer| {
+                let store = cx.store().clone();
+                let delta = if racer % 2 == 0 { 1 } else { -1 };
+                let name = format!("{round}/{racer}");
+                let operation = adjust(&name, "b29", delta)?.expecting(version(round)?);
+                Ok(async move { retry(|| store.adjust(&operation)).await })
+            })
+            .collect::<CaseResult<Vec<_>>>()?;
+        let mut winners = 0;
+        for answer in race(racers).await? {
+            match answer {
+                Ok(_) => winners += 1,
+                Err(error) if error.kind() == conflict(round + 1)? => {}
+                Err(error) => {
+                    return Err(CaseFailure::from(error).expecting("a loser to meet a conflict"));
+                }
+            }
+        }
+        ensure_eq!(winners, 1, "winners of round {round}");
+    }
+    let (state, _) = ensure_sound(cx.store(), "b29").await?;
+    ensure_eq!(state.version.get(), rounds + 1, "the version in the end");
+    Ok(())
 }
 
 /// Goal: of N that expect one version, one wins. Method: N racers set by the same version; the
@@ -280,6 +320,8 @@ cases! { "balance::version" for BalanceStore, "core::BalanceStore::compare_and_s
         "versions pass through a float or 32 bits";
     B27 b27_no_version_after_the_largest: "at the largest version a change is an overflow, and nothing wraps",
         "the version is counted on in the database without a check";
+    B29 b29_racing_adjustments_on_one_version: "of N adjustments that expect one version, one wins",
+        "the version is compared in compare-and-set only, or compared through the balance";
     B28 b28_racers_on_one_version: "of N that expect one version, one wins",
         "the version is compared in the client, or in another statement than the update";
 }

@@ -6,3 +6,4 @@ mod numbers;
 mod records;
 mod refusals;
 mod replay;
+mod siblings;
