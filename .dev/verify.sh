@@ -1,7 +1,7 @@
 # What every change has to pass, apart from the tests. Reads only. Sourced by ./dev, not run.
 
 # The stages of `verify`, in the order in which they fail soonest.
-STAGES=(fmt msrv links deps deny package clippy powerset docs doctests)
+STAGES=(fmt msrv links words deps deny package clippy powerset docs doctests)
 
 # Drivers that only the feature of their backend may pull in.
 DRIVERS='rusqlite|libsqlite3-sys|tokio-postgres|deadpool-postgres|sqlx(-core|-postgres|-sqlite|-mysql)?|redis|restate-sdk'
@@ -52,6 +52,13 @@ verify_links() {
   need_node
   mapfile -t files < <(git ls-files '*.md')
   node .dev/links.mjs "${files[@]}"
+}
+
+# Words that CONTRIBUTING.md asks not to use; their number only falls.
+verify_words() {
+  heading "words"
+  need_node
+  node .dev/words.mjs check
 }
 
 need_node() {

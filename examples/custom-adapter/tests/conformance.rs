@@ -117,5 +117,7 @@ fn main() -> ExitCode {
         .leases()
         .balances()
         .balance_transactions()
+        .key_invariants()
+        .effects_on_balances()
         .run()
 }
