@@ -126,7 +126,7 @@ impl<D: Driver> PostgresStore<D> {
         {
             Ok(begun) => begun,
             Err(failed) if lost_race(&failed) => return Ok(None),
-            Err(failed) => return Err(convert(failed, asked.operation, Stage::Before)),
+            Err(failed) => return Err(convert(failed, asked.operation, Stage::Ours)),
         };
         let tx = PostgresTx::<D::Connection>::new(begun.session, begun.identity);
         let (write, answer) = match self.plan(asked, &begun.replies, decide) {

@@ -59,6 +59,10 @@ impl<D: Pooled> PostgresStore<D> {
 
     /// With the pool that you have already. It is not closed with the store.
     ///
+    /// After each work the store resets its session, so that no setting, role, channel or temporary
+    /// table meets the next caller. Where a hook of the pool sets something on each connection, see
+    /// [`keep_pool_settings`](PostgresBuilder::keep_pool_settings).
+    ///
     /// A pool that gives out the connection that was used last is the quicker one (of deadpool,
     /// `QueueMode::Lifo`; the store's own is such a pool): behind it the server's caches are warm,
     /// and the store's statements are known.
@@ -134,6 +138,18 @@ impl<D: Pooled> PostgresBuilder<D> {
     /// several callers in one transaction.
     pub fn share_commits(mut self, share: bool) -> Self {
         self.options.share_commits = share;
+        self
+    }
+
+    /// Whether a hook of your pool sets something on each connection, which must stay; default no.
+    /// The store finds that out by itself, unless all that the hook sets are custom settings (with a
+    /// dot in their names), which the server does not list.
+    ///
+    /// Then a session is not reset after work: it is compared with what it was, and ended where it
+    /// differs. That costs a millisecond, and does not see custom settings: set those with
+    /// `SET LOCAL` only.
+    pub fn keep_pool_settings(mut self, keep: bool) -> Self {
+        self.options.keep_pool_settings = keep;
         self
     }
 

@@ -28,6 +28,11 @@ pub(super) struct Server {
     pub(super) safe_on_disk: bool,
     /// Whether a COMMIT PREPARED, which takes the session's settings, waits for no standby.
     pub(super) commits_unheard: bool,
+    /// Whether the pool's connections come with settings of their own: a hook of the pool has set them,
+    /// or a transaction pooler that keeps each client's.
+    pub(super) set_at_connect: bool,
+    /// Whether a backslash escapes in plain quotes of a user's SQL.
+    pub(super) escapes: bool,
     /// Whether a backend can notice that its client is gone while it waits.
     pub(super) watches_client: bool,
 }
@@ -43,7 +48,10 @@ const LOOK: &str = "ROLLBACK; \
     (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::int8 || '/' || \
     pg_catalog.current_setting('port') || '/' || (SELECT oid FROM pg_catalog.pg_database \
     WHERE datname = pg_catalog.current_database()), \
-    pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')";
+    pg_catalog.current_setting('synchronous_commit') IN ('off', 'local'), \
+    EXISTS (SELECT FROM pg_catalog.pg_settings WHERE source = 'session') \
+    OR pg_catalog.current_setting('role') <> 'none' OR CURRENT_USER <> SESSION_USER, \
+    pg_catalog.current_setting('standard_conforming_strings')";
 
 const CONNECT: &str = "connect";
 
@@ -56,7 +64,7 @@ impl Server {
         let replies = session
             .batch(LOOK)
             .await
-            .map_err(|error| convert(error, CONNECT, Stage::Before))?;
+            .map_err(|error| convert(error, CONNECT, Stage::Ours))?;
         let mut server = Self::read(replies.get(1), options)?;
         // Not on every platform; in a transaction of its own, as it may fail.
         let watch = "BEGIN; \
@@ -67,7 +75,7 @@ impl Server {
             session
                 .batch("ROLLBACK")
                 .await
-                .map_err(|error| convert(error, CONNECT, Stage::Before))?;
+                .map_err(|error| convert(error, CONNECT, Stage::Ours))?;
         }
         Ok(server)
     }
@@ -81,6 +89,8 @@ impl Server {
             slots: text(1)?.parse().map_err(|_| garbled(CONNECT))?,
             safe_on_disk: on(2)? && on(3)?,
             commits_unheard: text(8)? == "t",
+            set_at_connect: options.keep_pool_settings || text(9)? == "t",
+            escapes: text(10)? == "off",
             watches_client: false,
         };
         if text(4)? == "t" {

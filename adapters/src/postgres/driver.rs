@@ -32,8 +32,13 @@ pub enum Cause {
     Settings,
     /// The server has no TLS, or its certificate was refused; nothing was sent.
     Tls,
-    /// The driver refused: a parameter that can't be encoded, say.
+    /// The driver refused on the client's side: no row where one was expected, a value that can't be
+    /// encoded or decoded.
     Driver,
+    /// The result type of a statement that was prepared earlier has changed; prepared anew, it works.
+    PlanChanged,
+    /// The server is a standby: it refused to begin a transaction that writes.
+    Standby,
 }
 
 /// An error of a driver, and its cause.
@@ -43,6 +48,8 @@ pub struct DriverError {
     pub cause: Cause,
     /// What the driver said.
     pub source: Option<BoxError>,
+    /// How many statements of the message had completed before: the position of the one that failed.
+    pub after: usize,
 }
 
 impl DriverError {
@@ -51,6 +58,16 @@ impl DriverError {
         Self {
             cause,
             source: Some(source.into()),
+            after: 0,
+        }
+    }
+
+    /// With the number of statements that had completed.
+    #[must_use]
+    pub fn after(self, statements: usize) -> Self {
+        Self {
+            after: statements,
+            ..self
         }
     }
 
@@ -60,6 +77,7 @@ impl DriverError {
         Self {
             cause,
             source: None,
+            after: 0,
         }
     }
 
@@ -77,6 +95,13 @@ impl DriverError {
 pub trait Connection: Send + 'static {
     /// Sends the statements in one message of the simple protocol; the first failure ends it.
     fn batch(&mut self, sql: &str) -> impl Future<Output = Result<Vec<Reply>, DriverError>> + Send;
+
+    /// Hands the open transaction to the user: from here on the driver's own nested transactions are
+    /// savepoints in it.
+    fn lend(&mut self) -> impl Future<Output = Result<(), DriverError>> + Send;
+
+    /// Forgets the statements that the user's work has prepared on it, after they may have failed.
+    fn forget_statements(&mut self) -> impl Future<Output = Result<(), DriverError>> + Send;
 
     /// Gives it back to the pool. Only with no transaction open and no reply outstanding.
     fn release(self);

@@ -62,6 +62,16 @@ pub(super) fn classify<D: Driver>(operation: &'static str, source: BoxError) -> 
     Error::new(ErrorKind::WorkFailed, operation, STORE).with_source(source)
 }
 
+/// A key's claim is committed without an outcome.
+pub(super) fn ended_by_work(operation: &'static str) -> Error {
+    error(
+        ErrorKind::Invalid,
+        operation,
+        "the work of an earlier attempt ended its transaction itself (COMMIT or ROLLBACK): what it \
+         committed stays and has no receipt; look at what it did, then forget the key",
+    )
+}
+
 /// The transaction has lost its connection before, and with it all that it wrote.
 pub(super) fn connection_lost() -> Error {
     error(

@@ -10,13 +10,14 @@ use exactly_once_core::{
 use super::{
     PostgresTx, STORE,
     driver::{Driver, DriverError},
-    error::{convert, error},
+    error::{convert, ended_by_work, error},
     expiry::Over,
+    group::UNKNOWN_STATEMENT,
     key_row::{KeyRow, RETRY_AFTER, Standing, set_outcome},
     literal,
     options::Timeouts,
     sqlstate::{LOCK_NOT_AVAILABLE, Stage},
-    statements::{NOW, Preamble},
+    statements::{self, NOW, Preamble},
     store::PostgresStore,
     transaction::end_error,
 };
@@ -33,13 +34,14 @@ const ROUNDS: usize = 16;
 const BRIEFLY: Duration = Duration::from_millis(25);
 
 /// The answer where the key is somebody's.
-fn taken<Tx>(standing: Standing) -> Option<Claimed<Tx>> {
-    match standing {
+fn taken<Tx>(standing: Standing, operation: &'static str) -> Result<Option<Claimed<Tx>>> {
+    Ok(match standing {
         Standing::Free => None,
         Standing::Completed(outcome) => Some(Claimed::Completed(outcome)),
         Standing::Mismatch => Some(Claimed::Mismatch),
         Standing::Leased { retry_after } => Some(Claimed::InProgress { retry_after }),
-    }
+        Standing::EndedByWork => return Err(ended_by_work(operation)),
+    })
 }
 
 impl<D: Driver> PostgresStore<D> {
@@ -60,12 +62,12 @@ impl<D: Driver> PostgresStore<D> {
         let mut tx = PostgresTx::new(begun.session, begun.identity);
         if claimed {
             self.key_was(false);
-            return Ok(Some(Claimed::Fresh(tx)));
+            return Ok(Some(Claimed::Fresh(self.lent(tx, operation).await?)));
         }
         // A new statement sees what the claim has met, also if that was committed just now.
         let replies = match tx.session().batch(&self.select_key(claim.key())).await {
             Ok(replies) => replies,
-            Err(failed) => return Err(convert(failed, operation, Stage::Before)),
+            Err(failed) => return Err(convert(failed, operation, Stage::Ours)),
         };
         let Some(row) = KeyRow::read(replies.first(), operation)? else {
             tx.abandon().await;
@@ -73,11 +75,11 @@ impl<D: Driver> PostgresStore<D> {
         };
         let answer = match row.standing(claim) {
             Standing::Free => return self.take_over(tx, claim, operation).await,
-            standing => taken(standing),
+            standing => taken(standing, operation),
         };
-        self.key_was(matches!(answer, Some(Claimed::Completed(_))));
+        self.key_was(matches!(answer, Ok(Some(Claimed::Completed(_)))));
         tx.abandon().await;
-        Ok(answer)
+        answer
     }
 
     /// Takes a row whose lease is over or whose retention has passed, unless somebody was faster.
@@ -98,7 +100,7 @@ impl<D: Driver> PostgresStore<D> {
         );
         match tx.session().batch(&sql).await {
             Ok(replies) if replies.first().is_some_and(|reply| reply.affected == 1) => {
-                Ok(Some(Claimed::Fresh(tx)))
+                Ok(Some(Claimed::Fresh(self.lent(tx, operation).await?)))
             }
             Ok(_) => {
                 tx.abandon().await;
@@ -114,7 +116,7 @@ impl<D: Driver> PostgresStore<D> {
                         retry_after: RETRY_AFTER,
                     }));
                 }
-                Err(convert(failed, operation, Stage::Before))
+                Err(convert(failed, operation, Stage::Ours))
             }
         }
     }
@@ -127,7 +129,7 @@ impl<D: Driver> PostgresStore<D> {
         operation: &'static str,
     ) -> Result<Option<Claimed<PostgresTx<D::Connection>>>> {
         if failed.code() != Some(LOCK_NOT_AVAILABLE) {
-            return Err(convert(failed, operation, Stage::Before));
+            return Err(convert(failed, operation, Stage::Ours));
         }
         if self.rival_differs(claim, operation).await? {
             return Ok(Some(Claimed::Mismatch));
@@ -172,7 +174,7 @@ impl<D: Driver> PostgresStore<D> {
                 Ok(false)
             }
             Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => Ok(true),
-            Err(failed) => Err(convert(failed, operation, Stage::Before)),
+            Err(failed) => Err(convert(failed, operation, Stage::Ours)),
         }
     }
 
@@ -200,10 +202,25 @@ impl<D: Driver> PostgresStore<D> {
         before: &str,
         operation: &'static str,
     ) -> Result<Settled> {
-        let settle = self.settle_by_name(claim, outcome, tx.identity());
+        let settle = if self.groups().settles_by_text() {
+            let here = statements::same(tx.identity());
+            format!("{}; ", self.settle_sql(claim, outcome, &here))
+        } else {
+            self.settle_by_name(claim, outcome, tx.identity())
+        };
         let sql = format!("{before}{settle}COMMIT");
         match tx.end(&sql).await {
             Ok(()) => Ok(Settled::Recorded),
+            Err(failed) if failed.code() == Some(UNKNOWN_STATEMENT) => {
+                self.groups().settle_by_text();
+                Err(error(
+                    ErrorKind::WorkFailed,
+                    operation,
+                    "the work removed the prepared statements of its connection (DEALLOCATE ALL or \
+                     DISCARD ALL), the store's own among them; rolled back, and the next attempt \
+                     does without them",
+                ))
+            }
             Err(failed) => Err(end_error(failed, operation)),
         }
     }
@@ -213,7 +230,7 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
     async fn claim(&self, claim: &Claim) -> Result<Claimed<Self::Tx>> {
         if self.replays_expected()
             && let Some(row) = self.look(claim, "claim").await?
-            && let Some(claimed) = taken(row.standing(claim))
+            && let Some(claimed) = taken(row.standing(claim), "claim")?
         {
             self.key_was(matches!(claimed, Claimed::Completed(_)));
             return Ok(claimed);
@@ -249,10 +266,11 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
     }
 
     async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {
-        // What is over is as good as absent: expiry removes it.
+        // What is over is as good as absent: expiry removes it. A claim whose work ended its own
+        // transaction is removed by hand only, once it is clear what the work did.
         let sql = format!(
-            "DELETE FROM {} WHERE {} AND outcome IS NOT NULL \
-             AND (expires_at IS NULL OR expires_at > {NOW}); {}",
+            "DELETE FROM {} WHERE {} AND (outcome IS NULL AND token = 0 OR outcome IS NOT NULL \
+             AND (expires_at IS NULL OR expires_at > {NOW})); {}",
             self.tables().keys,
             self.key_is(key),
             self.select_key(key)

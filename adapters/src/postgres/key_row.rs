@@ -45,6 +45,9 @@ pub(super) enum Standing {
     Leased { retry_after: Duration },
     /// Its retention has passed, or its lease is over: it may be taken over.
     Free,
+    /// The transaction that claimed it was ended behind the store's back: what its work did until
+    /// then is committed, and no outcome is known.
+    EndedByWork,
 }
 
 impl KeyRow {
@@ -107,6 +110,8 @@ impl KeyRow {
         }
         match self.outcome {
             Some(outcome) => Standing::Completed(outcome),
+            // A claim commits with its outcome or not at all; only a lease is seen without one.
+            None if self.token == 0 => Standing::EndedByWork,
             None => Standing::Free,
         }
     }
@@ -193,7 +198,7 @@ impl<D: Driver> PostgresStore<D> {
     /// The conditions under which a row may be taken over by this claim; as [`KeyRow::standing`].
     pub(super) fn is_free(&self, claim: &Claim) -> String {
         format!(
-            "(outcome IS NULL AND lease_until <= {NOW} AND fingerprint = {} \
+            "(outcome IS NULL AND token <> 0 AND lease_until <= {NOW} AND fingerprint = {} \
              OR outcome IS NOT NULL AND expires_at <= {NOW})",
             literal::bytes(claim.fingerprint().as_bytes())
         )

@@ -10,7 +10,7 @@ use exactly_once_core::{
 use super::{
     STORE,
     driver::{Driver, Reply},
-    error::{convert, error, garbled, mismatch},
+    error::{convert, ended_by_work, error, garbled, mismatch},
     key_row::{KeyRow, RETRY_AFTER, Standing, set_outcome},
     literal,
     sqlstate::{LOCK_NOT_AVAILABLE, Stage},
@@ -127,6 +127,7 @@ impl<D: Driver> LeaseStore for PostgresStore<D> {
                 Standing::Leased { retry_after } => {
                     return Ok(Leased::InProgress { retry_after });
                 }
+                Standing::EndedByWork => return Err(ended_by_work("lease")),
                 // It became free between the two statements.
                 Standing::Free => {}
             }

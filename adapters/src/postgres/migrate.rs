@@ -68,12 +68,12 @@ impl<D: Driver> PostgresStore<D> {
                     tx.abandon().await;
                     return self.check_schema(MIGRATE).await;
                 }
-                Err(failed) => Err(convert(failed, MIGRATE, Stage::Before)),
+                Err(failed) => Err(convert(failed, MIGRATE, Stage::Ours)),
             }
         } else {
             (tx.session().batch(&self.tables().create()).await)
                 .map(drop)
-                .map_err(|failed| convert(failed, MIGRATE, Stage::Before))
+                .map_err(|failed| convert(failed, MIGRATE, Stage::Ours))
         };
         if let Err(failed) = made {
             tx.abandon().await;

@@ -25,7 +25,7 @@
 //! - `driver`: what the two drivers have in common; `session`: a connection that is closed unless
 //!   it is given back.
 //! - `schema`, `migrate`, `checks`: the tables, and what is looked at before the first call.
-//! - `statements`, `literal`, `identifier`: the SQL.
+//! - `statements`, `literal`, `identifier`: the SQL; `sql_text`: what can be known of the user's.
 //! - `sqlstate`, `error`: what an error means.
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
 //!   `one_shot_participant`, `last`, `outcome`, `register`: the protocols.
@@ -55,6 +55,7 @@ mod prepared;
 mod register;
 pub(crate) mod schema;
 mod session;
+mod sql_text;
 mod sqlstate;
 mod standby;
 mod statements;

@@ -10,14 +10,17 @@ use exactly_once_core::{
 
 use super::{
     PostgresTx, STORE,
-    driver::{Driver, DriverError},
-    error::{convert, error, garbled, mismatch},
+    driver::{Cause, Driver, DriverError},
+    error::{convert, ended_by_work, error, garbled, mismatch},
     group::{self, Verdict},
     key_row::{KeyRow, Standing},
     literal,
-    sqlstate::{Stage, surely_nothing},
+    session::{Unusable, standby, unusable},
+    sql_text::SqlText,
+    sqlstate::{DIVISION_BY_ZERO, Stage, surely_nothing},
     statements,
-    store::PostgresStore,
+    store::{PostgresStore, REPLACEMENTS},
+    transaction::CLEAN,
 };
 
 const ONE_SHOT: &str = "execute_one_shot";
@@ -28,26 +31,19 @@ const NAME: &str = "exactly_once_one_shot";
 /// A prepared statement outlives its transaction.
 const FORGET_NAME: &str = "DEALLOCATE exactly_once_one_shot";
 
-/// Before any I/O: the server would refuse a NUL in text.
-pub(super) fn check(statements: &[Statement], operation: &'static str) -> Result<()> {
-    for (at, statement) in statements.iter().enumerate() {
-        let nul = |value: &Value| matches!(value, Value::Text(text) if text.contains('\0'));
-        if statement.text().contains('\0') || statement.parameters().iter().any(nul) {
-            return Err(error(
-                ErrorKind::Invalid,
-                operation,
-                format!("statement {at} holds a NUL byte in text; bind it as bytes"),
-            ));
-        }
-        if statement.is_set() && !group::inserts(statement.text()) {
-            return Err(error(
-                ErrorKind::Invalid,
-                operation,
-                format!("statement {at} is for a whole set of callers, and is no INSERT"),
-            ));
-        }
+/// Before anything is done: what the server would refuse, and what would reach beyond its statement.
+fn refuse(statement: &Statement, escapes: bool) -> Option<String> {
+    let nul = |value: &Value| matches!(value, Value::Text(text) if text.contains('\0'));
+    if statement.text().contains('\0') || statement.parameters().iter().any(nul) {
+        return Some("holds a NUL byte in text; bind it as bytes".to_owned());
     }
-    Ok(())
+    if statement.is_set() && !group::inserts(statement.text()) {
+        return Some("is for a whole set of callers, and is no INSERT".to_owned());
+    }
+    match SqlText::read(statement.text(), escapes) {
+        Ok(text) => text.refuse(statement.parameters().len()),
+        Err(open) => Some(open.to_owned()),
+    }
 }
 
 /// A user's statement as SQL, ended with a semicolon. The server infers the types of the parameters,
@@ -79,11 +75,27 @@ fn answer(row: KeyRow, effect: &OneShot) -> Result<Option<OneShotDone>> {
             ONE_SHOT,
             "a lease holds the key",
         )),
+        Standing::EndedByWork => Err(ended_by_work(ONE_SHOT)),
         Standing::Free => Ok(None),
     }
 }
 
 impl<D: Driver> PostgresStore<D> {
+    /// Refuses statements that can't be part of an effect.
+    pub(super) fn check_statements(
+        &self,
+        statements: &[Statement],
+        operation: &'static str,
+    ) -> Result<()> {
+        for (at, statement) in statements.iter().enumerate() {
+            if let Some(reason) = refuse(statement, self.server().escapes) {
+                let message = format!("statement {at} {reason}");
+                return Err(error(ErrorKind::Invalid, operation, message));
+            }
+        }
+        Ok(())
+    }
+
     /// What is known of the key already, without writing anything; `None` if it is free.
     async fn one_shot_known(&self, effect: &OneShot) -> Result<Option<OneShotDone>> {
         let select = self.select_key(effect.claim.key());
@@ -172,21 +184,43 @@ impl<D: Driver> PostgresStore<D> {
     async fn one_shot_at_once(&self, effect: &OneShot) -> Result<OneShotDone, DriverError> {
         let outcome = Outcome::Applied(effect.receipt.clone());
         let sql = statements::transact(self.preamble(), &self.one_shot_sql(effect, &outcome));
-        let mut session = self.session().await?;
-        session.leaves(Some(FORGET_NAME));
-        match session.batch(&sql).await {
-            Ok(_) => {
-                session.release();
-                Ok(done(outcome, false))
+        // BEGIN and the settings, the lock, the claim, the statements, the outcome, COMMIT.
+        let of = |statement: &Statement| {
+            if statement.parameters().is_empty() {
+                1
+            } else {
+                3
             }
-            Err(failed) => {
-                if failed.code().is_some() {
-                    // Failing that, the session closes its connection.
-                    let _ = session.roll_back().await;
+        };
+        let statements: usize = effect.statements.iter().map(of).sum();
+        let ending = statements::PREAMBLE_REPLIES + 2 + statements + 2;
+        let mut last = DriverError::bare(Cause::Exhausted);
+        for _ in 0..REPLACEMENTS {
+            let mut session = self.session().await?;
+            session.leaves(Some(FORGET_NAME));
+            let failed = match session.batch(&format!("{sql}; {CLEAN}")).await {
+                Ok(_) => {
+                    session.release();
+                    return Ok(done(outcome, false));
                 }
-                Err(failed)
+                // It is committed; the connection is closed with the session.
+                Err(failed) if failed.after >= ending => return Ok(done(outcome, false)),
+                Err(failed) => failed,
+            };
+            match unusable(&failed, statements::PREAMBLE_REPLIES, DIVISION_BY_ZERO) {
+                Some(Unusable::Standby) => return Err(standby(failed)),
+                // Closed, with the session.
+                Some(Unusable::Left | Unusable::Dead) => last = failed,
+                None => {
+                    if failed.code().is_some() {
+                        // Failing that, the session closes its connection.
+                        let _ = session.roll_back_and(CLEAN).await;
+                    }
+                    return Err(failed);
+                }
             }
         }
+        Err(last)
     }
 
     fn one_shot_sql(&self, effect: &OneShot, outcome: &Outcome) -> String {
@@ -247,7 +281,7 @@ impl<D: Driver> PostgresStore<D> {
             return Ok(known);
         }
         let counted = |statement: &Statement| statement.expected_rows().is_some();
-        if effect.statements.iter().any(counted) {
+        if effect.statements.iter().any(counted) || self.server().set_at_connect {
             return self.one_shot_slowly(effect).await;
         }
         match self.one_shot_at_once(effect).await {
@@ -263,7 +297,7 @@ impl<D: Driver> PostgresStore<D> {
 
 impl<D: Driver> OneShotStore for PostgresStore<D> {
     async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
-        check(&effect.statements, ONE_SHOT)?;
+        self.check_statements(&effect.statements, ONE_SHOT)?;
         effect
             .receipt
             .check_size(self.max_receipt_bytes(), ONE_SHOT, STORE)?;

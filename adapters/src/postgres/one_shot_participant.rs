@@ -10,7 +10,6 @@ use super::{
     driver::Driver,
     error::convert,
     group::Ending,
-    one_shot::check,
     sqlstate::{Stage, surely_nothing},
     store::PostgresStore,
 };
@@ -24,7 +23,7 @@ impl<D: Driver> PostgresStore<D> {
         statements: &[Statement],
         ending: Ending,
     ) -> Result<bool> {
-        check(statements, operation)?;
+        self.check_statements(statements, operation)?;
         self.check_two_phase(operation)?;
         match self.participate(participation, statements, ending).await {
             None => Ok(false),
@@ -41,7 +40,7 @@ impl<D: Driver> PostgresStore<D> {
 impl<D: Driver> OneShotParticipant for PostgresStore<D> {
     async fn apply(&self, tx: &mut Self::Tx, statements: &[Statement]) -> Result<()> {
         const OPERATION: &str = "apply";
-        check(statements, OPERATION)?;
+        self.check_statements(statements, OPERATION)?;
         self.apply_in(tx, statements, OPERATION).await
     }
 

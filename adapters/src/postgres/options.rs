@@ -50,6 +50,7 @@ pub(super) struct Options {
     pub(super) accept_unsafe_durability: bool,
     pub(super) max_receipt_bytes: usize,
     pub(super) share_commits: bool,
+    pub(super) keep_pool_settings: bool,
 }
 
 impl Default for Options {
@@ -63,6 +64,7 @@ impl Default for Options {
             accept_unsafe_durability: false,
             max_receipt_bytes: MAX_RECEIPT_BYTES,
             share_commits: true,
+            keep_pool_settings: false,
         }
     }
 }

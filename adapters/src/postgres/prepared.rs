@@ -64,14 +64,14 @@ impl<D: Driver> PostgresStore<D> {
             Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => {
                 return self.begin_blocked(participation).await;
             }
-            Err(failed) => return Err(convert(failed, BEGIN, Stage::Before)),
+            Err(failed) => return Err(convert(failed, BEGIN, Stage::Ours)),
         };
         let marked_at = number(begun.replies.first(), 0).map(Timestamp::from_micros);
         let mut tx = PostgresTx::new(begun.session, begun.identity);
         let Some(now) = marked_at else {
             // A new statement sees what the marker has met, also if that was committed just now.
             let replies = (tx.session().batch(&self.select_known(participation)).await)
-                .map_err(|failed| convert(failed, BEGIN, Stage::Before))?;
+                .map_err(|failed| convert(failed, BEGIN, Stage::Ours))?;
             let known = Self::read_known(&replies, BEGIN);
             tx.abandon().await;
             let known = self.checked(known?, participation, BEGIN)?;
@@ -80,7 +80,7 @@ impl<D: Driver> PostgresStore<D> {
         // The clock is read after the marker is in: from here on a sweeper's tombstone waits for us,
         // however long we sleep.
         if now <= participation.not_after() {
-            return Ok(Some(BegunPrepared::Fresh(tx)));
+            return Ok(Some(BegunPrepared::Fresh(self.lent(tx, BEGIN).await?)));
         }
         tx.abandon().await;
         Err(if now > participation.forget_after() {
@@ -132,7 +132,7 @@ impl<D: Driver> PostgresStore<D> {
         let mut session = self
             .session()
             .await
-            .map_err(|failed| convert(failed, operation, Stage::Before))?;
+            .map_err(|failed| convert(failed, operation, Stage::Ours))?;
         let sql = format!("{verb} PREPARED '{}'", self.prefix().gid(participation));
         let started = Instant::now();
         match session.batch(&sql).await {

@@ -6,7 +6,10 @@ use tokio::time::timeout;
 
 use super::{
     driver::{Cause, Connection, DriverError, Reply},
-    sqlstate::{ACTIVE_TRANSACTION, DIVISION_BY_ZERO, IN_FAILED_TRANSACTION},
+    sqlstate::{
+        ACTIVE_TRANSACTION, ADMIN_SHUTDOWN, DIVISION_BY_ZERO, FEATURE, IN_FAILED_TRANSACTION,
+        READ_ONLY,
+    },
     statements::{self, Preamble},
 };
 
@@ -80,14 +83,24 @@ impl<C: Connection> Session<C> {
     ///
     /// In one message, so that behind a pooler both meet the same server connection. The clean-up may
     /// fail: what it removes may not be there.
-    pub(super) async fn roll_back(mut self) -> Result<(), DriverError> {
+    pub(super) async fn roll_back(self) -> Result<(), DriverError> {
+        self.clean_up("").await
+    }
+
+    /// The same, with what has to succeed before the connection goes back.
+    pub(super) async fn roll_back_and(self, surely: &str) -> Result<(), DriverError> {
+        self.clean_up(surely).await
+    }
+
+    async fn clean_up(mut self, surely: &str) -> Result<(), DriverError> {
+        let needed = 1 + surely.matches(';').count();
         let clean = self.clean.unwrap_or_default();
-        match self.batch(&format!("ROLLBACK; {clean}")).await {
+        match self.batch(&format!("ROLLBACK; {surely}{clean}")).await {
             Ok(_) => {
                 self.release();
                 Ok(())
             }
-            Err(error) if self.clean.is_some() && error.code().is_some() => {
+            Err(error) if error.after >= needed && error.code().is_some() => {
                 self.release();
                 Ok(())
             }
@@ -145,23 +158,81 @@ impl<C: Connection> Session<C> {
         }
     }
 
-    /// Tells a connection with somebody else's transaction on it from an error of our own.
+    /// Separates an error of `BEGIN` and the settings from one of the statements behind them.
     pub(super) async fn begin_failed(self, error: DriverError) -> BeginError {
-        if matches!(
-            error.code(),
-            Some(DIVISION_BY_ZERO | ACTIVE_TRANSACTION | IN_FAILED_TRANSACTION)
-        ) {
-            // What was open was not ours, and nobody will ever commit it: its owner is gone.
-            tracing::warn!(
-                "a connection of the pool had a transaction open that somebody left there; closed"
-            );
-            return BeginError::Dirty;
+        match unusable(&error, statements::PREAMBLE_REPLIES, DIVISION_BY_ZERO) {
+            // Closed, with the session.
+            Some(Unusable::Left | Unusable::Dead) => return BeginError::Dirty,
+            Some(Unusable::Standby) => return BeginError::Failed(standby(error)),
+            None => {}
         }
         if error.code().is_some() {
             // Failing that, the session closes its connection.
             let _ = self.roll_back().await;
         }
         BeginError::Failed(error)
+    }
+
+    /// Hands the open transaction to the user.
+    pub(super) async fn lend(&mut self) -> Result<(), DriverError> {
+        let Some(connection) = &mut self.connection else {
+            return Err(DriverError::bare(Cause::Unreachable));
+        };
+        let answer = match timeout(self.reply, connection.lend()).await {
+            Ok(answer) => answer,
+            Err(_) => Err(DriverError::bare(Cause::NoReply)),
+        };
+        self.keep(answer)
+    }
+
+    /// Forgets the statements that the user's work has prepared.
+    pub(super) async fn forget_statements(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            let answer = match timeout(self.reply, connection.forget_statements()).await {
+                Ok(answer) => answer,
+                Err(_) => Err(DriverError::bare(Cause::NoReply)),
+            };
+            // Failing that, the connection is closed.
+            let _ = self.keep(answer);
+        }
+    }
+}
+
+/// Why a connection can't be used, though the server answered over it.
+pub(super) enum Unusable {
+    /// A transaction was open on it that its owner had left there.
+    Left,
+    /// The server had ended it while it was idle.
+    Dead,
+    /// It leads to a standby.
+    Standby,
+}
+
+/// Whether the message failed in its preamble, its first statements, up to the guard that fails with
+/// this code in a transaction that was open before. Such an error says nothing about the work, of
+/// which no statement has run.
+pub(super) fn unusable(error: &DriverError, preamble: usize, guard: &str) -> Option<Unusable> {
+    if error.after >= preamble {
+        return None;
+    }
+    match error.code()? {
+        ACTIVE_TRANSACTION | IN_FAILED_TRANSACTION => {}
+        code if code == guard => {}
+        // The message's first reply: had any of it been executed, that would have answered first.
+        ADMIN_SHUTDOWN if error.after == 0 => return Some(Unusable::Dead),
+        FEATURE | READ_ONLY => return Some(Unusable::Standby),
+        _ => return None,
+    }
+    // What was open was not ours, and its owner is gone: nothing will ever commit it.
+    tracing::warn!("a connection of the pool had a transaction open; closed");
+    Some(Unusable::Left)
+}
+
+/// The error of a connection that leads to a standby.
+pub(super) fn standby(error: DriverError) -> DriverError {
+    DriverError {
+        cause: Cause::Standby,
+        ..error
     }
 }
 

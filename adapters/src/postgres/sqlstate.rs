@@ -9,9 +9,16 @@ use super::driver::Cause;
 pub(super) enum Stage {
     /// Nothing durable had been sent: whatever went wrong, nothing is stored.
     Before,
+    /// As `Before`, and the statement was one of the store's own: whatever the server said of it, it
+    /// said nothing about the user's work.
+    Ours,
     /// A COMMIT, PREPARE TRANSACTION, COMMIT PREPARED or ROLLBACK PREPARED was in flight.
     Durable,
 }
+
+/// The server's routine that finds a prepared statement's result type changed: its message is
+/// translated, and its code is that of any feature that is missing.
+pub(super) const PLAN_CHANGED: &str = "RevalidateCachedQuery";
 
 /// The statement ended the transaction that it was in, or the transaction is not ours.
 pub(super) const DIVISION_BY_ZERO: &str = "22012";
@@ -26,6 +33,9 @@ pub(super) const FEATURE: &str = "0A000";
 pub(super) const PRIVILEGE: &str = "42501";
 pub(super) const NO_SAVEPOINT: &str = "3B001";
 pub(super) const NO_TRANSACTION: &str = "25P01";
+pub(super) const READ_ONLY: &str = "25006";
+pub(super) const ADMIN_SHUTDOWN: &str = "57P01";
+pub(super) const CANCELED: &str = "57014";
 pub(super) const SERIALIZATION: &str = "40001";
 pub(super) const DEADLOCK: &str = "40P01";
 
@@ -38,13 +48,14 @@ pub(super) fn surely_nothing(code: &str) -> bool {
 pub(super) fn kind(cause: &Cause, stage: Stage) -> ErrorKind {
     match (cause, stage) {
         (Cause::Server(code), stage) => of_code(code, stage),
-        (Cause::Lost | Cause::NoReply, Stage::Durable) => ErrorKind::Ambiguous,
-        (Cause::Lost | Cause::NoReply | Cause::Unreachable | Cause::Closed, _) => {
-            ErrorKind::Unavailable
-        }
+        (Cause::Lost | Cause::NoReply | Cause::Driver, Stage::Durable) => ErrorKind::Ambiguous,
+        (Cause::Lost | Cause::NoReply | Cause::Unreachable | Cause::Closed | Cause::Standby, _)
+        | (Cause::Driver, Stage::Ours) => ErrorKind::Unavailable,
         (Cause::Exhausted, _) => ErrorKind::Busy,
         (Cause::Settings | Cause::Tls, _) => ErrorKind::Configuration,
-        (Cause::Driver, _) => ErrorKind::Invalid,
+        // The client's side, or a plan: another attempt, or another build of the program, may well
+        // succeed.
+        (Cause::Driver | Cause::PlanChanged, _) => ErrorKind::WorkFailed,
     }
 }
 
@@ -55,8 +66,6 @@ fn of_code(code: &str, stage: Stage) -> ErrorKind {
         "57P01" | "57P02" | "40003" | "08006" | "08007" if stage == Stage::Durable => {
             ErrorKind::Ambiguous
         }
-        // A COMMIT that waits for a standby is committed locally when it is cancelled.
-        "57014" if stage == Stage::Durable => ErrorKind::Ambiguous,
         "40001" | "40P01" | "55P03" | "25P03" | "25P04" | "57014" | "55006" | "55000" => {
             ErrorKind::Busy
         }
@@ -64,8 +73,14 @@ fn of_code(code: &str, stage: Stage) -> ErrorKind {
         "25P02" => ErrorKind::WorkFailed,
         // The connection leads to a standby now: the next one may lead to the primary.
         "25006" => ErrorKind::Unavailable,
-        "22003" => ErrorKind::Overflow,
+        "22003" if stage != Stage::Ours => ErrorKind::Overflow,
+        "0A000" if stage == Stage::Ours => ErrorKind::Unavailable,
         "0A000" => ErrorKind::Refused,
+        _ if stage == Stage::Ours => match of_class(code.get(..2).unwrap_or(code)) {
+            // A trigger or a constraint on the store's own tables.
+            ErrorKind::Refused | ErrorKind::Invalid => ErrorKind::Configuration,
+            kind => kind,
+        },
         _ => of_class(code.get(..2).unwrap_or(code)),
     }
 }
@@ -85,6 +100,14 @@ fn of_class(class: &str) -> ErrorKind {
 pub(super) fn hint(cause: &Cause) -> Option<&'static str> {
     let Cause::Server(code) = cause else {
         return match cause {
+            Cause::Standby => Some(
+                "the server is a standby now and can't write; the connection was closed, and the \
+                 next one may lead to the primary",
+            ),
+            Cause::PlanChanged => Some(
+                "a table has changed since this statement was prepared; it is prepared anew by the \
+                 next attempt",
+            ),
             Cause::Exhausted => Some(
                 "no connection of the pool became free in time: raise the pool's size or the \
                  acquire timeout, and don't begin a second transaction while one is held",
@@ -129,13 +152,15 @@ mod tests {
 
     #[test]
     fn the_same_code_means_another_thing_once_a_commit_is_in_flight() {
-        for code in ["57P01", "08006", "40003", "57014"] {
+        for code in ["57P01", "08006", "40003"] {
             assert_ne!(of(code, Stage::Before), ErrorKind::Ambiguous, "{code}");
             assert!(of(code, Stage::Before).is_retryable(), "{code}");
             assert_eq!(of(code, Stage::Durable), ErrorKind::Ambiguous, "{code}");
         }
         // A serialization failure at COMMIT is an answer, not a riddle.
         assert_eq!(of("40001", Stage::Durable), ErrorKind::Busy);
+        // Nor is a statement timeout: a wait for standbys that is cancelled is a warning.
+        assert_eq!(of("57014", Stage::Durable), ErrorKind::Busy);
         assert_eq!(of("23503", Stage::Durable), ErrorKind::Refused);
     }
 
@@ -146,6 +171,19 @@ mod tests {
             assert_eq!(kind(&cause, Stage::Durable), ErrorKind::Ambiguous);
         }
         assert_eq!(kind(&Cause::Exhausted, Stage::Durable), ErrorKind::Busy);
+    }
+
+    #[test]
+    fn nothing_that_our_own_statement_meets_is_final() {
+        for code in [
+            "0A000", "25006", "23505", "22003", "P0001", "22023", "54000",
+        ] {
+            let kind = of(code, Stage::Ours);
+            let rejection = exactly_once_core::Rejection::of_refusal(
+                &exactly_once_core::Error::new(kind, "t", "t"),
+            );
+            assert_eq!(rejection, None, "{code}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ use super::{
 };
 
 /// How often a connection that somebody left dirty, or that was dead already, is replaced.
-const REPLACEMENTS: usize = 32;
+pub(super) const REPLACEMENTS: usize = 32;
 
 /// A store in Postgres; see [`TokioPostgresStore`](super::TokioPostgresStore) and
 /// [`SqlxPostgresStore`](super::SqlxPostgresStore).
@@ -71,7 +71,7 @@ impl<D: Driver> PostgresStore<D> {
         let connection = driver
             .acquire()
             .await
-            .map_err(|error| convert(error, "connect", Stage::Before))?;
+            .map_err(|error| convert(error, "connect", Stage::Ours))?;
         let mut session = Session::new(connection, options.timeouts.reply);
         let server = Server::look(&mut session, &options).await?;
         let preamble = Preamble::new(&options.timeouts, server.watches_client);
@@ -185,7 +185,7 @@ impl<D: Driver> PostgresStore<D> {
     ) -> Result<Begun<D::Connection>> {
         self.try_open(self.preamble(), sql)
             .await
-            .map_err(|error| convert(error, operation, Stage::Before))
+            .map_err(|error| convert(error, operation, Stage::Ours))
     }
 
     /// Runs statements in a transaction of their own and commits, in one round trip.
@@ -207,7 +207,7 @@ impl<D: Driver> PostgresStore<D> {
             match self.try_transact(sql).await {
                 Ok(replies) => return Ok(replies),
                 Err(error) if error.cause == Cause::Lost && tries < REPLACEMENTS => tries += 1,
-                Err(error) => return Err(convert(error, operation, Stage::Before)),
+                Err(error) => return Err(convert(error, operation, Stage::Ours)),
             }
         }
     }

@@ -24,6 +24,34 @@ pub struct PostgresTx<C: Connection> {
     identity: i64,
     /// Whether statements that belong together were done in part.
     spoilt: bool,
+    /// What removes the work's traces from the session, where the user had it.
+    clean: Option<String>,
+}
+
+/// What work may leave in a session: settings and the role, channels, cursors, temporary tables,
+/// session locks. None of it costs anything where there is none.
+pub(super) const CLEAN: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; UNLISTEN *; CLOSE ALL; \
+                     DISCARD TEMP; SELECT pg_catalog.pg_advisory_unlock_all(); ";
+
+/// A digest of a session's settings and temporary tables, without those that the store sets for a
+/// transaction.
+const STATE: &str = "SELECT pg_catalog.md5(pg_catalog.concat_ws('/', \
+     pg_catalog.current_setting('role'), CURRENT_USER, SESSION_USER, \
+     (SELECT pg_catalog.string_agg(name || '=' || setting, ',' ORDER BY name) \
+     FROM pg_catalog.pg_settings WHERE source = 'session' AND name NOT IN ('lock_timeout', \
+     'statement_timeout', 'idle_in_transaction_session_timeout', 'synchronous_commit', \
+     'client_connection_check_interval', 'transaction_isolation', 'transaction_read_only', \
+     'transaction_deferrable')), \
+     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class \
+     WHERE relnamespace = pg_catalog.pg_my_temp_schema())))";
+
+/// Ends the session where its state is not what it was.
+fn end_if_changed(state: &str) -> String {
+    format!(
+        "UNLISTEN *; CLOSE ALL; SELECT pg_catalog.pg_advisory_unlock_all(); \
+         SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) \
+         WHERE ({STATE}) IS DISTINCT FROM '{state}'; "
+    )
 }
 
 impl<C: Connection> fmt::Debug for PostgresTx<C> {
@@ -38,7 +66,23 @@ impl<C: Connection> PostgresTx<C> {
             session,
             identity,
             spoilt: false,
+            clean: None,
         }
+    }
+
+    /// Hands the transaction to the user. `set_at_connect` says that the pool's connections come with
+    /// settings of their own, which must stay.
+    pub(super) async fn lend(mut self, set_at_connect: bool) -> Result<Self, DriverError> {
+        if set_at_connect {
+            let replies = self.session.batch(STATE).await?;
+            let state = statements::cell(replies.first(), 0).unwrap_or_default();
+            // A digest, in hexadecimal.
+            self.clean = Some(end_if_changed(state));
+        } else {
+            self.clean = Some(CLEAN.to_owned());
+        }
+        self.session.lend().await?;
+        Ok(self)
     }
 
     /// From now on it can't be committed, whatever the work does about it, unless it is `mended`.
@@ -68,7 +112,19 @@ impl<C: Connection> PostgresTx<C> {
 
     /// Rolls back after an error; the connection is closed if that can't be done.
     pub(super) async fn abandon(self) {
-        let _ = self.session.roll_back().await;
+        let _ = self.roll_back().await;
+    }
+
+    /// Rolls back, and removes what the work left in the session.
+    async fn roll_back(mut self) -> Result<(), DriverError> {
+        match &self.clean {
+            Some(clean) => {
+                // One of them may be why the work failed.
+                self.session.forget_statements().await;
+                self.session.roll_back_and(clean).await
+            }
+            None => self.session.roll_back().await,
+        }
     }
 
     /// Sends the statements that end the transaction, the probe among them. Nothing is open after
@@ -80,11 +136,19 @@ impl<C: Connection> PostgresTx<C> {
             let failed = Cause::Server(IN_FAILED_TRANSACTION.to_owned());
             return Err(DriverError::bare(failed));
         }
-        match self.session.batch(sql).await {
+        // No literal of it holds a semicolon: they are hexadecimal.
+        let ending = sql.matches(';').count() + 1;
+        let answer = match &self.clean {
+            Some(clean) => self.session.batch(&format!("{sql}; {clean}")).await,
+            None => self.session.batch(sql).await,
+        };
+        match answer {
             Ok(_) => {
                 self.session.release();
                 Ok(())
             }
+            // It has ended, and the connection is closed with the session.
+            Err(error) if error.after >= ending => Ok(()),
             Err(error) => {
                 if error.code().is_some() {
                     self.abandon().await;
@@ -92,6 +156,19 @@ impl<C: Connection> PostgresTx<C> {
                 Err(error)
             }
         }
+    }
+}
+
+impl<D: Driver> PostgresStore<D> {
+    /// The transaction, as a user's work gets it.
+    pub(super) async fn lent(
+        &self,
+        tx: PostgresTx<D::Connection>,
+        operation: &'static str,
+    ) -> Result<PostgresTx<D::Connection>> {
+        tx.lend(self.server().set_at_connect)
+            .await
+            .map_err(|failed| convert(failed, operation, Stage::Ours))
     }
 }
 
@@ -113,7 +190,8 @@ impl<D: Driver> Transactional for PostgresStore<D> {
 
     async fn begin(&self) -> Result<Self::Tx> {
         let begun = self.open("begin", "SELECT 1").await?;
-        Ok(PostgresTx::new(begun.session, begun.identity))
+        self.lent(PostgresTx::new(begun.session, begun.identity), "begin")
+            .await
     }
 
     async fn commit(&self, tx: Self::Tx) -> Result<()> {
@@ -124,7 +202,7 @@ impl<D: Driver> Transactional for PostgresStore<D> {
     }
 
     async fn rollback(&self, tx: Self::Tx) -> Result<()> {
-        match tx.session.roll_back().await {
+        match tx.roll_back().await {
             Ok(()) => Ok(()),
             // It went with its connection.
             Err(error) if error.cause == Cause::Lost => Ok(()),

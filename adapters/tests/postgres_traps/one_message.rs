@@ -135,7 +135,9 @@ async fn what_can_reach_beyond_its_statement_goes_by_the_steps() {
     world.sql("CREATE TABLE paid (id int8)").await;
     let steps = [
         Statement::new("SELECT set_config('my.tenant', $1, true)").bind("seven"),
-        Statement::new("INSERT INTO paid VALUES (1); INSERT INTO paid VALUES (2)"),
+        Statement::new(
+            "WITH two AS (SELECT unnest(ARRAY[1, 2])) INSERT INTO paid SELECT * FROM two",
+        ),
     ];
     let one = work(&store, "steps", seconds(60)).await;
     let answer = store.prepare_one_shot(&one, &steps).await.unwrap();
@@ -143,10 +145,19 @@ async fn what_can_reach_beyond_its_statement_goes_by_the_steps() {
     store.commit_prepared(&one).await.unwrap();
     assert_eq!(world.sql("SELECT count(*) FROM paid").await, "2");
 
-    let ends = [Statement::new("INSERT INTO paid VALUES (3); COMMIT")];
-    let two = work(&store, "ends", seconds(60)).await;
-    let answer = store.prepare_one_shot(&two, &ends).await;
-    assert_eq!(answer.unwrap_err().kind(), ErrorKind::Invalid);
+    for (at, text) in ["INSERT INTO paid VALUES (3); COMMIT", "COMMIT"]
+        .into_iter()
+        .enumerate()
+    {
+        let ends = [
+            Statement::new("INSERT INTO paid VALUES (3)"),
+            Statement::new(text),
+        ];
+        let two = work(&store, &format!("ends {at}"), seconds(60)).await;
+        let answer = store.prepare_one_shot(&two, &ends).await;
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(world.sql("SELECT count(*) FROM paid").await, "2");
+    }
     let page = store.in_doubt(None, 10).await.unwrap();
     assert_eq!(page.entries, []);
 

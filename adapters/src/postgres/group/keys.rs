@@ -196,7 +196,7 @@ impl<D: Driver> Of<D> {
         operation: &'static str,
     ) -> Result<Option<KeyRow>> {
         match ask(Looking(self.clone()), self.key_name(claim)).await {
-            Some(answer) => answer.map_err(|failed| convert(failed, operation, Stage::Before)),
+            Some(answer) => answer.map_err(|failed| convert(failed, operation, Stage::Ours)),
             None => {
                 let replies = self.read(operation, &self.select_key(claim.key())).await?;
                 KeyRow::read(replies.first(), operation)

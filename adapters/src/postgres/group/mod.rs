@@ -3,15 +3,17 @@
 //! What limits a busy server is the work for each statement, not the disk: a transaction for each
 //! caller parses, plans, commits and answers for each. So callers that are there at the same time
 //! share one message and one commit. A single caller waits for nobody: who finds nothing in flight
-//! goes at once, and what comes meanwhile is the next group.
+//! goes at once, and what comes meanwhile is the next group. Each group is a task of its own.
 //!
 //! A group takes the good path only, and takes it whole: every key is new, every statement works,
-//! every guess is right. Whatever else happens rolls the group back, its halves try again, and who
-//! fails alone takes the careful path on a connection of its own: so each caller's failure stays its
-//! own, and nobody waits long behind the lock of another.
+//! every guess is right. Whatever else happens rolls the group back. The
+//! position of the statement that failed names its caller, which takes the slow path on a connection
+//! of its own, while the others try again at once; where it names none, at the commit, the group is
+//! bisected. So each caller's failure stays its own, and no caller waits long behind the lock or the
+//! slow statement of another.
 //!
 //! # Layout
-//! - `queue`: who flies, and who waits for the next flight.
+//! - `queue`: the callers that wait, and the tasks that execute their groups.
 //! - `named`: prepared statements that are named by what they do, one message of them.
 //! - `text`: parameters and arrays in such a message.
 //! - `keys`: what is known of many keys, read at once; when to look before the leap.
@@ -36,7 +38,13 @@ mod register;
 mod shots;
 mod text;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
     driver::{Driver, DriverError},
@@ -56,6 +64,7 @@ use shots::Shots;
 pub(super) use balances::{Booked, Operation, applied};
 pub(super) use effects::{inserts, values};
 pub(super) use marks::Ending;
+pub(super) use named::UNKNOWN_STATEMENT;
 pub(super) use shots::Verdict;
 
 /// The most callers of one group.
@@ -64,6 +73,10 @@ const GROUP_MAX: usize = 64;
 /// How long a group waits for a lock: behind a key or row that somebody holds for longer, its
 /// callers had better wait each for itself.
 const LOCK_WAIT: Duration = Duration::from_millis(50);
+
+/// How long a statement of a group may take: what takes longer goes alone, and the callers behind it
+/// have waited no longer than this.
+const STATEMENT_WAIT: Duration = Duration::from_millis(500);
 
 /// What the callers of a store share.
 pub(super) struct Groups {
@@ -79,12 +92,24 @@ pub(super) struct Groups {
     marks: Marks,
     register: Register,
     replays: Replays,
+    /// Whether work here removes prepared statements.
+    text_only: AtomicBool,
 }
 
 impl Groups {
+    /// From now on completions don't rely on a prepared statement.
+    pub(super) fn settle_by_text(&self) {
+        self.text_only.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn settles_by_text(&self) -> bool {
+        self.text_only.load(Ordering::Relaxed)
+    }
+
     pub(super) fn new(tables: &Tables, timeouts: &Timeouts, watch_client: bool) -> Self {
         let impatient = Timeouts {
             lock: LOCK_WAIT.min(timeouts.lock),
+            statement: STATEMENT_WAIT.min(timeouts.statement),
             ..*timeouts
         };
         let preamble = Preamble::new(&impatient, watch_client);
@@ -106,6 +131,7 @@ impl Groups {
             marks: Marks::new(tables, &patient, &preamble),
             register: Register::default(),
             replays: Replays::default(),
+            text_only: AtomicBool::new(false),
         }
     }
 }
@@ -118,6 +144,7 @@ fn copy(failed: &DriverError) -> DriverError {
             .source
             .as_ref()
             .map(|source| source.to_string().into()),
+        after: failed.after,
     }
 }
 

@@ -6,21 +6,24 @@
 //! pooler, where any connection of the pool may have been taught by anybody, a name never means
 //! another statement. One that a connection does not know is taught and asked again.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 
+use super::effects::EFFECT;
 use crate::postgres::{
     driver::{Cause, Connection, Driver, DriverError, Reply},
     literal,
-    session::{BeginError, Begun, Session},
-    sqlstate::{ACTIVE_TRANSACTION, IN_FAILED_TRANSACTION},
-    statements::Preamble,
+    session::{BeginError, Begun, Session, Unusable, standby, unusable},
+    statements::{PREAMBLE_REPLIES, Preamble},
     store::PostgresStore,
 };
 
 /// A statement is not known by its name.
-const UNKNOWN_STATEMENT: &str = "26000";
+pub(in crate::postgres) const UNKNOWN_STATEMENT: &str = "26000";
+
+/// A statement is known by this name already: a message that was cut off left it on its connection.
+const KNOWN_STATEMENT: &str = "42P05";
 
 /// What [`begin`] fails with in a transaction that is not ours.
 const NOT_OURS: &str = "2201F";
@@ -93,6 +96,12 @@ pub(super) fn all_or_nothing(condition: &str) -> String {
 pub(super) struct Message {
     sql: String,
     uses: Vec<Arc<Named>>,
+    /// How many of its first statements are settings and guard.
+    preamble: usize,
+    /// How many statements it has.
+    statements: usize,
+    /// The position of the first statement that prepares a user's text.
+    effects: Option<usize>,
 }
 
 impl Message {
@@ -101,6 +110,9 @@ impl Message {
         let mut message = Self {
             sql: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ".to_owned(),
             uses: Vec::new(),
+            preamble: PREAMBLE_REPLIES,
+            statements: 1,
+            effects: None,
         };
         message.execute(settings, &[]);
         message
@@ -111,6 +123,9 @@ impl Message {
         let mut message = Self {
             sql: String::new(),
             uses: Vec::new(),
+            preamble: 1,
+            statements: 0,
+            effects: None,
         };
         message.execute(statement, values);
         message
@@ -119,6 +134,7 @@ impl Message {
     /// Runs a statement; the values are SQL.
     pub(super) fn execute(&mut self, statement: &Arc<Named>, values: &[String]) {
         self.sql.push_str(&statement.call(values));
+        self.statements += 1;
         self.uses(statement);
     }
 
@@ -126,6 +142,14 @@ impl Message {
     pub(super) fn plain(&mut self, sql: &str) {
         self.sql.push_str(sql);
         self.sql.push_str("; ");
+        self.statements += 1;
+    }
+
+    /// Prepares a user's text until the end of the message. A line break ends a comment at its end.
+    pub(super) fn prepare_effect(&mut self, number: usize, body: &str) {
+        self.effects.get_or_insert(self.statements);
+        let _ = write!(self.sql, "PREPARE {EFFECT}{number} AS {body}\n; ");
+        self.statements += 1;
     }
 
     /// Wants a statement to be known, now or later.
@@ -133,6 +157,11 @@ impl Message {
         if !self.uses.iter().any(|used| used.name == statement.name) {
             self.uses.push(Arc::clone(statement));
         }
+    }
+
+    /// The position of the next statement, which an error tells by [`DriverError::after`].
+    pub(super) fn position(&self) -> usize {
+        self.statements
     }
 
     /// Ends with the first phase of a two-phase commit; the identifier needs no quoting.
@@ -168,15 +197,27 @@ impl<D: Driver> PostgresStore<D> {
                 }
                 Err(failed) => failed,
             };
-            match failed.code() {
-                Some(UNKNOWN_STATEMENT) => taught = Some(teach(session, &message.uses).await?),
-                // Nobody will ever commit it: its owner is gone. Closed, with the session.
-                Some(NOT_OURS | ACTIVE_TRANSACTION | IN_FAILED_TRANSACTION) => {
-                    tracing::warn!("a connection of the pool had a transaction open; closed");
+            match unusable(&failed, message.preamble, NOT_OURS) {
+                // Closed, with the session.
+                Some(Unusable::Left | Unusable::Dead) => {
+                    last = failed;
+                    continue;
                 }
+                Some(Unusable::Standby) => return Err(standby(failed)),
+                None => {}
+            }
+            match failed.code() {
+                Some(UNKNOWN_STATEMENT) => taught = Some(self.teach(session, message).await?),
+                Some(KNOWN_STATEMENT) => taught = clear_effects(session).await.ok(),
                 Some(_) => {
                     // Failing that, the session closes its connection.
-                    let _ = session.roll_back().await;
+                    if message.effects.is_some_and(|first| failed.after > first) {
+                        if let Ok(session) = clear_effects(session).await {
+                            session.release();
+                        }
+                    } else {
+                        let _ = session.roll_back().await;
+                    }
                     return Err(failed);
                 }
                 None => return Err(failed),
@@ -206,7 +247,7 @@ impl<D: Driver> PostgresStore<D> {
                 Err(failed) => failed,
             };
             if failed.code() == Some(UNKNOWN_STATEMENT) {
-                last = match teach(session, &message.uses).await {
+                last = match self.teach(session, message).await {
                     Ok(session) => {
                         taught = Some(session);
                         failed
@@ -227,15 +268,54 @@ impl<D: Driver> PostgresStore<D> {
     }
 }
 
-/// Teaches a connection what it does not know, and gives it back: the next one out of the pool may
-/// know as little. In one transaction, so that behind a pooler it is one connection.
+impl<D: Driver> PostgresStore<D> {
+    /// Prepares on a connection what it does not know, and gives it back: the next one out of the pool
+    /// may know as little.
+    async fn teach(
+        &self,
+        session: Session<D::Connection>,
+        message: &Message,
+    ) -> Result<Session<D::Connection>, DriverError> {
+        let taught = teach(session, &message.uses, self.timeouts().lock).await;
+        // It is no position in the message itself.
+        taught.map_err(|failed| failed.after(0))
+    }
+}
+
+/// Ends what is open, and removes the texts that a message has prepared: a prepared statement
+/// outlives a rollback. In one transaction, so that behind a pooler it is one connection.
+async fn clear_effects<C: Connection>(mut session: Session<C>) -> Result<Session<C>, DriverError> {
+    let look = format!(
+        "ROLLBACK; BEGIN; SELECT name FROM pg_catalog.pg_prepared_statements \
+         WHERE pg_catalog.starts_with(name, '{EFFECT}')"
+    );
+    let known = session.batch(&look).await?;
+    let mut sql = String::new();
+    for row in known.iter().flat_map(|reply| &reply.rows) {
+        let number = row
+            .first()
+            .and_then(|name| name.as_deref()?.strip_prefix(EFFECT));
+        if let Some(number) = number.and_then(|number| number.parse::<usize>().ok()) {
+            let _ = write!(sql, "DEALLOCATE {EFFECT}{number}; ");
+        }
+    }
+    sql.push_str("COMMIT");
+    session.batch(&sql).await?;
+    Ok(session)
+}
+
+/// In one transaction, so that behind a pooler it is one connection; and it waits for no lock for
+/// longer than a caller does.
 async fn teach<C: Connection>(
     mut session: Session<C>,
     uses: &[Arc<Named>],
+    lock: Duration,
 ) -> Result<Session<C>, DriverError> {
     let names: Vec<String> = uses.iter().map(|used| format!("'{}'", used.name)).collect();
     let look = format!(
-        "ROLLBACK; BEGIN; SELECT name FROM pg_catalog.pg_prepared_statements WHERE name IN ({})",
+        "ROLLBACK; BEGIN; SET LOCAL lock_timeout = {}; \
+         SELECT name FROM pg_catalog.pg_prepared_statements WHERE name IN ({})",
+        lock.as_millis().max(1),
         names.join(", ")
     );
     let known = session.batch(&look).await?;

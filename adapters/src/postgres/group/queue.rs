@@ -1,4 +1,4 @@
-//! Who flies, and who waits for the next flight.
+//! Batches: each is a task of its own, and what comes meanwhile is the next one.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -7,7 +7,6 @@ use std::{
 };
 
 use tokio::{
-    runtime::Handle,
     sync::oneshot::{self, Receiver, Sender},
     task::yield_now,
 };
@@ -78,7 +77,12 @@ impl<J, A> Queue<J, A> {
 
     /// Moves who still waits for an answer into the group, but for those who want what another
     /// flight has in hand.
-    fn board<F>(&self, group: &mut Vec<Waiting<J, A>>, held: &mut HashSet<Arc<str>>) -> usize
+    fn board<F>(
+        &self,
+        group: &mut Vec<Waiting<J, A>>,
+        held: &mut HashSet<Arc<str>>,
+        most: usize,
+    ) -> usize
     where
         F: Flush<Job = J, Answer = A>,
     {
@@ -86,7 +90,7 @@ impl<J, A> Queue<J, A> {
         let mut state = self.lock();
         let state = &mut *state;
         let mut at = 0;
-        while group.len() < GROUP_MAX
+        while group.len() < most
             && let Some(waiting) = state.waiting.get(at)
         {
             // A caller that is gone has sent nothing yet, and does not any more.
@@ -107,68 +111,47 @@ impl<J, A> Queue<J, A> {
     }
 }
 
-enum Start<J, A> {
-    /// Nobody is in flight: go.
-    Now(J),
-    /// Wait, after starting another flight if that is wanted.
-    Wait(Receiver<A>, bool),
-}
-
 impl<J, A> Queue<J, A> {
-    fn start<F>(&self, job: J, held: &mut HashSet<Arc<str>>) -> Start<J, A>
+    /// Enqueues a job. The second value says whether the caller has to start another task, and how
+    /// large its first batch may be.
+    fn enqueue<F>(&self, job: J) -> (Receiver<A>, Option<usize>)
     where
         F: Flush<Job = J, Answer = A>,
     {
         let mut state = self.lock();
-        let wanted = F::wants(&job);
-        if state.flights == 0 {
-            state.flights = 1;
-            held.extend(wanted.cloned());
-            state.held.extend(wanted.cloned());
-            return Start::Now(job);
-        }
-        // Where everybody wants the same, another flight would find nobody to take.
-        let in_hand = wanted.is_some_and(|wanted| state.held.contains(wanted));
+        // Where every caller wants the same, another task would find no job to take.
+        let in_hand = F::wants(&job).is_some_and(|wanted| state.held.contains(wanted));
         let (answer, receiver) = oneshot::channel();
         state.waiting.push_back(Waiting { job, answer });
-        let another =
+        let more =
             !in_hand && state.waiting.len() >= FLIGHT_FROM && state.flights < self.flights_max;
-        if another {
-            state.flights += 1;
-        }
-        Start::Wait(receiver, another)
+        // What finds nothing under way goes at once and alone, as a lone caller's does.
+        let first = match state.flights {
+            0 => Some(1),
+            _ => more.then_some(GROUP_MAX),
+        };
+        state.flights += usize::from(first.is_some());
+        (receiver, first)
     }
 }
 
-/// Asks, alone or with others. `None` if the flight came to nothing, which says nothing about
+/// Asks, alone or with others. `None` if the batch came to nothing, which says nothing about
 /// whether it was executed: ask the store.
+///
+/// A batch is a task of its own: a caller whose future is alive and is not polled (in
+/// `buffer_unordered`, in a branch of `select!`) delays no other caller. A caller that is dropped
+/// while it waits is left out of the batch.
 pub(super) async fn ask<F: Flush>(flush: F, job: F::Job) -> Option<F::Answer> {
-    let mut held = HashSet::new();
-    let receiver = match flush.queue().start::<F>(job, &mut held) {
-        Start::Now(job) => {
-            let flight = Flight {
-                flush,
-                own: true,
-                landed: false,
-                held,
-            };
-            return flight.flush.flush(vec![job]).await.pop();
-        }
-        Start::Wait(receiver, another) => {
-            if another {
-                tokio::spawn(Flight::new(flush).fly());
-            }
-            receiver
-        }
-    };
+    let (receiver, start) = flush.queue().enqueue::<F>(job);
+    if let Some(first) = start {
+        tokio::spawn(Flight::new(flush).fly(first));
+    }
     receiver.await.ok()
 }
 
-/// The right to execute groups. Whoever drops it, at whatever poll, hands it on to those who wait.
+/// The right to execute batches. Where its task is cut off, it passes on to the callers that wait.
 struct Flight<F: Flush> {
     flush: F,
-    /// In a caller's own future, which may be dropped.
-    own: bool,
     landed: bool,
     /// What its group has in hand.
     held: HashSet<Arc<str>>,
@@ -178,25 +161,26 @@ impl<F: Flush> Flight<F> {
     fn new(flush: F) -> Self {
         Self {
             flush,
-            own: false,
             landed: false,
             held: HashSet::new(),
         }
     }
 
     /// Executes groups until nobody waits.
-    async fn fly(mut self) {
+    async fn fly(mut self, first: usize) {
+        // The first batch leaves at once: a single caller waits for no other.
+        let (mut most, mut quiet) = (first, QUIET_TURNS);
         loop {
             let mut group = Vec::new();
-            let mut quiet = 0;
-            self.board(&mut group);
-            while group.len() < GROUP_MAX && quiet < QUIET_TURNS {
+            self.board(&mut group, most);
+            while group.len() < most && quiet < QUIET_TURNS {
                 yield_now().await;
-                match self.board(&mut group) {
+                match self.board(&mut group, most) {
                     0 => quiet += 1,
                     _ => quiet = 0,
                 }
             }
+            (most, quiet) = (GROUP_MAX, 0);
             if group.is_empty() {
                 if self.land() {
                     return;
@@ -216,8 +200,8 @@ impl<F: Flush> Flight<F> {
         }
     }
 
-    fn board(&mut self, group: &mut Vec<Waiting<F::Job, F::Answer>>) -> usize {
-        self.flush.queue().board::<F>(group, &mut self.held)
+    fn board(&mut self, group: &mut Vec<Waiting<F::Job, F::Answer>>, most: usize) -> usize {
+        self.flush.queue().board::<F>(group, &mut self.held, most)
     }
 
     /// Lets the other flights have what this one had in hand.
@@ -252,22 +236,13 @@ impl<F: Flush> Drop for Flight<F> {
         if self.landed || self.land() {
             return;
         }
-        match Handle::try_current() {
-            // The flight goes on, in a task of its own.
-            Ok(handle) if self.own => {
-                self.landed = true;
-                handle.spawn(Self::new(self.flush.clone()).fly());
-            }
-            // The runtime is going, or a flight has panicked: everybody for himself.
-            _ => {
-                let mut state = self.flush.queue().lock();
-                state.flights -= 1;
-                if state.flights == 0 {
-                    let waiting = std::mem::take(&mut state.waiting);
-                    drop(state);
-                    drop(waiting);
-                }
-            }
+        // The runtime is going, or a batch has panicked: every caller goes alone.
+        let mut state = self.flush.queue().lock();
+        state.flights -= 1;
+        if state.flights == 0 {
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            drop(waiting);
         }
     }
 }

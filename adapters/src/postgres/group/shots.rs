@@ -6,7 +6,7 @@ use exactly_once_core::{Fingerprint, OneShot, Outcome};
 
 use super::{
     Of, copy,
-    effects::{self, Effect},
+    effects::{self, Blame, Blames, Effect},
     keys::KeyName,
     named::{Message, Named},
     queue::{Flush, Queue, ask},
@@ -17,12 +17,15 @@ use crate::postgres::{
     key_row::{KeyRow, kept},
     literal,
     schema::Tables,
-    sqlstate::{self, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
+    sqlstate::{self, CANCELED, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
     statements::NOW,
 };
 
 /// How many flights of effects there may be at once.
 const FLIGHTS: usize = 2;
+
+/// After so many failures of callers, those that are left go alone.
+const FAILURES_MAX: usize = 8;
 
 /// A larger receipt travels alone.
 const RECEIPT_MAX: usize = 16 * 1024;
@@ -121,8 +124,11 @@ impl<D: Driver> Flush for Shooting<D> {
 
     async fn flush(&self, shots: Vec<Shot>) -> Vec<Verdict> {
         let mut group = Group::new(&shots);
-        while let Some(part) = group.parts.pop() {
-            self.0.shoot(&mut group, part).await;
+        while let Some(mut part) = group.parts.pop() {
+            group.without_slow(&mut part);
+            if !part.members.is_empty() {
+                self.0.shoot(&mut group, part).await;
+            }
         }
         group.verdicts()
     }
@@ -142,6 +148,8 @@ struct Group<'a> {
     /// Later callers of a key, and its first.
     doubles: Vec<(usize, usize)>,
     parts: Vec<Part>,
+    /// How many statements of its callers have failed.
+    failures: usize,
 }
 
 impl<'a> Group<'a> {
@@ -169,6 +177,7 @@ impl<'a> Group<'a> {
                 members,
                 looked: false,
             }],
+            failures: 0,
         }
     }
 
@@ -186,6 +195,55 @@ impl<'a> Group<'a> {
         for at in &part.members {
             self.tell(*at, verdict());
         }
+    }
+
+    /// The callers whose statement failed go alone; the others try again without them.
+    fn part_with(&mut self, part: Part, blame: &Blame) {
+        let blamed = |place: usize| blame.callers.contains(&place);
+        let take = |wanted: bool| -> Vec<usize> {
+            let members = part.members.iter().enumerate();
+            members
+                .filter(|(place, _)| blamed(*place) == wanted)
+                .map(|(_, at)| *at)
+                .collect()
+        };
+        let (failed, rest) = (take(true), take(false));
+        self.failures += 1;
+        let again = |members| Part {
+            members,
+            looked: part.looked,
+        };
+        if blame.together {
+            self.split(again(failed));
+        } else {
+            self.tell_all(&again(failed), || Verdict::Alone);
+        }
+        if rest.is_empty() {
+            return;
+        }
+        if self.failures < FAILURES_MAX {
+            self.parts.push(again(rest));
+        } else {
+            // Too many of them fail: the others have waited long enough.
+            self.tell_all(&again(rest), || Verdict::Alone);
+        }
+    }
+
+    /// The callers of a text that was slow meanwhile go alone.
+    fn without_slow(&mut self, part: &mut Part) {
+        let shots = self.shots;
+        let slow = |at: &usize| {
+            shots
+                .get(*at)
+                .is_some_and(|shot| effects::slow(&shot.effects))
+        };
+        let (alone, members) = part.members.iter().copied().partition(slow);
+        part.members = members;
+        let alone = Part {
+            members: alone,
+            looked: part.looked,
+        };
+        self.tell_all(&alone, || Verdict::Alone);
     }
 
     /// Halves try again; one alone takes the careful path.
@@ -248,7 +306,7 @@ fn claim_of(shot: &Shot) -> [String; 6] {
 
 impl<D: Driver> Of<D> {
     async fn shoot(&self, group: &mut Group<'_>, part: Part) {
-        let message = self.shots_message(group, &part);
+        let (message, blames) = self.shots_message(group, &part);
         let failed = match self.send(&message).await {
             Ok(_) => return group.tell_all(&part, || Verdict::Applied),
             Err(failed) => failed,
@@ -259,11 +317,24 @@ impl<D: Driver> Of<D> {
             "a group of effects failed"
         );
         match failed.code() {
-            // By a key that is taken, or by what somebody's statement did.
-            Some(UNIQUE_VIOLATION) if !part.looked => self.look_again(group, part).await,
-            // Somebody holds a key or a row for long. Each waits for himself.
-            Some(LOCK_NOT_AVAILABLE) => group.tell_all(&part, || Verdict::Alone),
-            Some(code) if sqlstate::surely_nothing(code) => group.split(part),
+            Some(code) if sqlstate::surely_nothing(code) => match blames.at(failed.after) {
+                Some(blame) => {
+                    if code == CANCELED {
+                        blame.was_slow();
+                    }
+                    group.part_with(part, blame);
+                }
+                // A key that is taken.
+                None if code == UNIQUE_VIOLATION && !part.looked => {
+                    self.look_again(group, part).await;
+                }
+                // A key that another transaction holds for long: each caller waits for itself.
+                None if code == LOCK_NOT_AVAILABLE || code == CANCELED => {
+                    group.tell_all(&part, || Verdict::Alone);
+                }
+                // At the commit, by a deferred constraint of one of them.
+                None => group.split(part),
+            },
             _ => group.tell_all(&part, || Verdict::Failed(copy(&failed))),
         }
     }
@@ -295,7 +366,7 @@ impl<D: Driver> Of<D> {
         }
     }
 
-    fn shots_message(&self, group: &Group<'_>, part: &Part) -> Message {
+    fn shots_message(&self, group: &Group<'_>, part: &Part) -> (Message, Blames) {
         let groups = self.groups();
         let members = group.members(part);
         let mut message = Message::begin(&groups.begin);
@@ -307,8 +378,8 @@ impl<D: Driver> Of<D> {
         // A connection is taught both at once.
         message.uses(&groups.shots.claim_one);
         message.uses(&groups.shots.claim);
-        effects::execute(&mut message, members.map(|shot| shot.effects.as_slice()));
-        message.commit()
+        let blames = effects::execute(&mut message, members.map(|shot| shot.effects.as_slice()));
+        (message.commit(), blames)
     }
 
     /// Executes an effect together with those of others who come now.

@@ -4,15 +4,18 @@ use std::error::Error as StdError;
 
 use futures_util::TryStreamExt;
 use sqlx::{
-    AssertSqlSafe, Either, Error as SqlxError, PgConnection, PgPool, Postgres, Row, ValueRef,
+    AssertSqlSafe, Connection as _, Database, Either, Error as SqlxError, PgConnection, PgPool,
+    Postgres, Row, SqlSafeStr, ValueRef,
     pool::PoolConnection,
     postgres::{PgDatabaseError, PgRow},
 };
+use sqlx_core::transaction::TransactionManager;
 
 use crate::postgres::{
     builder::Pooled,
     driver::{Cause, Connection, Driver, DriverError, Reply},
     options::Timeouts,
+    sqlstate::PLAN_CHANGED,
     tls::refused,
 };
 
@@ -68,11 +71,14 @@ impl Driver for SqlxDriver {
 
     fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
         if let Some(error) = error.downcast_ref::<SqlxError>() {
-            return Some(cause(error));
+            let answer = error
+                .as_database_error()
+                .and_then(|answer| answer.try_downcast_ref::<PgDatabaseError>());
+            return Some(answer.map_or_else(|| cause(error), of_users_statement));
         }
         error
             .downcast_ref::<PgDatabaseError>()
-            .map(|error| Cause::Server(error.code().to_owned()))
+            .map(of_users_statement)
     }
 }
 
@@ -92,9 +98,19 @@ fn cause(error: &SqlxError) -> Cause {
     }
 }
 
+/// The work may have used a statement that was prepared on this connection before.
+fn of_users_statement(answer: &PgDatabaseError) -> Cause {
+    match answer.routine() {
+        Some(PLAN_CHANGED) => Cause::PlanChanged,
+        _ => Cause::Server(answer.code().to_owned()),
+    }
+}
+
 fn failed(error: SqlxError) -> DriverError {
     DriverError::new(cause(&error), error)
 }
+
+type Manager = <Postgres as Database>::TransactionManager;
 
 /// A connection of a `PgPool`.
 pub struct SqlxConnection(Option<PoolConnection<Postgres>>);
@@ -129,7 +145,12 @@ impl Connection for SqlxConnection {
         let mut answers = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_many(connection);
         let mut replies = Vec::new();
         let mut rows = Vec::new();
-        while let Some(answer) = answers.try_next().await.map_err(failed)? {
+        loop {
+            let answer = match answers.try_next().await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => break,
+                Err(error) => return Err(failed(error).after(replies.len())),
+            };
             match answer {
                 Either::Right(row) => rows.push(text(&row).map_err(failed)?),
                 Either::Left(done) => replies.push(Reply {
@@ -141,7 +162,31 @@ impl Connection for SqlxConnection {
         Ok(replies)
     }
 
+    async fn lend(&mut self) -> Result<(), DriverError> {
+        let Some(connection) = self.raw() else {
+            return Err(DriverError::bare(Cause::Unreachable));
+        };
+        // The transaction is open; sqlx has to count it, so that a `begin()` of the work is a
+        // savepoint in it.
+        let nothing = Some("".into_sql_str());
+        Manager::begin(connection, nothing).await.map_err(failed)
+    }
+
+    async fn forget_statements(&mut self) -> Result<(), DriverError> {
+        match self.raw() {
+            Some(connection) => connection.clear_cached_statements().await.map_err(failed),
+            None => Ok(()),
+        }
+    }
+
     fn release(mut self) {
+        if let Some(connection) = self.raw() {
+            // The transaction that was lent is over, and the work may have left nested ones behind.
+            // sqlx sends these when the pool takes the connection back; they meet no transaction.
+            while Manager::get_transaction_depth(connection) > 0 {
+                Manager::start_rollback(connection);
+            }
+        }
         // Dropping a pool's connection gives it back.
         drop(self.0.take());
     }

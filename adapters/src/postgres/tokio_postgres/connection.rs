@@ -1,14 +1,16 @@
 //! The driver glue of tokio-postgres.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, pin::pin};
 
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
-use tokio_postgres::{Client, Error as PgError, SimpleQueryMessage};
+use futures_util::TryStreamExt;
+use tokio_postgres::{Client, Error as PgError, SimpleQueryMessage, error::DbError};
 
 use crate::postgres::{
     builder::Pooled,
     driver::{Cause, Connection, Driver, DriverError, Reply},
     options::Timeouts,
+    sqlstate::PLAN_CHANGED,
     tls::refused,
 };
 
@@ -51,11 +53,12 @@ impl Driver for TokioDriver {
 
     fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
         if let Some(error) = error.downcast_ref::<PgError>() {
-            return Some(cause(error));
+            return Some(match error.as_db_error() {
+                Some(answer) => of_users_statement(answer),
+                None => cause(error),
+            });
         }
-        error
-            .downcast_ref::<tokio_postgres::error::DbError>()
-            .map(|error| Cause::Server(error.code().code().to_owned()))
+        error.downcast_ref::<DbError>().map(of_users_statement)
     }
 }
 
@@ -79,6 +82,14 @@ fn connect_cause(error: &PgError) -> Cause {
         Cause::Driver if !is_io(error) => Cause::Settings,
         Cause::Lost | Cause::Driver => Cause::Unreachable,
         cause => cause,
+    }
+}
+
+/// The work may have used a statement that was prepared on this connection before.
+fn of_users_statement(answer: &DbError) -> Cause {
+    match answer.routine() {
+        Some(PLAN_CHANGED) => Cause::PlanChanged,
+        _ => Cause::Server(answer.code().code().to_owned()),
     }
 }
 
@@ -130,10 +141,16 @@ impl TokioConnection {
 
 impl Connection for TokioConnection {
     async fn batch(&mut self, sql: &str) -> Result<Vec<Reply>, DriverError> {
-        let messages = self.wanted()?.simple_query(sql).await.map_err(failed)?;
+        let messages = self.wanted()?.simple_query_raw(sql).await.map_err(failed)?;
+        let mut messages = pin!(messages);
         let mut replies = Vec::new();
         let mut rows = Vec::new();
-        for message in messages {
+        loop {
+            let message = match messages.try_next().await {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(error) => return Err(failed(error).after(replies.len())),
+            };
             match message {
                 SimpleQueryMessage::Row(row) => rows.push(
                     (0..row.len())
@@ -148,6 +165,18 @@ impl Connection for TokioConnection {
             }
         }
         Ok(replies)
+    }
+
+    async fn lend(&mut self) -> Result<(), DriverError> {
+        // A nested transaction takes `&mut Client`, which no caller has.
+        Ok(())
+    }
+
+    async fn forget_statements(&mut self) -> Result<(), DriverError> {
+        if let Some(object) = &self.0 {
+            object.statement_cache.clear();
+        }
+        Ok(())
     }
 
     fn release(mut self) {
