@@ -21,6 +21,8 @@ pub struct Claim {
     key: IdempotencyKey,
     fingerprint: Fingerprint,
     retention: Retention,
+    #[serde(default)]
+    at_once: bool,
 }
 
 impl Claim {
@@ -32,6 +34,7 @@ impl Claim {
             key,
             fingerprint,
             retention: Retention::default(),
+            at_once: false,
         }
     }
 
@@ -40,6 +43,21 @@ impl Claim {
     pub fn with_retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
+    }
+
+    /// Answered at once where another attempt's transaction holds the key: *in progress*, instead of
+    /// waiting for that transaction's end with a connection in use. For callers whose own caller
+    /// retries, such as an HTTP service.
+    #[must_use]
+    pub fn without_waiting(mut self) -> Self {
+        self.at_once = true;
+        self
+    }
+
+    /// Whether the claim may wait for another attempt's transaction.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !self.at_once
     }
 
     /// The key.
@@ -181,7 +199,8 @@ pub trait IdempotencyStore: Transactional {
     /// Begins a transaction and claims the key in it, in one call.
     ///
     /// A key whose lease is over (see [`crate::LeaseStore`]) is claimed; one whose retention has
-    /// passed is claimed anew.
+    /// passed is claimed anew. A store that waits for a rival's transaction does so only where the
+    /// claim [may wait](Claim::waits).
     ///
     /// # Errors
     /// Retryable kinds and configuration. A rival or a mismatch is an answer, not an error.

@@ -8,18 +8,25 @@ use std::{
 };
 
 use bytes::Bytes;
-use exactly_once_core::{BoxError, IdempotencyStore, LeaseStore, Namespace, Retention};
+use exactly_once_core::{
+    BoxError, Error, Fingerprint, IdempotencyKey, IdempotencyStore, InvalidName, LeaseStore,
+    Retention,
+};
 use futures_util::future::BoxFuture;
-use http::{HeaderName, Method, Request, Response, StatusCode, request::Parts};
+use http::{HeaderName, Method, Request, Response, StatusCode, response};
 use http_body::Body;
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use tokio::time::{Instant, timeout_at};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     leased::LeasedForm,
     options::{Ending, Options},
-    request::{Keyed, read},
+    problem::of_claim,
+    request::{Keyed, Read, read, refuse},
+    running::Running,
+    scope::NeedsScope,
     transactional::TransactionalForm,
 };
 
@@ -30,62 +37,80 @@ pub type RequestBody<B> = Either<B, Full<Bytes>>;
 pub type ResponseBody<B> = Either<B, Full<Bytes>>;
 
 /// The inner service, for one request.
-pub(super) type Handler<E> = Box<
-    dyn FnOnce(Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>, Failed<E>>> + Send,
->;
+pub(super) type Handler<R, E> =
+    Box<dyn FnOnce(Request<Bytes>) -> BoxFuture<'static, Result<Answered<R>, Failed<E>>> + Send>;
+
+/// What the inner service has answered.
+pub(super) enum Answered<R> {
+    /// A response to record, read whole.
+    Whole(Response<Bytes>, Ending),
+    /// A response that is not recorded, and so is not read here.
+    Passing(Response<R>),
+}
 
 /// Why there is no response.
 pub(super) enum Failed<E> {
     Service(E),
     /// Its body broke off.
     Body,
+    /// Its body is over the limit, and it was to be recorded.
+    TooLarge(Ending),
+    /// It took longer than an attempt may.
+    TooLong,
 }
 
 /// How a request and its key are tied together.
 pub(super) trait Form: Clone + Send + Sync + 'static {
+    /// The largest receipt of the store.
+    fn max_receipt_bytes(&self) -> usize;
+
     /// Runs the handler for this key, or answers without it.
-    fn run<E: Send + 'static>(
+    fn run<R: Send + 'static, E: Send + 'static>(
         self,
-        options: &Options,
+        options: Arc<Options>,
         keyed: Keyed,
-        handler: Handler<E>,
-    ) -> impl Future<Output = Result<Response<Bytes>, E>> + Send;
+        handler: Handler<R, E>,
+    ) -> impl Future<Output = Result<Response<ResponseBody<R>>, E>> + Send;
 }
 
 /// The layer for the HTTP header `Idempotency-Key`; the [module](super) says what it guarantees.
+///
+/// Needs a tokio runtime.
 #[derive(Clone, Debug)]
 pub struct IdempotencyKeyLayer<F> {
     form: F,
     options: Arc<Options>,
+    running: Running,
 }
 
 impl<S: IdempotencyStore> IdempotencyKeyLayer<TransactionalForm<S>> {
     /// Claims the key in a transaction of this store and lends it to the handler, as
     /// [`KeyedTx`](super::KeyedTx) in the request's extensions: key, response and what the handler
     /// writes in it are committed together.
-    pub fn transactional(store: S) -> Self {
-        Self {
-            form: TransactionalForm(store),
-            options: Arc::default(),
-        }
+    pub fn transactional(store: S) -> NeedsScope<TransactionalForm<S>> {
+        NeedsScope(TransactionalForm(store))
     }
 }
 
 impl<S: LeaseStore> IdempotencyKeyLayer<LeasedForm<S>> {
     /// Holds the key by a lease while the handler runs, for effects outside of the store. The lease
     /// is renewed three times in each `ttl`; after a crash, a retry has to wait for what is left of
-    /// it. The handler finds its [`Attempt`](super::Attempt) in the request's extensions.
-    ///
-    /// Needs a tokio runtime: the handler runs in a task of its own.
-    pub fn leased(store: S, ttl: Duration) -> Self {
-        Self {
-            form: LeasedForm { store, ttl },
-            options: Arc::default(),
-        }
+    /// it. The handler finds its [`Attempt`](super::Attempt) in the request's extensions, and runs
+    /// in a task of its own.
+    pub fn leased(store: S, ttl: Duration) -> NeedsScope<LeasedForm<S>> {
+        NeedsScope(LeasedForm { store, ttl })
     }
 }
 
 impl<F> IdempotencyKeyLayer<F> {
+    pub(super) fn new(form: F, options: Options) -> Self {
+        Self {
+            form,
+            options: Arc::new(options),
+            running: Running::default(),
+        }
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
         change(Arc::make_mut(&mut self.options));
         self
@@ -103,18 +128,59 @@ impl<F> IdempotencyKeyLayer<F> {
         self.with(|options| options.bare_keys = true)
     }
 
-    /// Whose key it is: each client's keys are apart from all others'. A request that belongs to
-    /// nobody is refused with the status. Without a scope all clients share one space of keys.
+    /// Lets a request without a key pass, instead of refusing it. The handler then finds no
+    /// [`KeyedTx`](super::KeyedTx) or [`Attempt`](super::Attempt), and **a repeated request takes
+    /// effect again**.
     #[must_use]
-    pub fn scope(
-        self,
-        scope: impl Fn(&Parts) -> Result<Namespace, StatusCode> + Send + Sync + 'static,
-    ) -> Self {
-        self.with(|options| options.scope = Some(Arc::new(scope)))
+    pub fn key_optional(self) -> Self {
+        self.with(|options| options.key_optional = true)
     }
 
-    /// How long a response is kept, counted from completion; the store's default otherwise. Tell
-    /// your clients: a key that is repeated later is a new request.
+    /// Finds the key elsewhere than in `Idempotency-Key`: in another header, or in the body, such as
+    /// the id of a webhook's event. `None` is a missing key; the text of an error goes to the client.
+    #[must_use]
+    pub fn key(
+        self,
+        key: impl Fn(&Request<Bytes>) -> Result<Option<IdempotencyKey>, InvalidName>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.with(|options| options.key = Some(Arc::new(key)))
+    }
+
+    /// Makes a fingerprint of your own, which replaces the layer's over method, host, target,
+    /// content type, content encoding and body.
+    ///
+    /// To ensure correctness, cover all that makes two requests different, the method and the target
+    /// too; otherwise the layer answers one request with the response of another. Within a nested
+    /// axum router the original target is in the extension `OriginalUri`.
+    #[must_use]
+    pub fn fingerprint(
+        self,
+        fingerprint: impl Fn(&Request<Bytes>) -> Fingerprint + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|options| options.fingerprint = Some(Arc::new(fingerprint)))
+    }
+
+    /// Compares a body of JSON (`application/json` or `…+json`) as a value: the order of its
+    /// members, white space, spelling of strings and parameters of the content type make no
+    /// difference. Numbers compare as they are written.
+    #[must_use]
+    pub fn json_as_value(self) -> Self {
+        self.with(|options| options.json_as_value = true)
+    }
+
+    /// Leaves the host out of the fingerprint: for a service whose clients may retry under another
+    /// of its names, or behind proxies that put their own name into `Host`. Not for one whose
+    /// tenants have a host each, unless their [scope](NeedsScope::scope) says which it is.
+    #[must_use]
+    pub fn any_host(self) -> Self {
+        self.with(|options| options.any_host = true)
+    }
+
+    /// How long a response is kept, counted from completion; the store's default otherwise. Document
+    /// it for your clients: a key that is repeated later is a new request.
     #[must_use]
     pub fn retention(self, retention: Retention) -> Self {
         self.with(|options| options.retention = retention)
@@ -126,8 +192,26 @@ impl<F> IdempotencyKeyLayer<F> {
         self.with(|options| options.max_request_bytes = bytes)
     }
 
+    /// The largest response body to record, in bytes; the store's receipt limit by default, and
+    /// never more. The layer stops reading there. The transactional form then undoes the request
+    /// and responds 500. The leased form, whose effect has happened, records 410 and responds so.
+    #[must_use]
+    pub fn max_response_bytes(self, bytes: usize) -> Self {
+        self.with(|options| options.max_response_bytes = Some(bytes))
+    }
+
+    /// The longest time for one attempt, from the request's first byte to the response's last; one
+    /// minute by default. Then the layer drops the handler's future and undoes its writes, or gives
+    /// the lease back, and responds 503. Without such a limit, a response that never ends would
+    /// hold its transaction or renew its lease for ever.
+    #[must_use]
+    pub fn max_duration(self, duration: Duration) -> Self {
+        self.with(|options| options.max_duration = duration)
+    }
+
     /// Which of the response's headers are stored and replayed. By default those that describe the
-    /// body, `Location`, `Link`, `ETag` and `Last-Modified`; never a cookie unless you say so.
+    /// body (`Content-…`), `Allow`, `Cache-Control`, `ETag`, `Expires`, `Last-Modified`, `Link`,
+    /// `Location` and `Vary`; never a cookie unless you say so.
     #[must_use]
     pub fn replay_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.with(|options| options.keep_headers = names.into_iter().collect())
@@ -139,10 +223,15 @@ impl<F> IdempotencyKeyLayer<F> {
         self.with(|options| options.documentation = Some(url.into()))
     }
 
-    /// What becomes of a response, by its status; [`Ending::of`] by default.
+    /// Decides what becomes of a response, before the layer's own rules, which hold where this
+    /// returns `None`. The [`Ending`] that the handler has put into the response, if any, is in its
+    /// extensions.
     #[must_use]
-    pub fn judge(self, judge: fn(StatusCode) -> Ending) -> Self {
-        self.with(|options| options.judge = judge)
+    pub fn judge(
+        self,
+        judge: impl Fn(&response::Parts) -> Option<Ending> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|options| options.judge = Some(Arc::new(judge)))
     }
 }
 
@@ -153,6 +242,7 @@ impl<F: Clone, I> Layer<I> for IdempotencyKeyLayer<F> {
         IdempotencyKeyService {
             form: self.form.clone(),
             options: self.options.clone(),
+            running: self.running.clone(),
             inner,
         }
     }
@@ -163,6 +253,7 @@ impl<F: Clone, I> Layer<I> for IdempotencyKeyLayer<F> {
 pub struct IdempotencyKeyService<F, I> {
     form: F,
     options: Arc<Options>,
+    running: Running,
     inner: I,
 }
 
@@ -190,29 +281,73 @@ where
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let (form, options) = (self.form.clone(), self.options.clone());
+        let running = self.running.clone();
         Box::pin(async move {
             if !options.methods.contains(request.method()) {
                 let response = inner.call(request.map(Either::Left)).await?;
                 return Ok(response.map(Either::Left));
             }
-            let keyed = match read(&options, request).await {
-                Ok(keyed) => keyed,
-                Err(refusal) => return Ok(whole(refusal)),
+            let end = Instant::now().checked_add(options.max_duration);
+            let mut keyed = match until(end, read(&options, request)).await {
+                Some(Ok(Read::Keyed(keyed))) => *keyed,
+                Some(Ok(Read::Keyless(request))) => {
+                    let response = inner.call(*request).await?;
+                    return Ok(response.map(Either::Left));
+                }
+                Some(Err(refusal)) => return Ok(whole(*refusal)),
+                None => {
+                    let detail = "the request's body did not arrive in time";
+                    let status = StatusCode::REQUEST_TIMEOUT;
+                    return Ok(whole(*refuse(&options, status, "Request timeout", detail)));
+                }
             };
-            let handler: Handler<I::Error> = Box::new(move |request| {
+            match running.enter(&keyed.claim) {
+                Ok(entered) => keyed.entered = Some(entered),
+                Err(kind) => {
+                    let error = Error::new(kind, "claim", "http");
+                    return Ok(whole(of_claim(&error, options.documentation())));
+                }
+            }
+            let limit = form.max_receipt_bytes();
+            let limit = options.max_response_bytes.unwrap_or(limit).min(limit);
+            let (judge, begun) = (options.clone(), keyed.begun.clone());
+            let handler: Handler<R, I::Error> = Box::new(move |request| {
                 let called = inner.call(request.map(|body| Either::Right(Full::new(body))));
                 Box::pin(async move {
-                    let response = called.await.map_err(Failed::Service)?;
-                    let (parts, body) = response.into_parts();
-                    let body = body.collect().await.map_err(|_| Failed::Body)?;
-                    Ok(Response::from_parts(parts, body.to_bytes()))
+                    let answered = async {
+                        let (parts, body) = called.await.map_err(Failed::Service)?.into_parts();
+                        let ending = judge.ending(&parts, begun.get());
+                        if ending == Ending::RollBack {
+                            return Ok(Answered::Passing(Response::from_parts(parts, body)));
+                        }
+                        match Limited::new(body, limit).collect().await {
+                            Ok(body) => {
+                                let response = Response::from_parts(parts, body.to_bytes());
+                                Ok(Answered::Whole(response, ending))
+                            }
+                            Err(error) if error.is::<LengthLimitError>() => {
+                                Err(Failed::TooLarge(ending))
+                            }
+                            Err(_) => Err(Failed::Body),
+                        }
+                    };
+                    until(end, answered).await.unwrap_or(Err(Failed::TooLong))
                 })
             });
-            form.run(&options, keyed, handler).await.map(whole)
+            form.run(options, keyed, handler).await
         })
     }
 }
 
-fn whole<R>(response: Response<Bytes>) -> Response<ResponseBody<R>> {
+/// `None` where the moment comes first; without one, as long as it takes.
+async fn until<T>(end: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match end {
+        Some(end) => timeout_at(end, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+/// A response of the layer's own, or one that was read whole.
+pub(super) fn whole<R>(response: Response<Bytes>) -> Response<ResponseBody<R>> {
     response.map(|body| Either::Right(Full::new(body)))
 }

@@ -1,6 +1,6 @@
 //! A lease on the key while the handler has its effect somewhere else.
 
-use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use exactly_once_core::{
@@ -8,13 +8,15 @@ use exactly_once_core::{
     Receipt, Result, Timestamp,
 };
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header};
+use http_body_util::Either;
 
 use super::{
-    layer::{Failed, Form, Handler},
-    options::{Ending, Options},
-    problem::{Problem, internal, of_error},
+    layer::{Answered, Failed, Form, Handler, ResponseBody, whole},
+    options::{Begun, Ending, Options},
+    problem::{Problem, SOON, internal, later, of_claim},
     request::Keyed,
+    running::Entered,
     stored,
 };
 
@@ -30,49 +32,83 @@ pub struct LeasedForm<S> {
     pub(super) ttl: Duration,
 }
 
-/// Which attempt at the key this is, in the request's extensions: hand it on with the call that the
-/// handler makes, so that the other side can tell a repeated call (by the key) and a zombie's (by a
-/// token that is smaller than one it has seen).
+/// Which attempt at the key this is, in the request's extensions: hand key and token on with the
+/// call that the handler makes, so that the other side can tell a repeated call (by the key) and a
+/// zombie's (by a token that is smaller than one it has seen).
+///
+/// Once a handler has asked for either, a response with a status of 4xx is its own decision, which
+/// the layer records (see [`Ending`](super::Ending)).
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// The request's key.
-    pub key: IdempotencyKey,
-    /// Grows with each attempt.
-    pub token: FencingToken,
-    /// Until when the key is held, by the store's clock; renewed while the handler runs.
-    pub deadline: Timestamp,
+    key: IdempotencyKey,
+    client_key: IdempotencyKey,
+    token: FencingToken,
+    deadline: Timestamp,
+    begun: Begun,
+}
+
+impl Attempt {
+    /// The request's key as it is [stored](super::stored_key()), with the client's scope: another
+    /// client's request has another one.
+    #[must_use]
+    pub fn key(&self) -> &IdempotencyKey {
+        self.begun.set();
+        &self.key
+    }
+
+    /// The request's key as the client sent it. Two clients may send the same one.
+    #[must_use]
+    pub const fn client_key(&self) -> &IdempotencyKey {
+        &self.client_key
+    }
+
+    /// Grows with each attempt at the key.
+    #[must_use]
+    pub fn token(&self) -> FencingToken {
+        self.begun.set();
+        self.token
+    }
+
+    /// Until when the key is held, by the store's clock; the layer renews it while the handler runs.
+    #[must_use]
+    pub const fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
 }
 
 impl<S: LeaseStore> Form for LeasedForm<S> {
+    fn max_receipt_bytes(&self) -> usize {
+        self.store.capabilities().max_receipt_bytes
+    }
+
     /// In a task of its own, which a client that goes away does not end: the effect may be half
     /// done, and its outcome has to be recorded.
-    fn run<E: Send + 'static>(
+    fn run<R: Send + 'static, E: Send + 'static>(
         self,
-        options: &Options,
+        options: Arc<Options>,
         keyed: Keyed,
-        handler: Handler<E>,
-    ) -> impl Future<Output = std::result::Result<Response<Bytes>, E>> + Send {
+        handler: Handler<R, E>,
+    ) -> impl Future<Output = std::result::Result<Response<ResponseBody<R>>, E>> + Send {
         let turn = Turn {
-            store: match keyed.namespace {
-                Some(namespace) => self.store.with_namespace(namespace),
-                None => self.store,
-            },
+            store: self.store,
             ttl: self.ttl,
             claim: keyed.claim,
-            options: options.clone(),
+            options,
+            _entered: keyed.entered,
         };
-        let request = keyed.request;
+        let mut request = keyed.request;
         async move {
             let task = tokio::spawn(async move {
                 let lease = match turn.lease().await {
                     Ok(lease) => lease,
-                    Err(answer) => return Ok(*answer),
+                    Err(answer) => return Ok(whole(*answer)),
                 };
-                let mut request = request;
                 request.extensions_mut().insert(Attempt {
                     key: turn.claim.key().clone(),
+                    client_key: keyed.client_key,
                     token: lease.token,
                     deadline: lease.deadline,
+                    begun: keyed.begun,
                 });
                 turn.run(lease.token, handler(request)).await
             });
@@ -81,10 +117,10 @@ impl<S: LeaseStore> Form for LeasedForm<S> {
                 Err(error) => match error.try_into_panic() {
                     // As it would have gone on without this task.
                     Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => Ok(internal(
+                    Err(_) => Ok(whole(internal(
                         "The service is stopping",
                         "repeat the request later",
-                    )),
+                    ))),
                 },
             }
         }
@@ -96,7 +132,9 @@ struct Turn<S> {
     store: S,
     ttl: Duration,
     claim: Claim,
-    options: Options,
+    options: Arc<Options>,
+    /// In progress here until the task ends, also where the client has gone.
+    _entered: Option<Entered>,
 }
 
 impl<S: LeaseStore> Turn<S> {
@@ -116,67 +154,102 @@ impl<S: LeaseStore> Turn<S> {
         Err(Box::new(self.failed(&error)))
     }
 
-    async fn run<E>(
+    async fn run<R, E>(
         &self,
         token: FencingToken,
-        handler: BoxFuture<'static, std::result::Result<Response<Bytes>, Failed<E>>>,
-    ) -> std::result::Result<Response<Bytes>, E> {
+        handler: BoxFuture<'static, std::result::Result<Answered<R>, Failed<E>>>,
+    ) -> std::result::Result<Response<ResponseBody<R>>, E> {
         let answered = tokio::select! {
             answered = AssertUnwindSafe(handler).catch_unwind() => answered,
-            () = self.fenced(token) => {
-                let error = Error::new(ErrorKind::Fenced, "renew", self.store.backend());
-                return Ok(self.failed(&error));
-            }
+            () = self.fenced(token) => return Ok(whole(self.overtaken().await)),
         };
-        match answered {
-            Ok(Ok(response)) => Ok(self.end(token, response).await),
-            Ok(Err(failed)) => {
-                self.release(token).await;
-                match failed {
-                    Failed::Service(error) => Err(error),
-                    Failed::Body => Ok(internal(
-                        "The response did not end",
-                        "repeat the request with the same key",
-                    )),
-                }
+        let failed = match answered {
+            Ok(Ok(Answered::Whole(response, ending))) => {
+                return Ok(whole(self.end(token, response, ending).await));
             }
+            Ok(Err(Failed::TooLarge(ending))) => {
+                tracing::error!("a response was too large to be stored");
+                return Ok(whole(self.end_without_response(token, ending).await));
+            }
+            Ok(Ok(Answered::Passing(response))) => {
+                self.release(token).await;
+                return Ok(response.map(Either::Left));
+            }
+            Ok(Err(failed)) => failed,
             Err(panic) => {
                 self.release(token).await;
                 std::panic::resume_unwind(panic)
             }
+        };
+        self.release(token).await;
+        match failed {
+            Failed::Service(error) => Err(error),
+            Failed::TooLong => Ok(whole(later(
+                "The request took too long",
+                SOON,
+                self.options.documentation(),
+            ))),
+            Failed::Body | Failed::TooLarge(_) => Ok(whole(internal(
+                "The response did not end",
+                "repeat the request with the same key",
+            ))),
         }
     }
 
-    /// Renews the lease, until somebody else holds the key.
+    /// Renews the lease, until another attempt holds the key.
     async fn fenced(&self, token: FencingToken) {
         loop {
             tokio::time::sleep(self.ttl / 3).await;
             match self.store.renew(&self.claim, token, self.ttl).await {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Fenced => return,
-                // Still ours until somebody takes it; the next round tries again.
+                // Still ours until another attempt takes it; the next round tries again.
                 Err(error) => tracing::warn!(%error, "a lease could not be renewed"),
             }
         }
     }
 
-    async fn end(&self, token: FencingToken, response: Response<Bytes>) -> Response<Bytes> {
-        if (self.options.judge)(response.status()) == Ending::RollBack {
-            self.release(token).await;
-            return response;
-        }
+    /// Another attempt holds the key, or has ended: its answer is the answer.
+    async fn overtaken(&self) -> Response<Bytes> {
+        let documentation = self.options.documentation();
+        let after = match self.store.lease(&self.claim, self.ttl).await {
+            Ok(Leased::Completed(outcome)) => return stored::replay(outcome, documentation),
+            Ok(Leased::InProgress { retry_after }) => retry_after,
+            Ok(Leased::Granted(lease)) => {
+                // The other one gave it back. What this attempt did is not known to be whole.
+                self.release(lease.token).await;
+                SOON
+            }
+            Ok(Leased::Mismatch) => {
+                let error = Error::new(ErrorKind::Mismatch, "lease", self.store.backend());
+                return self.failed(&error);
+            }
+            Err(error) => return self.failed(&error),
+        };
+        let title = "Another attempt at this request has taken over";
+        later(title, after, documentation)
+    }
+
+    async fn end(
+        &self,
+        token: FencingToken,
+        response: Response<Bytes>,
+        ending: Ending,
+    ) -> Response<Bytes> {
         let recorded = match stored::receipt(&response, &self.options.keep_headers) {
             Ok(receipt) => self.finalize(token, receipt).await,
             Err(error) => Err(error),
         };
         match recorded {
             Ok(()) => response,
-            Err(error) if error.kind() == ErrorKind::TooLarge => {
-                tracing::error!(%error, "a response was too large to be stored");
-                self.record_without_response(token).await;
-                response
-            }
-            Err(error) => self.failed(&error),
+            Err(error) => match error.kind() {
+                ErrorKind::TooLarge => {
+                    tracing::error!(%error, "a response was too large to be stored");
+                    self.end_without_response(token, ending).await
+                }
+                ErrorKind::Fenced | ErrorKind::Conflict { .. } => self.overtaken().await,
+                _ => self.failed(&error),
+            },
         }
     }
 
@@ -197,21 +270,32 @@ impl<S: LeaseStore> Turn<S> {
         self.store.finalize(&self.claim, token, &outcome).await
     }
 
-    /// The effect has happened, so its key must be kept, with or without its response.
-    async fn record_without_response(&self, token: FencingToken) {
+    /// The effect has happened, or was refused for good, so its key must be kept. The first answer
+    /// is the one that each retry gets.
+    async fn end_without_response(&self, token: FencingToken, ending: Ending) -> Response<Bytes> {
         let gone = Problem {
             status: StatusCode::GONE,
             title: "The response was not kept",
-            detail: "the request took effect, and its response was too large to be stored",
+            detail: match ending {
+                Ending::Refuse => "the request was refused, in a response too large to be stored",
+                _ => "the request took effect, and its response was too large to be stored",
+            },
             retry_after: None,
         }
         .response(self.options.documentation());
-        let recorded = match stored::receipt(&gone, &self.options.keep_headers) {
+        let recorded = match stored::receipt(&gone, &[header::CONTENT_TYPE]) {
             Ok(receipt) => self.finalize(token, receipt).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = recorded {
-            tracing::error!(%error, "an outcome could not be stored");
+        match recorded {
+            Ok(()) => gone,
+            Err(error) => match error.kind() {
+                ErrorKind::Fenced | ErrorKind::Conflict { .. } => self.overtaken().await,
+                _ => {
+                    tracing::error!(%error, "an outcome could not be stored");
+                    self.failed(&error)
+                }
+            },
         }
     }
 
@@ -224,6 +308,6 @@ impl<S: LeaseStore> Turn<S> {
 
     fn failed(&self, error: &Error) -> Response<Bytes> {
         tracing::debug!(%error, "an Idempotency-Key was not completed");
-        of_error(error, self.options.documentation())
+        of_claim(error, self.options.documentation())
     }
 }

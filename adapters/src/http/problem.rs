@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use exactly_once_core::{Advice, Error, ErrorKind};
+use exactly_once_core::{Advice, Error, ErrorKind, Rejection};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::json;
 
-/// The answer to a store's error: its status, `Retry-After` where a retry is due, and a problem as
-/// body. What the database said is not told to the client; log the error itself.
+use super::Ending;
+
+/// The response to a store's error: its status, `Retry-After` where a retry is due, and a problem as
+/// body. It holds nothing of what the database said; log the error itself.
+///
+/// The response carries its [`Ending`] by the error's kind: the layer records a refusal that is final
+/// (insufficient funds, a constraint), and never what a retry may see otherwise.
 ///
 /// ```
 /// use exactly_once::{Error, ErrorKind, http::problem};
@@ -21,8 +26,18 @@ use serde_json::json;
 /// ```
 #[must_use]
 pub fn problem(error: &Error) -> Response<Full<Bytes>> {
-    of_error(error, None).map(Full::new)
+    let ending = if Rejection::of_refusal(error).is_some() {
+        Ending::Refuse
+    } else {
+        Ending::RollBack
+    };
+    let mut response = of_error(error, None).map(Full::new);
+    response.extensions_mut().insert(ending);
+    response
 }
+
+/// When to retry what gives no time of its own.
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// A problem in the making.
 pub(super) struct Problem<'a> {
@@ -60,33 +75,9 @@ impl Problem<'_> {
 /// The refusal that belongs to a store's error.
 pub(super) fn of_error(error: &Error, documentation: Option<&str>) -> Response<Bytes> {
     let kind = error.kind();
-    let retry_after = match kind.advice() {
-        Advice::RetrySameKey | Advice::Retry { after: None } => Some(Duration::from_secs(1)),
-        Advice::Retry { after } => after,
-        _ => None,
-    };
-    let (status, title) = match kind {
-        ErrorKind::InProgress { .. } => (
-            StatusCode::CONFLICT,
-            "A request is outstanding for this Idempotency-Key",
-        ),
-        ErrorKind::Mismatch => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "Idempotency-Key is already used",
-        ),
-        _ => (
-            StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            kind.as_str(),
-        ),
-    };
+    let status = StatusCode::from_u16(kind.http_status());
     let detail = match (kind, error.rejection()) {
         (_, Some(rejection)) => rejection.message(),
-        (ErrorKind::InProgress { .. }, _) => {
-            "the first request with this key has not ended yet: repeat it later, with the same key"
-        }
-        (ErrorKind::Mismatch, _) => {
-            "this key was used with another method, path or body: use a new key for a new request"
-        }
         (ErrorKind::Ambiguous, _) => {
             "the request may or may not have taken effect: repeat it with the same key"
         }
@@ -94,12 +85,56 @@ pub(super) fn of_error(error: &Error, documentation: Option<&str>) -> Response<B
         _ => "repeating the request can't help",
     };
     Problem {
+        status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        title: kind.as_str(),
+        detail,
+        retry_after: retry_after(kind),
+    }
+    .response(documentation)
+}
+
+/// The refusal where the store did not grant the request's own key.
+pub(super) fn of_claim(error: &Error, documentation: Option<&str>) -> Response<Bytes> {
+    let kind = error.kind();
+    let (status, title, detail) = match kind {
+        ErrorKind::InProgress { .. } => (
+            StatusCode::CONFLICT,
+            "A request is outstanding for this Idempotency-Key",
+            "the first request with this key has not ended yet: repeat it later, with the same key",
+        ),
+        ErrorKind::Mismatch => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "Idempotency-Key is already used",
+            "this key was used with another method, target or body: use a new key for a new request",
+        ),
+        _ => return of_error(error, documentation),
+    };
+    Problem {
         status,
         title,
         detail,
-        retry_after,
+        retry_after: retry_after(kind),
     }
     .response(documentation)
+}
+
+/// The response to a request whose answer a repeat will find.
+pub(super) fn later(title: &str, after: Duration, documentation: Option<&str>) -> Response<Bytes> {
+    Problem {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title,
+        detail: "repeat the request with the same key",
+        retry_after: Some(after),
+    }
+    .response(documentation)
+}
+
+fn retry_after(kind: ErrorKind) -> Option<Duration> {
+    match kind.advice() {
+        Advice::RetrySameKey | Advice::Retry { after: None } => Some(SOON),
+        Advice::Retry { after } => after,
+        _ => None,
+    }
 }
 
 /// A failure of the layer or the handler that is no store's error.

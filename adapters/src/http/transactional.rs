@@ -1,14 +1,19 @@
 //! Key, response and the handler's writes in one transaction.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use exactly_once_core::{Claim, Claimed, Error, ErrorKind, IdempotencyStore, Receipt, Settled};
+use exactly_once_core::{
+    Claim, Claimed, Error, ErrorKind, IdempotencyStore, Receipt, Settled, settle::settle_refusal,
+};
 use http::{Request, Response};
+use http_body_util::Either;
 
 use super::{
     keyed_tx::KeyedTx,
-    layer::{Failed, Form, Handler},
+    layer::{Answered, Failed, Form, Handler, ResponseBody, whole},
     options::{Ending, Options},
-    problem::{internal, of_error},
+    problem::{SOON, internal, later, of_claim},
     request::Keyed,
     stored,
 };
@@ -18,24 +23,33 @@ use super::{
 pub struct TransactionalForm<S>(pub(super) S);
 
 impl<S: IdempotencyStore> Form for TransactionalForm<S> {
-    async fn run<E: Send + 'static>(
+    fn max_receipt_bytes(&self) -> usize {
+        self.0.capabilities().max_receipt_bytes
+    }
+
+    async fn run<R: Send + 'static, E: Send + 'static>(
         self,
-        options: &Options,
+        options: Arc<Options>,
         keyed: Keyed,
-        handler: Handler<E>,
-    ) -> std::result::Result<Response<Bytes>, E> {
-        let store = match keyed.namespace {
-            Some(namespace) => self.0.with_namespace(namespace),
-            None => self.0,
-        };
+        handler: Handler<R, E>,
+    ) -> std::result::Result<Response<ResponseBody<R>>, E> {
         let turn = Turn {
-            store: &store,
+            store: &self.0,
             claim: &keyed.claim,
-            options,
+            options: &options,
         };
         match turn.claim().await {
-            Ok(tx) => turn.run(tx, keyed.request, handler).await,
-            Err(answer) => Ok(*answer),
+            Ok(tx) => {
+                let lent = KeyedTx::new(
+                    self.0.clone(),
+                    keyed.claim.key().clone(),
+                    keyed.client_key.clone(),
+                    keyed.begun.clone(),
+                    tx,
+                );
+                turn.run(lent, keyed.request, handler).await
+            }
+            Err(answer) => Ok(whole(*answer)),
         }
     }
 }
@@ -53,59 +67,68 @@ impl<S: IdempotencyStore> Turn<'_, S> {
         let kind = match self.store.claim(self.claim).await {
             Ok(Claimed::Fresh(tx)) => return Ok(tx),
             Ok(Claimed::Completed(outcome)) => {
-                return Err(Box::new(stored::replay(
-                    outcome,
-                    self.options.documentation(),
-                )));
+                let documentation = self.options.documentation();
+                return Err(Box::new(stored::replay(outcome, documentation)));
             }
             Ok(Claimed::InProgress { retry_after }) => ErrorKind::InProgress { retry_after },
             Ok(Claimed::Mismatch) => ErrorKind::Mismatch,
             Err(error) => return Err(Box::new(self.failed(&error))),
         };
         let error = Error::new(kind, "claim", self.store.backend());
-        Err(Box::new(self.failed(&error)))
+        let documentation = self.options.documentation();
+        Err(Box::new(of_claim(&error, documentation)))
     }
 
     /// Dropped at any point, here or in the handler, the transaction is rolled back.
-    async fn run<E>(
+    async fn run<R, E>(
         &self,
-        tx: S::Tx,
+        keyed: KeyedTx<S>,
         request: Request<Bytes>,
-        handler: Handler<E>,
-    ) -> std::result::Result<Response<Bytes>, E> {
-        let keyed = KeyedTx::new(self.store.clone(), self.claim.key().clone(), tx);
+        handler: Handler<R, E>,
+    ) -> std::result::Result<Response<ResponseBody<R>>, E> {
         let mut request = request;
         request.extensions_mut().insert(keyed.clone());
         let answered = handler(request).await;
         let Some(tx) = keyed.take() else {
-            // Whoever holds it drops it, and so rolls it back.
+            // Dropping its guard rolls it back.
             tracing::error!("a handler has answered and holds its transaction still");
-            return Ok(internal(
+            return Ok(whole(internal(
                 "The request's transaction was not given back",
                 "nothing was done",
-            ));
+            )));
         };
-        match answered {
-            Ok(response) => Ok(self.end(tx, response).await),
-            Err(failed) => {
-                self.roll_back(tx).await;
-                match failed {
-                    Failed::Service(error) => Err(error),
-                    Failed::Body => Ok(internal(
-                        "The response did not end",
-                        "nothing was done: repeat the request with the same key",
-                    )),
-                }
-            }
+        if matches!(answered, Err(Failed::TooLong)) {
+            // A statement may be running in it still: its end is not waited for.
+            drop(tx);
+            let documentation = self.options.documentation();
+            return Ok(whole(later(
+                "The request took too long, and nothing was done",
+                SOON,
+                documentation,
+            )));
         }
+        let failed = match answered {
+            Ok(Answered::Whole(response, ending)) => {
+                return Ok(whole(self.end(tx, response, ending).await));
+            }
+            Ok(Answered::Passing(response)) => {
+                self.roll_back(tx).await;
+                return Ok(response.map(Either::Left));
+            }
+            Err(failed) => failed,
+        };
+        self.roll_back(tx).await;
+        Ok(whole(match failed {
+            Failed::Service(error) => return Err(error),
+            Failed::TooLarge(_) => too_large(),
+            Failed::Body | Failed::TooLong => internal(
+                "The response did not end",
+                "nothing was done: repeat the request with the same key",
+            ),
+        }))
     }
 
-    async fn end(&self, tx: S::Tx, response: Response<Bytes>) -> Response<Bytes> {
-        let ending = (self.options.judge)(response.status());
-        if ending == Ending::RollBack {
-            self.roll_back(tx).await;
-            return response;
-        }
+    async fn end(&self, tx: S::Tx, response: Response<Bytes>, ending: Ending) -> Response<Bytes> {
         let receipt = match stored::receipt(&response, &self.options.keep_headers) {
             Ok(receipt) => receipt,
             Err(error) => {
@@ -115,9 +138,9 @@ impl<S: IdempotencyStore> Turn<'_, S> {
         };
         let tx = match ending {
             Ending::Commit => tx,
-            _ => {
+            Ending::Refuse | Ending::RollBack => {
                 self.roll_back(tx).await;
-                // Somebody else may have come in between: then theirs is the answer.
+                // Another attempt may have come in between: then its answer stands.
                 match self.claim().await {
                     Ok(empty) => empty,
                     Err(answer) => return *answer,
@@ -133,18 +156,20 @@ impl<S: IdempotencyStore> Turn<'_, S> {
         response: Response<Bytes>,
         receipt: &Receipt,
     ) -> Response<Bytes> {
-        match self.store.complete(tx, self.claim, receipt).await {
-            Ok(Settled::Recorded) => response,
+        let error = match self.store.complete(tx, self.claim, receipt).await {
+            Ok(Settled::Recorded) => return response,
             Ok(Settled::Superseded(outcome)) => {
-                stored::replay(outcome, self.options.documentation())
+                return stored::replay(outcome, self.options.documentation());
             }
-            Err(error) if error.kind() == ErrorKind::TooLarge => {
-                tracing::error!(%error, "a response was too large to be stored");
-                internal(
-                    "The response is too large to be stored",
-                    "nothing was done; the service must answer with less",
-                )
-            }
+            Err(error) => error,
+        };
+        if error.kind() == ErrorKind::TooLarge {
+            tracing::error!(%error, "a response was too large to be stored");
+            return too_large();
+        }
+        // Refused at the commit, by a deferred constraint say: as final as in the work.
+        match settle_refusal(self.store, "complete", self.claim, error).await {
+            Ok(outcome) => stored::replay(outcome, self.options.documentation()),
             Err(error) => self.failed(&error),
         }
     }
@@ -158,6 +183,13 @@ impl<S: IdempotencyStore> Turn<'_, S> {
 
     fn failed(&self, error: &Error) -> Response<Bytes> {
         tracing::debug!(%error, "an Idempotency-Key was not completed");
-        of_error(error, self.options.documentation())
+        of_claim(error, self.options.documentation())
     }
+}
+
+fn too_large() -> Response<Bytes> {
+    internal(
+        "The response is too large to be stored",
+        "nothing was done; the service must answer with less",
+    )
 }

@@ -6,11 +6,7 @@ use std::sync::{
 };
 
 use anyhow::Result;
-use exactly_once::{
-    Store,
-    http::{IdempotencyKeyLayer, KeyedTx},
-    postgres::TokioPostgresStore,
-};
+use exactly_once::{Store, http::KeyedTx, postgres::TokioPostgresStore};
 use exactly_once_conformance::faults::proxy::{Proxy, Rule, Trigger};
 use exactly_once_servers::Postgres;
 use http::StatusCode;
@@ -38,7 +34,7 @@ async fn a_commit_whose_reply_is_lost_is_found_by_the_retry() -> Result<()> {
     );
     let store = TokioPostgresStore::builder(url).connect().await?;
     let bench = Bench::new();
-    let layer = IdempotencyKeyLayer::transactional(store.clone());
+    let layer = crate::bench::transactional(store.clone());
     // Set by the handler when its writes are done: what follows is the commit.
     let next: Arc<Mutex<Option<Rule>>> = Arc::default();
     let (network, rule) = (proxy.clone(), next.clone());

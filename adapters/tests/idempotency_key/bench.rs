@@ -12,8 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use exactly_once::{
-    Transactional,
-    http::{IdempotencyKeyLayer, IdempotencyKeyService, KeyedTx},
+    IdempotencyStore, Transactional,
+    http::{IdempotencyKeyLayer, IdempotencyKeyService, KeyedTx, LeasedForm, TransactionalForm},
     memory::MemoryStore,
 };
 use http::{Request, Response, StatusCode};
@@ -34,10 +34,24 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Self {
+        Self::on(MemoryStore::new())
+    }
+
+    pub(crate) fn on(store: MemoryStore) -> Self {
         Self {
-            store: MemoryStore::new(),
+            store,
             handled: Arc::default(),
         }
+    }
+
+    /// A layer without scopes.
+    pub(crate) fn transactional(&self) -> IdempotencyKeyLayer<TransactionalForm<MemoryStore>> {
+        transactional(self.store.clone())
+    }
+
+    /// The same, with a lease.
+    pub(crate) fn leased(&self, ttl: Duration) -> IdempotencyKeyLayer<LeasedForm<MemoryStore>> {
+        IdempotencyKeyLayer::leased(self.store.clone(), ttl).unscoped()
     }
 
     /// How often the handler was run.
@@ -85,6 +99,13 @@ impl Bench {
             Response::new(Full::new(request.collect().await.unwrap().to_bytes()))
         })
     }
+}
+
+/// A layer over this store, without scopes.
+pub(crate) fn transactional<S: IdempotencyStore>(
+    store: S,
+) -> IdempotencyKeyLayer<TransactionalForm<S>> {
+    IdempotencyKeyLayer::transactional(store).unscoped()
 }
 
 pub(crate) async fn pay(request: &Asked) {

@@ -6,7 +6,12 @@
 
 mod ambiguous;
 mod bench;
+mod bounds;
+mod decided;
 mod leased;
+mod requests;
+mod scopes;
+mod target;
 mod transactional;
 
 use bench::{Bench, body, post};
@@ -17,7 +22,7 @@ use http::{Method, StatusCode};
 #[tokio::test]
 async fn a_key_that_is_missing_or_malformed_is_a_bad_request() {
     let bench = Bench::new();
-    let service = bench.paying(IdempotencyKeyLayer::transactional(bench.store.clone()));
+    let service = bench.paying(bench.transactional());
     for key in [
         None,
         Some("bare"),
@@ -47,7 +52,8 @@ async fn a_key_that_is_missing_or_malformed_is_a_bad_request() {
 #[tokio::test]
 async fn a_key_with_another_request_is_refused_and_told_nothing() {
     let bench = Bench::new();
-    let layer = IdempotencyKeyLayer::transactional(bench.store.clone())
+    let layer = bench
+        .transactional()
         .documentation("https://example.com/keys");
     let service = bench.paying(layer);
     let first = bench::send(&service, post("/pay", Some("\"k\""), "5")).await;
@@ -78,8 +84,7 @@ async fn a_key_with_another_request_is_refused_and_told_nothing() {
 #[tokio::test]
 async fn other_methods_pass() {
     let bench = Bench::new();
-    let service =
-        bench.echoing(IdempotencyKeyLayer::transactional(bench.store.clone()).max_request_bytes(1));
+    let service = bench.echoing(bench.transactional().max_request_bytes(1));
     for method in [Method::GET, Method::PUT, Method::DELETE] {
         let mut request = post("/pay", None, "a long body");
         *request.method_mut() = method;
@@ -91,7 +96,7 @@ async fn other_methods_pass() {
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
 
-/// Goal: one client's key is nothing to another. Method: the same key and request from two.
+/// Goal: keys are scoped per client. Method: the same key and request from two.
 #[tokio::test]
 async fn clients_have_keys_of_their_own() {
     let bench = Bench::new();
@@ -114,8 +119,8 @@ async fn clients_have_keys_of_their_own() {
         let said = response.headers().contains_key("idempotent-replayed");
         assert_eq!(said, replayed, "{client}");
     }
-    let nobody = bench::send(&service, post("/pay", Some("\"k\""), "5")).await;
-    assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED);
+    let stranger = bench::send(&service, post("/pay", Some("\"k\""), "5")).await;
+    assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(bench.handled(), 2);
 }
 
@@ -124,8 +129,8 @@ async fn clients_have_keys_of_their_own() {
 async fn an_erased_store_serves_both_forms() {
     let store = exactly_once::AnyStore::new(MemoryStore::new());
     let bench = Bench::new();
-    let once = bench.echoing(IdempotencyKeyLayer::transactional(store.clone()));
-    let held = bench.echoing(IdempotencyKeyLayer::leased(store, bench::TTL));
+    let once = bench.echoing(crate::bench::transactional(store.clone()));
+    let held = bench.echoing(IdempotencyKeyLayer::leased(store, bench::TTL).unscoped());
     for _ in 0..2 {
         let first = bench::send(&once, post("/", Some("\"once\""), "a")).await;
         let second = bench::send(&held, post("/", Some("\"held\""), "b")).await;

@@ -2,7 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use exactly_once::http::{IdempotencyKeyLayer, KeyedTx, TxGuard};
+use exactly_once::http::{KeyedTx, TxGuard};
 use exactly_once::memory::MemoryStore;
 use exactly_once_conformance::faults::polls::every_poll;
 use futures_util::FutureExt;
@@ -17,7 +17,7 @@ static KEY: Option<&str> = Some("\"k\"");
 #[tokio::test]
 async fn the_stored_response_is_replayed() {
     let bench = Bench::new();
-    let service = bench.paying(IdempotencyKeyLayer::transactional(bench.store.clone()));
+    let service = bench.paying(bench.transactional());
     let first = send(&service, post("/pay", KEY, "5")).await;
     assert!(
         first.headers().contains_key("set-cookie"),
@@ -44,7 +44,7 @@ async fn the_stored_response_is_replayed() {
 async fn a_refusal_is_recorded_and_a_failure_is_not() {
     for (status, runs) in [(409, 1), (422, 1), (401, 2), (429, 2), (500, 2), (503, 2)] {
         let bench = Bench::new();
-        let layer = IdempotencyKeyLayer::transactional(bench.store.clone());
+        let layer = bench.transactional();
         let status = StatusCode::from_u16(status).unwrap();
         let service = bench.service(layer, move |request: Asked| async move {
             pay(&request).await;
@@ -63,7 +63,7 @@ async fn a_refusal_is_recorded_and_a_failure_is_not() {
 #[tokio::test]
 async fn a_handler_that_panics_is_rolled_back() {
     let bench = Bench::new();
-    let layer = IdempotencyKeyLayer::transactional(bench.store.clone());
+    let layer = bench.transactional();
     let panicking = bench.service(layer.clone(), async |request| {
         pay(&request).await;
         panic!("planted")
@@ -81,7 +81,7 @@ async fn a_handler_that_panics_is_rolled_back() {
 #[tokio::test]
 async fn a_client_may_hang_up_at_any_moment() {
     let bench = Bench::new();
-    let layer = IdempotencyKeyLayer::transactional(bench.store.clone());
+    let layer = bench.transactional();
     let service = bench.service(layer, async |request| {
         tokio::task::yield_now().await;
         pay(&request).await;
@@ -109,7 +109,7 @@ async fn a_client_may_hang_up_at_any_moment() {
 async fn a_duplicate_in_flight_is_a_conflict() {
     static GO: Semaphore = Semaphore::const_new(0);
     let bench = Bench::new();
-    let layer = IdempotencyKeyLayer::transactional(bench.store.clone());
+    let layer = bench.transactional();
     let service = bench.service(layer, async |request| {
         pay(&request).await;
         GO.acquire().await.unwrap().forget();
@@ -138,7 +138,7 @@ async fn a_duplicate_in_flight_is_a_conflict() {
 #[tokio::test]
 async fn of_many_duplicates_one_takes_effect() {
     let bench = Bench::new();
-    let service = bench.paying(IdempotencyKeyLayer::transactional(bench.store.clone()));
+    let service = bench.paying(bench.transactional());
     let senders = (0..32).map(|_| {
         let service = service.clone();
         tokio::spawn(async move {
@@ -163,7 +163,7 @@ async fn of_many_duplicates_one_takes_effect() {
 async fn a_transaction_that_is_kept_is_rolled_back() {
     let (keep, mut kept) = tokio::sync::mpsc::unbounded_channel::<TxGuard<MemoryStore>>();
     let bench = Bench::new();
-    let layer = IdempotencyKeyLayer::transactional(bench.store.clone());
+    let layer = bench.transactional();
     let service = bench.service(layer.clone(), move |request: Asked| {
         let keep = keep.clone();
         async move {
@@ -191,7 +191,7 @@ async fn a_transaction_that_is_kept_is_rolled_back() {
 async fn a_transaction_that_is_over_is_said_to_be() {
     let (keep, mut kept) = tokio::sync::mpsc::unbounded_channel::<KeyedTx<MemoryStore>>();
     let bench = Bench::new();
-    let layer = IdempotencyKeyLayer::transactional(bench.store.clone());
+    let layer = bench.transactional();
     let service = bench.service(layer, move |request: Asked| {
         let keyed = request.extensions().get::<KeyedTx<MemoryStore>>().cloned();
         keep.send(keyed.unwrap()).unwrap();
@@ -206,7 +206,7 @@ async fn a_transaction_that_is_over_is_said_to_be() {
 #[tokio::test]
 async fn a_response_that_is_too_large_is_rolled_back() {
     let bench = Bench::new();
-    let layer = IdempotencyKeyLayer::transactional(bench.store.clone());
+    let layer = bench.transactional();
     let service = bench.service(layer, async |request| {
         pay(&request).await;
         answer(StatusCode::OK, &"x".repeat(2 * 1024 * 1024))

@@ -67,17 +67,18 @@ pub async fn open(database: &Path) -> Result<Store> {
     Ok(Observed::new(store))
 }
 
-/// The whole service; mails are lines of a file.
+/// The whole service; mails are lines of a file. Its one client needs no scope: a service with
+/// several gives each one of its own by `.scope(…)`.
 pub fn router(store: Store, metrics: PrometheusHandle, outbox: PathBuf) -> Router {
     let payments = Router::new()
         .route("/payments", post(pay))
         .layer(from_fn_with_state(BEFORE_COMMIT, point))
-        .layer(IdempotencyKeyLayer::transactional(store.clone()))
+        .layer(IdempotencyKeyLayer::transactional(store.clone()).unscoped())
         .layer(from_fn_with_state(AFTER_COMMIT, point));
     let mails = Router::new()
         .route("/mails", post(mail))
         .with_state(outbox)
-        .layer(IdempotencyKeyLayer::leased(store, LEASE));
+        .layer(IdempotencyKeyLayer::leased(store, LEASE).unscoped());
     let metrics = get(async move || metrics.render());
     Router::new()
         .merge(payments)
@@ -116,7 +117,7 @@ async fn mail(
     Extension(attempt): Extension<Attempt>,
     text: String,
 ) -> Answer<StatusCode> {
-    let line = format!("{} {} {}\n", attempt.key, attempt.token, text.trim());
+    let line = format!("{} {} {}\n", attempt.key(), attempt.token(), text.trim());
     let sent = tokio::task::spawn_blocking(move || {
         let mut file = OpenOptions::new().create(true).append(true).open(outbox)?;
         file.write_all(line.as_bytes())

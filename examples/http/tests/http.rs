@@ -181,7 +181,7 @@ async fn a_mail_is_sent_once() -> Result<()> {
     let mails = lines(&service.folder.path().join("mails.txt"));
     assert_eq!(mails.len(), 1, "{mails:?}");
     assert!(
-        mails[0].starts_with("mail ") && mails[0].ends_with(" hello"),
+        mails[0].starts_with("http::mail ") && mails[0].ends_with(" hello"),
         "{mails:?}"
     );
     Ok(())

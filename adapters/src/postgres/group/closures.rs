@@ -1,7 +1,7 @@
 //! What a closure's claim and completion say, by named statements: they are the same for all, and
 //! parsing them anew costs more than executing them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use exactly_once_core::{Claim, Outcome};
 
@@ -62,6 +62,13 @@ impl Closures {
     }
 }
 
+/// How long a claim that does not wait gives a rival that is about to commit.
+const BRIEFLY: Duration = Duration::from_millis(25);
+
+fn lock_timeout(time: Duration) -> String {
+    format!("SET LOCAL lock_timeout = {}", time.as_millis().max(1))
+}
+
 impl<D: Driver> Of<D> {
     /// Begins a transaction and claims the key's row in it, if nobody has it. The first reply
     /// counts 1 if it was claimed; then comes the savepoint's.
@@ -72,6 +79,9 @@ impl<D: Driver> Of<D> {
     ) -> Result<Begun<D::Connection>, DriverError> {
         let closures = &self.groups().closures;
         let mut message = Message::begin(&closures.begin);
+        if !claim.waits() {
+            message.plain(&lock_timeout(BRIEFLY.min(self.timeouts().lock)));
+        }
         let values = [
             format!("'{}'", self.namespace_hex()),
             format!("'{}'", literal::hex(claim.key().as_str().as_bytes())),
@@ -79,9 +89,17 @@ impl<D: Driver> Of<D> {
             format!("'{}'", self.claim_lock(claim)),
         ];
         message.execute(&closures.claim, &values);
+        if !claim.waits() {
+            // For the user's own statements.
+            message.plain(&lock_timeout(self.timeouts().lock));
+        }
         message.plain(savepoint);
         message.uses(&closures.settle);
-        self.open_named(&message).await
+        let mut begun = self.open_named(&message).await?;
+        if !claim.waits() {
+            begun.replies.drain(..1.min(begun.replies.len()));
+        }
+        Ok(begun)
     }
 
     /// Records an outcome on the row that [`Self::open_claim`] has claimed.
