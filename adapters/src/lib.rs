@@ -46,7 +46,8 @@ pub mod sqlite;
     doctest,
     feature = "restate",
     feature = "rusqlite",
-    feature = "tokio-postgres"
+    feature = "tokio-postgres",
+    feature = "tower"
 ))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
