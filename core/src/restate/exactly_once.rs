@@ -283,7 +283,7 @@ impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {
     {
         let store = store.clone();
         keyed(self, step.into(), request, move |claim| async move {
-            leased::execute(&store, &claim, ttl, work).await
+            leased::execute(&store, &claim, ttl, tokio::time::sleep, work).await
         })
     }
 
@@ -312,7 +312,7 @@ impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {
     {
         unkeyed(self, step.into(), move || async move {
             let value = read().await;
-            value.map_err(|error| error.into_error_without_store("durable_read"))
+            value.map_err(|error| error.into_error_without_store("durable_read", "restate"))
         })
     }
 

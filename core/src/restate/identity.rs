@@ -16,17 +16,17 @@
 //!   place for a counter of ours, and one beside them would not know when an attempt begins.
 
 use restate_sdk::errors::TerminalError;
-use sha2::{Digest, Sha256};
 
 use super::{context::Journal, step::Step};
-use crate::names::{IdempotencyKey, MAX_NAME_BYTES};
+pub(super) use crate::engine::key::derive;
+use crate::names::IdempotencyKey;
 
 /// The step's own key if it has one, otherwise the journaled one.
 pub(super) async fn key<'ctx, C: Journal<'ctx>>(
     context: &C,
     step: &Step,
 ) -> Result<IdempotencyKey, TerminalError> {
-    if let Some(key) = step.given_key() {
+    if let Some(key) = step.key() {
         return Ok(key.clone());
     }
     let key = derive(context.invocation(), step.name(), &context.ordinal());
@@ -34,53 +34,4 @@ pub(super) async fn key<'ctx, C: Journal<'ctx>>(
         .step(format!("{}/key", step.name()), || async { Ok(key) })
         .await?;
     Ok(IdempotencyKey::new(journaled)?)
-}
-
-/// A digest stands for a name that does not fit, or that no key may hold.
-pub(super) fn derive(invocation: &str, name: &str, ordinal: &str) -> String {
-    let key = format!("{invocation}/{name}/{ordinal}");
-    if key.len() <= MAX_NAME_BYTES && !name.contains('\0') {
-        return key;
-    }
-    let digest: String = Sha256::digest(name.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{invocation}/{digest}/{ordinal}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INVOCATION: &str = "inv_1aUuoNzlA7fE5EbE7ctiVJuHVx1fpDvzjn";
-    const ORDINAL: &str = "sign_1AZuKpX9o2rwPzKnv3QHuZ-7a1b2c3d4eAAAAEQ";
-
-    #[test]
-    fn every_name_gives_a_key_and_no_two_the_same() {
-        let long = "n".repeat(10_000);
-        let names = [
-            "",
-            "charge",
-            "charge/key",
-            "a\0b",
-            "a\0c",
-            "é",
-            &long,
-            &long[1..],
-        ];
-        let keys: std::collections::HashSet<_> = names
-            .iter()
-            .map(|name| IdempotencyKey::new(derive(INVOCATION, name, ORDINAL)).unwrap())
-            .collect();
-        assert_eq!(keys.len(), names.len());
-    }
-
-    #[test]
-    fn a_readable_name_stays_readable() {
-        assert_eq!(
-            derive(INVOCATION, "charge", ORDINAL),
-            format!("{INVOCATION}/charge/{ORDINAL}")
-        );
-    }
 }

@@ -65,30 +65,28 @@
 //! - The work owns what it uses; it may outlive the handler's borrows.
 //!
 //! # Layout
+//! What does not depend on the engine is in [`crate::engine`]: steps, verdicts, refusals, leases and
+//! balance operations. Here:
 //! - `context`: what is needed of a context; the one place that names the five types.
-//! - `step`, `identity`: what a step is called, and its key.
+//! - `identity`: the key of a step.
 //! - `exactly_once`: the trait that handlers use; `effect`: the two steps behind its methods.
-//! - `leased`: effects outside the database; `two_phase`: one transaction over several.
-//! - `operation`: balance operations, so that one method serves all of them.
+//! - `two_phase`: one transaction over several databases.
 //! - `refusal`: what becomes terminal, and how it is read back.
 //! - `listener`: serving with `TCP_NODELAY` and an orderly end.
 //! - [`services`]: services to bind as they are: key expiry, the sweeper, an account.
+
+use crate::engine::{leased, operation, step};
 
 mod context;
 mod effect;
 mod exactly_once;
 mod identity;
-mod leased;
 mod listener;
-mod operation;
 mod refusal;
 pub mod services;
-mod step;
 mod two_phase;
 
+pub use crate::engine::{BalanceOperation, Permit, Step};
 pub use exactly_once::ExactlyOnce;
-pub use leased::Permit;
 pub use listener::{Listener, serve, shutdown_signal};
-pub use operation::BalanceOperation;
 pub use refusal::Refusal;
-pub use step::Step;

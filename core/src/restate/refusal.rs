@@ -1,22 +1,15 @@
 //! What becomes a terminal error, and how it is read back.
 
-use std::fmt;
-
 use restate_sdk::errors::{HandlerError, HandlerResult, TerminalError};
-use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::{Advice, Error, ErrorKind, Result},
-    names::InvalidName,
-    refusal_text,
-};
+pub use crate::engine::Refusal;
+/// How an effect ended, as it is journaled.
+pub(super) use crate::engine::Settled as Journaled;
+use crate::{error::Result, names::InvalidName};
 
-/// A terminal answer of a store, or of the work: nothing was applied (unless its kind says
-/// otherwise), and every retry gets the same answer.
-///
-/// A [`TerminalError`] has but a code and a message, so the kind is written into the message, as
-/// `exactly-once/conflict;current=7: the account is open already`. It survives calls from service
-/// to service, and the ingress.
+/// # In Restate
+/// A [`TerminalError`] has but a code and a message, so the kind is written into the message. It
+/// survives calls from service to service, and the ingress.
 ///
 /// ```
 /// # use exactly_once_core::{ErrorKind, restate::Refusal};
@@ -31,87 +24,12 @@ use crate::{
 /// assert!(Refusal::of(&cancelled).is_none());
 /// # Ok::<(), &str>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Wire", into = "Wire")]
-pub struct Refusal {
-    kind: ErrorKind,
-    message: String,
-}
-
-/// How a refusal is journaled: as it will be told.
-#[derive(Serialize, Deserialize)]
-struct Wire {
-    code: u16,
-    message: String,
-}
-
-impl From<Refusal> for Wire {
-    fn from(refusal: Refusal) -> Self {
-        Self {
-            code: refusal.http_status(),
-            message: refusal.to_string(),
-        }
-    }
-}
-
-impl TryFrom<Wire> for Refusal {
-    type Error = &'static str;
-    fn try_from(wire: Wire) -> Result<Self, Self::Error> {
-        Self::parse(wire.code, &wire.message).ok_or("the journaled refusal is none")
-    }
-}
-
 impl Refusal {
     /// Reads a refusal back from a terminal error; `None` where it is another one, such as a
     /// cancellation or the user's own.
     #[must_use]
     pub fn of(error: &TerminalError) -> Option<Self> {
         Self::parse(error.code(), error.message())
-    }
-
-    /// Reads a refusal back from a status and a message, as an ingress client has them.
-    #[must_use]
-    pub fn parse(code: u16, message: &str) -> Option<Self> {
-        let (kind, message) = refusal_text::parse(code, message)?;
-        Some(Self {
-            kind,
-            message: message.to_owned(),
-        })
-    }
-
-    /// What was refused and why, as a kind; never a retryable one.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        self.kind
-    }
-
-    /// The text for people; of a [rejection](ErrorKind::Rejected), the work's own words.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// The HTTP status that the caller is answered with.
-    #[must_use]
-    pub fn http_status(&self) -> u16 {
-        self.kind.http_status()
-    }
-
-    pub(super) fn from_error(error: &Error) -> Self {
-        let message = error.rejection().map_or_else(
-            || error.to_string(),
-            |rejection| rejection.message().to_owned(),
-        );
-        Self {
-            kind: error.kind(),
-            message,
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        refusal_text::write(f, self.kind, &self.message)
     }
 }
 
@@ -131,40 +49,14 @@ impl From<InvalidName> for TerminalError {
     }
 }
 
-/// How an effect ended, as it is journaled.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Journaled<T> {
-    /// With this value.
-    Value(T),
-    /// With a refusal, which the retry shall see as well.
-    Refused(Refusal),
-}
-
 impl<T> Journaled<T> {
-    /// Decides by what the store advises, and nothing else.
+    /// What the verdict calls final is journaled; everything else Restate tries again.
     pub(super) fn from_answer(answer: Result<T>) -> HandlerResult<Self> {
-        match answer {
-            Ok(value) => Ok(Self::Value(value)),
-            Err(error) => match error.kind().advice() {
-                Advice::Stop { .. } => Ok(Self::Refused(Refusal::from_error(&error))),
-                Advice::Alarm => {
-                    tracing::error!(%error, "data may be inconsistent; the invocation ends");
-                    Ok(Self::Refused(Refusal::from_error(&error)))
-                }
-                Advice::Fix => {
-                    tracing::error!(%error, "mend the configuration; Restate tries again");
-                    Err(HandlerError::from(error))
-                }
-                Advice::Retry { .. } | Advice::RetrySameKey => Err(HandlerError::from(error)),
-            },
-        }
+        Self::decide(answer).map_err(|retry| HandlerError::from(retry.into_error()))
     }
 
     pub(super) fn into_answer(self) -> Result<T, TerminalError> {
-        match self {
-            Self::Value(value) => Ok(value),
-            Self::Refused(refusal) => Err(refusal.into()),
-        }
+        self.into_result().map_err(TerminalError::from)
     }
 }
 
@@ -173,7 +65,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{amount::Version, rejection::Rejection};
+    use crate::{
+        amount::Version,
+        error::{Error, ErrorKind},
+        rejection::Rejection,
+    };
 
     fn told(error: Error) -> TerminalError {
         let journaled = Journaled::<()>::from_answer(Err(error)).expect("it must be journaled");

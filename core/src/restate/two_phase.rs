@@ -84,7 +84,7 @@ where
 
 fn check(step: &Step) -> Result<()> {
     check_duration("deadline", step.deadline())?;
-    if step.given_key().is_none() {
+    if step.key().is_none() {
         return Ok(());
     }
     Err(

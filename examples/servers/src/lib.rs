@@ -1,4 +1,4 @@
-//! Throwaway real servers for the tests and the demos: Restate, Postgres, pgbouncer, Redis.
+//! Throwaway real servers for the tests and the demos: Restate, Temporal, Postgres, pgbouncer, Redis.
 //!
 //! A server starts on a free loopback port with a data folder of its own, and is gone, with its
 //! folder, when its value is dropped. If the whole test process is killed, the kernel kills the
@@ -33,6 +33,7 @@
 //! | [`process`] | a running child: signals to its whole tree, its log, killed when dropped |
 //! | [`server`] | a process that can be killed and started again on the same folder |
 //! | [`restate`] | the Restate server and its admin interface |
+//! | [`temporal`] | the Temporal development server and its command-line client |
 //! | [`postgres`], [`standby`] | a Postgres cluster of a given major version, and its replica |
 //! | [`pgbouncer`] | pgbouncer in transaction mode |
 //! | [`service`] | a program of ours that is killed and started again at one address |
@@ -56,6 +57,7 @@ pub mod server;
 pub mod service;
 pub mod standby;
 mod template;
+pub mod temporal;
 pub mod tools;
 
 pub use certificates::{Authority, Certificate};
@@ -69,3 +71,4 @@ pub use redis_cluster::RedisCluster;
 pub use restate::{Restate, RestateOptions};
 pub use service::Service;
 pub use standby::{Replication, Standby};
+pub use temporal::Temporal;

@@ -34,6 +34,21 @@ pub fn restate_server() -> Result<PathBuf> {
     )
 }
 
+/// Temporal's command-line client, which is its server of development too;
+/// `EXACTLY_ONCE_TEMPORAL` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn temporal() -> Result<PathBuf> {
+    let tools = tools_folder().join("temporal/temporal");
+    find(
+        "temporal",
+        "EXACTLY_ONCE_TEMPORAL",
+        &[tools],
+        "./dev setup temporal",
+    )
+}
+
 /// Redis' (or Valkey's) server; `EXACTLY_ONCE_REDIS_SERVER` overrides.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What a step is called, and what may be said about its key.
+//! The name of a step, and what may be said about its key.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Wherever a step is asked for, a plain string will do.
 ///
 /// ```
-/// # use exactly_once_core::{IdempotencyKey, restate::Step};
+/// # use exactly_once_core::{IdempotencyKey, engine::Step};
 /// let plain: Step = "charge".into();
 /// let keyed = Step::named("charge").with_key(IdempotencyKey::new("order-17")?);
 /// # Ok::<(), exactly_once_core::InvalidName>(())
@@ -68,15 +68,21 @@ impl Step {
         &self.name
     }
 
-    pub(super) fn given_key(&self) -> Option<&IdempotencyKey> {
+    /// The key, if it is [given](Self::with_key).
+    #[must_use]
+    pub fn key(&self) -> Option<&IdempotencyKey> {
         self.key.as_ref()
     }
 
-    pub(super) fn retention(&self) -> Retention {
+    /// The deduplication window.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
         self.retention
     }
 
-    pub(super) fn deadline(&self) -> Duration {
+    /// The time that a two-phase commit has to prepare and decide.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
         self.deadline
     }
 }

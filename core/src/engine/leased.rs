@@ -4,7 +4,6 @@ use std::{future::Future, time::Duration};
 
 use futures_util::future::{Either, select};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::sleep;
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -35,11 +34,13 @@ pub struct Permit {
     pub token: FencingToken,
 }
 
-/// Holds the key, does the work while renewing, and records how it ended.
-pub(super) async fn execute<S, T, W, Fut>(
+/// Holds the key, does the work while renewing, and records how it ended. `sleep` is the engine's
+/// timer, since this crate has none of its own.
+pub(crate) async fn execute<S, T, W, Fut, Z, Slept>(
     store: &S,
     claim: &Claim,
     ttl: Duration,
+    sleep: Z,
     work: W,
 ) -> Result<T>
 where
@@ -47,6 +48,8 @@ where
     T: Serialize + DeserializeOwned + Send,
     W: FnOnce(Permit) -> Fut + Send,
     Fut: Future<Output = Result<T, WorkError>> + Send,
+    Z: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
 {
     let lease = match store.lease(claim, ttl).await? {
         Leased::Granted(lease) => lease,
@@ -63,11 +66,11 @@ where
         key: claim.key().clone(),
         token: lease.token,
     };
-    let worked = while_renewing(store, claim, lease.token, ttl, work(permit)).await?;
+    let worked = while_renewing(store, claim, lease.token, ttl, &sleep, work(permit)).await?;
     let (outcome, answer) = match worked {
         Ok(value) => (Outcome::Applied(Receipt::json(&value)?), Ok(value)),
         Err(failed) => {
-            let failed = failed.into_error_without_store(OPERATION);
+            let failed = failed.into_error_without_store(OPERATION, store.backend());
             let Some(rejection) = Rejection::of_refusal(&failed) else {
                 // Best effort: if it fails, the key is free again when the lease is over.
                 if let Err(error) = store.release(claim, lease.token).await {
@@ -78,18 +81,25 @@ where
             (Outcome::Rejected(rejection), Err(failed))
         }
     };
-    finalize(store, claim, lease.token, &outcome, ttl).await?;
+    finalize(store, claim, lease.token, &outcome, ttl, &sleep).await?;
     answer
 }
 
 /// Does the work, and prolongs the lease meanwhile. Stops the work if the lease is lost.
-async fn while_renewing<S: LeaseStore, F: Future + Send>(
+async fn while_renewing<S, F, Z, Slept>(
     store: &S,
     claim: &Claim,
     token: FencingToken,
     ttl: Duration,
+    sleep: &Z,
     work: F,
-) -> Result<F::Output> {
+) -> Result<F::Output>
+where
+    S: LeaseStore,
+    F: Future + Send,
+    Z: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
     let renewing = std::pin::pin!(async {
         loop {
             sleep(ttl / RENEW_AFTER).await;
@@ -109,13 +119,19 @@ async fn while_renewing<S: LeaseStore, F: Future + Send>(
 
 /// Records the outcome, and insists: what was done outside must not be forgotten because a reply
 /// was lost.
-async fn finalize<S: LeaseStore>(
+async fn finalize<S, Z, Slept>(
     store: &S,
     claim: &Claim,
     token: FencingToken,
     outcome: &Outcome,
     ttl: Duration,
-) -> Result<()> {
+    sleep: &Z,
+) -> Result<()>
+where
+    S: LeaseStore,
+    Z: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
     let tries = ttl.as_millis() / PAUSE.as_millis();
     let mut tried = 0;
     loop {

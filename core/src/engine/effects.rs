@@ -1,0 +1,399 @@
+//! Every form of effect, on each engine: written once.
+
+use std::{future::Future, time::Duration};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    BalanceOperation, Engine, Permit, Refusal, Settled, Step, TransactionIdentity, leased,
+    two_phase,
+};
+use crate::{
+    amount::Amount,
+    balance::{
+        Adjust, Applied, BalanceStore, CloseAccount, CompareAndSet, Expected, Leg, OpenAccount,
+        Transfer, Transferred,
+    },
+    coordinator::TwoPhaseCommit,
+    error::{Error, Result as StoreResult},
+    execute::{ExecuteOnce, Work, WorkError},
+    fingerprint::Fingerprint,
+    idempotency::{Claim, IdempotencyStore, Outcome},
+    lease::LeaseStore,
+    names::{AccountId, IdempotencyKey},
+    one_shot::{OneShot, OneShotStore, Statement},
+    receipt::Receipt,
+    register::DecisionRegister,
+};
+
+/// The answer of a step: a boxed future, because no other form compiles in every handler.
+pub(super) type Answer<'a, T, F> = BoxFuture<'a, Result<T, F>>;
+
+/// What an effect is claimed with, in one entry of the journal: a later version of the handler may
+/// build another request, and its retry is the same effect.
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    key: IdempotencyKey,
+    fingerprint: Fingerprint,
+}
+
+/// Effects that happen once, on each [`Engine`].
+///
+/// # Errors
+/// A failure of the engine's own type: a [`Refusal`] (final, made by [`Engine::refused`]), a
+/// [cancellation](Engine::cancelled) (the effect may have been applied by an earlier attempt), or
+/// an error that leads to another attempt with the same key.
+pub trait Effects<'run, M>: Engine<'run, M> {
+    /// Runs the work in a transaction together with its key, exactly once, and returns its value; a
+    /// retry gets the value of the attempt that committed.
+    ///
+    /// `request` is what the effect depends on: a key that comes with another request is refused
+    /// as a [mismatch](crate::ErrorKind::Mismatch). To ensure correctness, it must be the same on
+    /// every retry, so it must not hold a clock's or a random value of the moment. An engine without
+    /// a journal compares what *this* version of the program serialises: a field that a new version
+    /// adds needs `#[serde(skip_serializing_if = …)]`, or retries that are under way are a mismatch.
+    fn execute_once<'a, S, T, R, W>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        request: &R,
+        work: W,
+    ) -> Answer<'a, T, Self::Failure>
+    where
+        'run: 'a,
+        S: IdempotencyStore,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + ?Sized,
+        W: for<'t> Work<&'t mut S::Tx, Result<T, WorkError>> + 'run,
+    {
+        let store = store.clone();
+        keyed(self, step.into(), request, move |claim| async move {
+            Ok(store.execute_once(&claim, work).await?.value)
+        })
+    }
+
+    /// Applies statements that are known up front, exactly once, in one round trip, and returns
+    /// `value`; a retry gets the value of the attempt that committed.
+    fn one_shot<'a, S, T, R>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        request: &R,
+        statements: Vec<Statement>,
+        value: &T,
+    ) -> Answer<'a, T, Self::Failure>
+    where
+        'run: 'a,
+        S: OneShotStore,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + ?Sized,
+    {
+        let store = store.clone();
+        let receipt = Receipt::json(value);
+        keyed(self, step.into(), request, move |claim| async move {
+            let effect = OneShot {
+                claim,
+                statements,
+                receipt: receipt?,
+            };
+            match store.execute_one_shot(&effect).await?.outcome {
+                Outcome::Applied(receipt) => receipt.decode(),
+                Outcome::Rejected(rejection) => {
+                    Err(Error::rejected(rejection, "one_shot", store.backend()))
+                }
+            }
+        })
+    }
+
+    /// Makes an external effect (a call to a payment provider, a mail) under a lease: one attempt at
+    /// a time is entitled to it, and its outcome is recorded once.
+    ///
+    /// The lease is held for `ttl` and renewed while the work lasts; after a crash, the next attempt
+    /// waits until it expires. No database can make an external effect exactly-once: an attempt
+    /// that crashes between the effect and its record is followed by another one. So send the
+    /// [permit's](Permit) key along as the other side's idempotency key.
+    fn leased_effect<'a, S, T, R, W, Fut>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        request: &R,
+        ttl: Duration,
+        work: W,
+    ) -> Answer<'a, T, Self::Failure>
+    where
+        'run: 'a,
+        S: LeaseStore,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + ?Sized,
+        W: FnOnce(Permit) -> Fut + Send + 'run,
+        Fut: Future<Output = Result<T, WorkError>> + Send + 'run,
+        Self: Clone + Send + 'run,
+    {
+        let (store, timer) = (store.clone(), self.clone());
+        keyed(self, step.into(), request, move |claim| async move {
+            leased::execute(&store, &claim, ttl, |time| timer.sleep(time), work).await
+        })
+    }
+
+    /// Commits a transaction in several databases, all or none; see [`crate::coordinator`]. The
+    /// name and the deadlines are journaled before they are used.
+    ///
+    /// # Errors
+    /// [Unsupported](crate::ErrorKind::Unsupported) on an engine [without a
+    /// journal](Engine::has_journal): there, give them by [`Self::two_phase_as`].
+    fn two_phase<'a, R, Q, P>(
+        &'a self,
+        register: &R,
+        step: impl Into<Step>,
+        request: &Q,
+        participants: P,
+    ) -> Answer<'a, (), Self::Failure>
+    where
+        'run: 'a,
+        R: DecisionRegister,
+        Q: Serialize + ?Sized,
+        P: FnOnce(TwoPhaseCommit<'run, R>) -> TwoPhaseCommit<'run, R> + Send + 'run,
+    {
+        two_phase::run(self, register, step.into(), None, request, participants)
+    }
+
+    /// As [`Self::two_phase`], with a name and deadlines that the caller keeps: they must be the same
+    /// on every attempt, so they come from the run's input.
+    fn two_phase_as<'a, R, Q, P>(
+        &'a self,
+        register: &R,
+        step: impl Into<Step>,
+        identity: &TransactionIdentity,
+        request: &Q,
+        participants: P,
+    ) -> Answer<'a, (), Self::Failure>
+    where
+        'run: 'a,
+        R: DecisionRegister,
+        Q: Serialize + ?Sized,
+        P: FnOnce(TwoPhaseCommit<'run, R>) -> TwoPhaseCommit<'run, R> + Send + 'run,
+    {
+        let identity = Some(identity.clone());
+        two_phase::run(self, register, step.into(), identity, request, participants)
+    }
+
+    /// Reads, and journals what was read where there is a journal: a retry goes on with the same
+    /// value. Without a journal a retry reads again.
+    ///
+    /// The error of the read is retried, unless it is a [rejection](crate::Rejection) or a store's
+    /// error that says stop.
+    fn durable_read<'a, T, F, Fut>(
+        &'a self,
+        step: impl Into<Step>,
+        read: F,
+    ) -> Answer<'a, T, Self::Failure>
+    where
+        'run: 'a,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: FnOnce() -> Fut + Send + 'run,
+        Fut: Future<Output = Result<T, WorkError>> + Send + 'run,
+    {
+        let (step, engine) = (step.into(), self.name());
+        Box::pin(async move {
+            begin(self)?;
+            let settled = self
+                .journal(step.name().to_owned(), move || async move {
+                    let value = read().await;
+                    let value = value
+                        .map_err(|error| error.into_error_without_store("durable_read", engine));
+                    Settled::decide(value)
+                })
+                .await?;
+            answer(self, settled)
+        })
+    }
+
+    /// Applies a balance operation, with all its options:
+    /// `ctx.balance_operation(&store, "debit", |key| Adjust::new(key, account, delta).expecting(v))`.
+    fn balance_operation<'a, S, O>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        operation: impl FnOnce(IdempotencyKey) -> O + Send + 'a,
+    ) -> Answer<'a, O::Answer, Self::Failure>
+    where
+        'run: 'a,
+        S: BalanceStore,
+        O: BalanceOperation,
+    {
+        apply(self, store, step.into(), |key| Ok(operation(key)))
+    }
+
+    /// Adds a delta to an account, once.
+    fn adjust<'a, S: BalanceStore>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        account: &AccountId,
+        delta: Amount,
+    ) -> Answer<'a, Applied, Self::Failure>
+    where
+        'run: 'a,
+    {
+        let account = account.clone();
+        apply(self, store, step.into(), move |key| {
+            Ok(Adjust::new(key, account, delta))
+        })
+    }
+
+    /// Opens an account with floor zero and this amount, once.
+    fn open_account<'a, S: BalanceStore>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        account: &AccountId,
+        amount: Amount,
+    ) -> Answer<'a, Applied, Self::Failure>
+    where
+        'run: 'a,
+    {
+        let account = account.clone();
+        apply(self, store, step.into(), move |key| {
+            Ok(OpenAccount::new(key, account).with_amount(amount))
+        })
+    }
+
+    /// Closes an account whose balance is zero, once.
+    fn close_account<'a, S: BalanceStore>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        account: &AccountId,
+    ) -> Answer<'a, Applied, Self::Failure>
+    where
+        'run: 'a,
+    {
+        let account = account.clone();
+        apply(self, store, step.into(), move |key| {
+            Ok(CloseAccount::new(key, account))
+        })
+    }
+
+    /// Sets an account's amount if it is as expected, once. A retry of what was applied gets the
+    /// receipt, not a conflict with itself.
+    fn compare_and_set<'a, S: BalanceStore>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        account: &AccountId,
+        expected: Expected,
+        amount: Amount,
+    ) -> Answer<'a, Applied, Self::Failure>
+    where
+        'run: 'a,
+    {
+        let account = account.clone();
+        apply(self, store, step.into(), move |key| {
+            Ok(CompareAndSet::new(key, account, expected, amount))
+        })
+    }
+
+    /// Moves amounts between accounts, all legs or none, once.
+    fn transfer<'a, S: BalanceStore>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        legs: Vec<Leg>,
+    ) -> Answer<'a, Transferred, Self::Failure>
+    where
+        'run: 'a,
+    {
+        apply(self, store, step.into(), move |key| {
+            Transfer::new(key, legs)
+        })
+    }
+}
+
+impl<'run, M, E: Engine<'run, M> + ?Sized> Effects<'run, M> for E {}
+
+/// A cancelled run begins no further step.
+pub(super) fn begin<'run, M, E: Engine<'run, M> + ?Sized>(engine: &E) -> Result<(), E::Failure> {
+    engine.cancelled().map_or(Ok(()), Err)
+}
+
+pub(super) fn answer<'run, M, E, T>(engine: &E, settled: Settled<T>) -> Result<T, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+{
+    settled
+        .into_result()
+        .map_err(|refusal| engine.refused(refusal))
+}
+
+/// Journals key and fingerprint, then the answer to the effect that is claimed with them.
+fn keyed<'a, 'run: 'a, M, E, T, R, F, Fut>(
+    engine: &'a E,
+    step: Step,
+    request: &R,
+    effect: F,
+) -> Answer<'a, T, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + ?Sized,
+    F: FnOnce(Claim) -> Fut + Send + 'run,
+    Fut: Future<Output = StoreResult<T>> + Send + 'run,
+{
+    let fingerprint = Fingerprint::of(step.name(), request);
+    Box::pin(async move {
+        begin(engine)?;
+        let fingerprint =
+            fingerprint.map_err(|error| engine.refused(Refusal::from_error(&error)))?;
+        let key = match step.key() {
+            Some(key) => key.clone(),
+            None => engine.identity(&step).await?,
+        };
+        let identity = Identity { key, fingerprint };
+        let Identity { key, fingerprint } = engine
+            .journal(format!("{}/key", step.name()), || async { Ok(identity) })
+            .await?;
+        let claim = Claim::new(key, fingerprint).with_retention(step.retention());
+        let settled = engine
+            .journal(step.name().to_owned(), move || async move {
+                Settled::decide(effect(claim).await)
+            })
+            .await?;
+        answer(engine, settled)
+    })
+}
+
+/// Journals the key, then the answer to the operation under it.
+fn apply<'a, 'run: 'a, M, E, S, O>(
+    engine: &'a E,
+    store: &S,
+    step: Step,
+    operation: impl FnOnce(IdempotencyKey) -> StoreResult<O> + Send + 'a,
+) -> Answer<'a, O::Answer, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+    S: BalanceStore,
+    O: BalanceOperation,
+{
+    let store = store.clone();
+    Box::pin(async move {
+        begin(engine)?;
+        let key = match step.key() {
+            Some(key) => key.clone(),
+            None => {
+                let key = engine.identity(&step).await?;
+                engine
+                    .journal(format!("{}/key", step.name()), || async { Ok(key) })
+                    .await?
+            }
+        };
+        let operation =
+            operation(key).map_err(|error| engine.refused(Refusal::from_error(&error)))?;
+        let settled = engine
+            .journal(step.name().to_owned(), move || async move {
+                Settled::decide(operation.apply(&store).await)
+            })
+            .await?;
+        answer(engine, settled)
+    })
+}

@@ -1,0 +1,179 @@
+//! One transaction over several databases, as a step of a run.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Engine, Refusal, Settled, Step,
+    effects::{Answer, answer, begin},
+};
+use crate::{
+    coordinator::{Outcome, TwoPhaseCommit},
+    error::{Error, ErrorKind, Result},
+    fingerprint::Fingerprint,
+    names::{IdempotencyKey, TransactionId},
+    prepared::Participation,
+    register::DecisionRegister,
+    time::{MAX_DURATION, Retention, Timestamp, check_duration},
+};
+
+const OPERATION: &str = "two_phase";
+
+/// A two-phase commit's name and deadlines: fixed once, and together.
+///
+/// Computed anew on a retry the deadlines are later ones, and a participant that has prepared
+/// refuses them as a mismatch. So a journal keeps them, or the run's input has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionIdentity {
+    name: IdempotencyKey,
+    not_after: Timestamp,
+    forget_after: Timestamp,
+}
+
+impl TransactionIdentity {
+    /// The name, and the deadlines counted from `now`: `deadline` to prepare and decide, then
+    /// `retention` until the outcome is forgotten.
+    ///
+    /// `now` should be the register's [clock](DecisionRegister::now). Another clock that is off by
+    /// a minute makes the deadline a minute shorter or longer; it never makes the outcome wrong.
+    ///
+    /// # Errors
+    /// [Invalid](ErrorKind::Invalid): a duration that is zero or out of range.
+    pub fn new(
+        name: IdempotencyKey,
+        now: Timestamp,
+        deadline: Duration,
+        retention: Retention,
+    ) -> Result<Self> {
+        check_duration("deadline", deadline)?;
+        let too_late = || {
+            Error::new(ErrorKind::Invalid, OPERATION, "core")
+                .with_message("the deadline is out of range")
+        };
+        let not_after = now.checked_add(deadline).ok_or_else(too_late)?;
+        let kept = retention.duration().unwrap_or(MAX_DURATION);
+        let forget_after = not_after.checked_add(kept).ok_or_else(too_late)?;
+        Ok(Self {
+            name,
+            not_after,
+            forget_after,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    transaction: TransactionIdentity,
+    fingerprint: Fingerprint,
+}
+
+/// Journals the identity, and only then begins; journals the outcome.
+pub(super) fn run<'a, 'run: 'a, M, E, R, Q, P>(
+    engine: &'a E,
+    register: &R,
+    step: Step,
+    given: Option<TransactionIdentity>,
+    request: &Q,
+    participants: P,
+) -> Answer<'a, (), E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+    R: DecisionRegister,
+    Q: Serialize + ?Sized,
+    P: FnOnce(TwoPhaseCommit<'run, R>) -> TwoPhaseCommit<'run, R> + Send + 'run,
+{
+    let register = register.clone();
+    let fingerprint =
+        check(engine, &step, given.is_some()).and_then(|()| Fingerprint::of(step.name(), request));
+    Box::pin(async move {
+        begin(engine)?;
+        let refused = |error: Error| engine.refused(Refusal::from_error(&error));
+        let fingerprint = fingerprint.map_err(refused)?;
+        let identity = match given {
+            Some(transaction) => Identity {
+                transaction,
+                fingerprint,
+            },
+            None => {
+                let name = engine.identity(&step).await?;
+                let (clock, entry) = (register.clone(), format!("{}/key", step.name()));
+                let (deadline, retention) = (step.deadline(), step.retention());
+                let settled = engine
+                    .journal(entry, move || async move {
+                        let now = clock.now().await;
+                        let transaction = now.and_then(|now| {
+                            TransactionIdentity::new(name, now, deadline, retention)
+                        });
+                        Settled::decide(transaction.map(|transaction| Identity {
+                            transaction,
+                            fingerprint,
+                        }))
+                    })
+                    .await?;
+                answer(engine, settled)?
+            }
+        };
+        let Identity {
+            transaction,
+            fingerprint,
+        } = identity;
+        let participation = TransactionId::new(transaction.name.as_str())
+            .map_err(Error::from)
+            .and_then(|name| {
+                Participation::new(
+                    &name,
+                    fingerprint,
+                    transaction.not_after,
+                    transaction.forget_after,
+                )
+            })
+            .map_err(refused)?;
+        let engine_name = engine.name();
+        let settled = engine
+            .journal(step.name().to_owned(), move || async move {
+                let transaction = participants(TwoPhaseCommit::new(&register, participation));
+                let outcome = transaction.run().await;
+                Settled::decide(outcome.and_then(|outcome| settle(outcome, engine_name)))
+            })
+            .await?;
+        answer(engine, settled)
+    })
+}
+
+fn check<'run, M, E>(engine: &E, step: &Step, given: bool) -> Result<()>
+where
+    E: Engine<'run, M> + ?Sized,
+{
+    let refuse = |kind, text| Err(Error::new(kind, OPERATION, engine.name()).with_message(text));
+    check_duration("deadline", step.deadline())?;
+    if step.key().is_some() {
+        return refuse(
+            ErrorKind::Invalid,
+            "a two-phase commit takes no key: its name and deadlines are one value, a \
+             TransactionIdentity",
+        );
+    }
+    if !given && !engine.has_journal() {
+        return refuse(
+            ErrorKind::Unsupported,
+            "this engine has no journal to keep the deadlines in: make a TransactionIdentity where \
+             the engine keeps it (in the workflow), pass it as input and call two_phase_as",
+        );
+    }
+    Ok(())
+}
+
+/// A participant's refusal is the answer; so is a rollback without one.
+fn settle(outcome: Outcome, engine: &'static str) -> Result<()> {
+    match outcome {
+        Outcome::Committed => Ok(()),
+        Outcome::RolledBack {
+            refused: Some((_, error)),
+        } => Err(error),
+        Outcome::RolledBack { refused: None } => {
+            Err(Error::new(ErrorKind::RolledBack, OPERATION, engine)
+                .with_message("rolled back everywhere, past the deadline or by an earlier attempt"))
+        }
+    }
+}
