@@ -36,6 +36,14 @@ impl Harness for Memory {
     fn refused_statement(&self) -> Option<Statement> {
         Some(Statement::new("no such command"))
     }
+    fn poisoned_statements(&self) -> Vec<(&'static str, Vec<Statement>)> {
+        vec![("no command", vec![Statement::new("no such command")])]
+    }
+    async fn fail_half_way(&self, tx: &mut MemoryTx, id: &str) -> bool {
+        tx.append(id, b"x");
+        tx.put("spoilt", "no number");
+        tx.add("spoilt", 1).is_err()
+    }
     async fn spoil(&self, tx: &mut MemoryTx) -> bool {
         tx.put("spoilt", "no number");
         tx.add("spoilt", 1).is_err()

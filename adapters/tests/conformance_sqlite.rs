@@ -85,6 +85,28 @@ impl Harness for Sqlite {
         Some(Statement::new("INSERT INTO effects (id) VALUES (NULL)"))
     }
 
+    fn poisoned_statements(&self) -> Vec<(&'static str, Vec<Statement>)> {
+        let one = |what, sql: &str| (what, vec![Statement::new(sql)]);
+        vec![
+            one("a deferred constraint", ORPHAN),
+            one("a rollback by SQLite", SPOIL),
+            one("a savepoint", "SAVEPOINT x"),
+            one("a released savepoint", "RELEASE x"),
+            one("a rollback to a savepoint", "ROLLBACK TO x"),
+            one("a commit", "COMMIT"),
+            one("a setting", "PRAGMA defer_foreign_keys = ON"),
+        ]
+    }
+
+    async fn fail_half_way(&self, tx: &mut SqliteTx, id: &str) -> bool {
+        let id = id.to_owned();
+        let half = move |db: &Connection| {
+            db.execute(INSERT, [id])?;
+            db.execute("INSERT INTO effects (id) VALUES (NULL)", [])
+        };
+        tx.run(half).await.is_err()
+    }
+
     async fn spoil(&self, tx: &mut SqliteTx) -> bool {
         tx.run(|db| db.execute(SPOIL, [])).await.is_err()
     }

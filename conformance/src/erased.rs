@@ -40,6 +40,8 @@ trait Twin: Send + Sync {
     fn effect_statement(&self, id: &str) -> Option<Statement>;
     fn effect_statement_at(&self, place: &Place, id: &str) -> Option<Statement>;
     fn refused_statement(&self) -> Option<Statement>;
+    fn poisoned_statements(&self) -> Vec<(&'static str, Vec<Statement>)>;
+    async fn fail_half_way(&self, tx: &mut AnyTx, id: &str) -> bool;
     async fn spoil(&self, tx: &mut AnyTx) -> bool;
     fn server(&self, place: &Place) -> Option<SocketAddr>;
     async fn open_through(&self, place: &Place, proxy: SocketAddr) -> CaseResult<AnyStore>;
@@ -114,6 +116,15 @@ impl<H: Harness> Twin for Under<H> {
     }
     fn refused_statement(&self) -> Option<Statement> {
         self.inner.refused_statement()
+    }
+    fn poisoned_statements(&self) -> Vec<(&'static str, Vec<Statement>)> {
+        self.inner.poisoned_statements()
+    }
+    async fn fail_half_way(&self, tx: &mut AnyTx, id: &str) -> bool {
+        match tx.downcast_mut::<TxOf<H>>() {
+            Some(tx) => self.inner.fail_half_way(tx, id).await,
+            None => false,
+        }
     }
     async fn spoil(&self, tx: &mut AnyTx) -> bool {
         match tx.downcast_mut::<TxOf<H>>() {
@@ -231,6 +242,12 @@ impl Harness for ErasedHarness {
     }
     fn refused_statement(&self) -> Option<Statement> {
         self.0.refused_statement()
+    }
+    fn poisoned_statements(&self) -> Vec<(&'static str, Vec<Statement>)> {
+        self.0.poisoned_statements()
+    }
+    async fn fail_half_way(&self, tx: &mut AnyTx, id: &str) -> bool {
+        self.0.fail_half_way(tx, id).await
     }
     async fn spoil(&self, tx: &mut AnyTx) -> bool {
         self.0.spoil(tx).await

@@ -100,6 +100,24 @@ pub trait Harness: Send + Sync + 'static {
         None
     }
 
+    /// Optional: statements of one-shot effects that the database refuses, each with what it does to
+    /// the callers that share a commit or a connection with it: a constraint that is checked at the
+    /// commit, a statement that rolls the whole transaction back, a savepoint, a setting.
+    fn poisoned_statements(&self) -> Vec<(&'static str, Vec<Statement>)> {
+        Vec::new()
+    }
+
+    /// Optional: does a write and fails in the same step, by an error or a panic of the work's own
+    /// code in that step. Says whether it could.
+    fn fail_half_way(
+        &self,
+        tx: &mut <Self::Store as Transactional>::Tx,
+        id: &str,
+    ) -> impl Future<Output = bool> + Send {
+        let _ = (tx, id);
+        async { false }
+    }
+
     /// Optional: meets an error in the transaction **and swallows it**, as careless work does.
     /// Says whether it could. In PostgreSQL any failing statement does it.
     fn spoil(

@@ -33,7 +33,7 @@ impl SqliteStore {
         F: Fn(&Ledger<'_>) -> Result<Ended<T>> + Send + 'static,
     {
         let (namespace, replays) = (self.namespace.clone(), self.replayed_changes.clone());
-        self.write_again(operation, undo, None, move |bench| {
+        self.write(operation, undo, None, move |bench| {
             let ledger = Ledger {
                 bench,
                 namespace: &namespace,

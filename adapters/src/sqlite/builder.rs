@@ -12,13 +12,11 @@ use super::{
     SqliteStore,
     connection::{Connector, StatementHook},
     error::error,
+    gate::Gate,
     reader::Readers,
     settings::Settings,
     writer::Writer,
 };
-
-/// How long a writer waits for another process by default.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Builds a [`SqliteStore`].
 #[derive(Clone)]
@@ -26,7 +24,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct SqliteBuilder {
     path: PathBuf,
     namespace: Option<Namespace>,
-    busy_timeout: Duration,
     max_pages: Option<u32>,
     statement_hook: Option<StatementHook>,
     settings: Settings,
@@ -47,7 +44,6 @@ impl SqliteBuilder {
         Self {
             path: path.to_owned(),
             namespace: None,
-            busy_timeout: BUSY_TIMEOUT,
             max_pages: None,
             statement_hook: None,
             settings: Settings::default(),
@@ -60,19 +56,20 @@ impl SqliteBuilder {
         self
     }
 
-    /// How long a write waits for the lock that another connection or process holds (5 s). Then it
-    /// is refused as [busy](ErrorKind::Busy), surely not executed.
+    /// How long a call waits, from its start, while another connection or process holds the file's
+    /// write lock (5 s). Then it is [busy](ErrorKind::Busy), surely not executed.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
+        self.settings.busy_timeout = timeout;
         self
     }
 
-    /// How long a call waits while an interactive transaction of this store has the writer (5 s).
+    /// How long a call waits, from its start, for other calls and transactions of this store (5 s).
     /// Then it is [in progress](ErrorKind::InProgress) for the same key, or
-    /// [busy](ErrorKind::Busy), surely not executed.
+    /// [busy](ErrorKind::Busy), surely not executed. The limit needs a tokio runtime with its timer,
+    /// which the call is made on.
     ///
     /// A call that is made *inside* of an interactive transaction, and not through it, waits for
-    /// itself and ends like this.
+    /// itself and ends like this; one from inside of a blocking closure is an error at once.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.settings.lock_timeout = timeout;
         self
@@ -106,7 +103,8 @@ impl SqliteBuilder {
         self
     }
 
-    /// How many connections read beside the writer (2).
+    /// How many connections read beside the writer (2), and as many again for
+    /// [`SqliteStore::read`].
     pub fn readers(mut self, connections: usize) -> Self {
         self.settings.readers = connections.clamp(1, 64);
         self
@@ -147,7 +145,7 @@ impl SqliteBuilder {
     pub async fn open(self) -> Result<SqliteStore> {
         check_duration("lock timeout", self.settings.lock_timeout)?;
         check_duration("idle timeout", self.settings.idle_timeout)?;
-        if self.busy_timeout > Duration::from_secs(3600) {
+        if self.settings.busy_timeout > Duration::from_secs(3600) {
             return Err(error(
                 ErrorKind::Invalid,
                 "open",
@@ -160,19 +158,21 @@ impl SqliteBuilder {
         };
         let connector = Connector {
             path: self.path,
-            busy_timeout: self.busy_timeout,
+            busy_timeout: self.settings.busy_timeout,
             max_pages: self.max_pages,
             statement_hook: self.statement_hook,
         };
         let settings = Arc::new(self.settings);
-        let writer = Writer::start(connector.clone(), settings.clone()).await?;
-        let readers = Readers::start(&connector, settings.readers).await?;
+        let gate = Gate::default();
+        let writer = Writer::start(connector.clone(), settings.clone(), gate.clone()).await?;
+        let place = connector.place()?;
+        let readers = Readers::start(&connector, &place, &gate, &settings).await?;
         Ok(SqliteStore {
             namespace,
             writer,
             readers,
             settings,
-            place: connector.place()?,
+            place,
             replays: Arc::default(),
             replayed_changes: Arc::default(),
         })

@@ -9,10 +9,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     SqliteStore,
-    error::{STORE, error},
+    error::{STORE, error, statement},
+    guard::Scope,
     key_row::{KeyDone, Standing},
+    lane::ENDED,
     queue::{Bench, Undo},
-    transaction::{end_work, enrich, mark_work, user_work},
+    transaction::{end_work, enrich, mark_work},
 };
 
 const OPERATION: &str = "execute_once";
@@ -28,7 +30,8 @@ enum Ended<T> {
 impl SqliteStore {
     /// As [`execute_once`](exactly_once_core::ExecuteOnce::execute_once), for work that needs
     /// nothing but the database: the closure runs on the writer's thread, and its effect is
-    /// committed together with those of other callers, each still failing alone.
+    /// committed together with those of other callers, each still failing alone. In a database
+    /// with a deferred foreign key it commits alone, because only the commit checks that.
     ///
     /// This is the fast way: an `async` closure must have the writer for itself from its first
     /// statement to its last. The closure must not wait for anything but SQLite: everybody waits
@@ -50,7 +53,7 @@ impl SqliteStore {
         let (store, asked) = (self.clone(), claim.clone());
         let key = Some(self.key_in_use(claim));
         let ended = self
-            .write(OPERATION, Undo::Own, key, move |bench| {
+            .write_once(OPERATION, Undo::Savepoint, key, move |bench| {
                 store.attempt(bench, &asked, work)
             })
             .await;
@@ -75,11 +78,16 @@ impl SqliteStore {
             Standing::Done(outcome) => return Ok(Ended::Replayed(outcome)),
             taken => return Err(refusal(&taken)),
         }
+        bench.forget_row_id().map_err(statement(OPERATION))?;
         mark_work(bench, OPERATION)?;
         let worked = run(self, bench, work).and_then(|value| {
             let receipt = self.receipt(&value)?;
             Ok((value, receipt))
         });
+        if worked.is_ok() && bench.connection.is_autocommit() {
+            // The work swallowed the reason, which may be a full disk.
+            return Err(error(ErrorKind::Unavailable, OPERATION, ENDED));
+        }
         let (ended, outcome) = match worked {
             Ok((value, receipt)) => (Ended::Fresh(value), Outcome::Applied(receipt)),
             Err(failure) => match Rejection::of_refusal(&failure) {
@@ -114,11 +122,9 @@ fn run<T>(
     bench: &Bench<'_>,
     work: impl FnOnce(&Connection) -> Result<T, WorkError>,
 ) -> Result<T> {
-    let attempt = std::panic::AssertUnwindSafe(|| user_work(bench, false, work));
-    let failure = match std::panic::catch_unwind(attempt) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(failure)) => failure.into_error(OPERATION, store),
-        Err(_) => error(ErrorKind::WorkFailed, OPERATION, "the work panicked"),
+    let failure = match bench.closure(OPERATION, Scope::Shared, work)? {
+        Ok(value) => return Ok(value),
+        Err(failure) => failure.into_error(OPERATION, store),
     };
     Err(match failure.rejection() {
         Some(_) => failure,

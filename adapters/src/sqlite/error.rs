@@ -73,8 +73,8 @@ impl Failure {
         }
     }
 
-    /// An error of opening a connection, for everybody who needed it.
-    pub(super) fn of_open(source: Error) -> Self {
+    /// An error for every caller that it concerns.
+    pub(super) fn of_error(source: Error) -> Self {
         Self {
             kind: source.kind(),
             message: source.message().map(str::to_owned),

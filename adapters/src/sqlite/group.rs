@@ -3,6 +3,10 @@
 //! A savepoint for each effect costs up to a third. So a group whose effects can all be run again
 //! goes without: if one of them fails half way, the group is rolled back and run again with
 //! savepoints; if the commit is refused (a deferred constraint), each is run and committed alone.
+//!
+//! A closure runs once. So where a foreign key is deferred, and a commit can be refused for what one
+//! member did, closures commit alone; and work that ends the transaction by itself (`ON CONFLICT
+//! ROLLBACK`) is answered alone, while the others go on without it.
 
 use exactly_once_core::ErrorKind;
 
@@ -10,7 +14,7 @@ use super::{
     connection::Purpose,
     error::{Failure, STORE},
     lane::Lane,
-    queue::{Job, Ran, Undo},
+    queue::{Job, Ran},
     settings::Settings,
 };
 
@@ -22,25 +26,44 @@ const CAREFUL_GROUPS: u32 = 64;
 pub(super) enum Ended {
     /// So many jobs were run; this is the failure of all of these, if there was one.
     Settled(usize, Option<Failure>),
-    /// Nothing was stored; whose fault it was is seen when each is run alone.
-    OneByOne,
+    /// The job at this position ended the transaction by itself: nothing was stored.
+    Broken(usize),
+    /// The commit was refused, for what one of the jobs did: nothing was stored.
+    Refused,
+    /// Nothing was run: the jobs that run once must not share a commit.
+    Apart,
 }
 
 /// What was met on the way.
 enum Stopped {
     /// An effect failed half way, without a savepoint.
     Dirty,
+    /// SQLite ended the transaction in the job at this position.
+    Broken(usize),
     /// The transaction is over, after so many jobs.
     Failed(usize, Failure),
 }
 
 /// Runs the jobs in the transaction that is open and commits it.
 pub(super) fn commit_group(lane: &Lane, settings: &Settings, group: &mut [Box<dyn Job>]) -> Ended {
-    let repeatable = group.len() > 1
-        && group
-            .iter()
-            .all(|job| job.repeatable() && job.ticket().purpose == Purpose::Write);
-    let savepoints = group.len() > 1 && (!repeatable || lane.careful.get() > 0);
+    let shared = group.len() > 1;
+    let writes = group
+        .first()
+        .is_some_and(|job| job.ticket().purpose == Purpose::Write);
+    let repeatable = shared && writes && group.iter().all(|job| job.repeatable());
+    if shared && writes && !repeatable {
+        match lane.may_defer() {
+            Ok(false) => {}
+            Ok(true) => {
+                return match lane.roll_back() {
+                    Ok(()) => Ended::Apart,
+                    Err(failure) => Ended::Settled(group.len(), Some(failure)),
+                };
+            }
+            Err(failure) => return Ended::Settled(group.len(), Some(failure)),
+        }
+    }
+    let savepoints = shared && (!repeatable || lane.careful.get() > 0);
     lane.careful.set(lane.careful.get().saturating_sub(1));
     let mut ran = run_all(lane, settings, group, savepoints);
     if matches!(ran, Err(Stopped::Dirty)) && repeatable {
@@ -52,8 +75,9 @@ pub(super) fn commit_group(lane: &Lane, settings: &Settings, group: &mut [Box<dy
     }
     let kept = match ran {
         Ok(kept) => kept,
+        Err(Stopped::Broken(position)) => return Ended::Broken(position),
         Err(Stopped::Failed(count, failure)) => return Ended::Settled(count, Some(failure)),
-        // Alone, or a job that undoes its own writes: nobody else is hit.
+        // Alone: no other job is hit.
         Err(Stopped::Dirty) => false,
     };
     let end = if kept {
@@ -63,7 +87,7 @@ pub(super) fn commit_group(lane: &Lane, settings: &Settings, group: &mut [Box<dy
         lane.roll_back()
     };
     match end {
-        Err(failure) if repeatable && failure.kind() == ErrorKind::Refused => Ended::OneByOne,
+        Err(failure) if shared && failure.kind() == ErrorKind::Refused => Ended::Refused,
         end => Ended::Settled(group.len(), end.err()),
     }
 }
@@ -77,17 +101,9 @@ fn run_all(
 ) -> Result<bool, Stopped> {
     let mut kept = false;
     for (position, job) in group.iter_mut().enumerate() {
-        let failed = |failure| Stopped::Failed(position + 1, failure);
-        match run_job(lane, settings, job.as_mut(), savepoints).map_err(failed)? {
+        match run_job(lane, settings, job.as_mut(), position, savepoints)? {
             Ran::Done => kept = true,
             Ran::Clean => {}
-            Ran::Dirty if savepoints => {
-                let failure = Failure::new(
-                    ErrorKind::Busy,
-                    "an effect of the same group failed half way; the group was rolled back",
-                );
-                return Err(failed(lane.abandon(failure)));
-            }
             Ran::Dirty => return Err(Stopped::Dirty),
         }
     }
@@ -99,27 +115,31 @@ fn run_job(
     lane: &Lane,
     settings: &Settings,
     job: &mut dyn Job,
+    position: usize,
     savepoints: bool,
-) -> Result<Ran, Failure> {
-    // What refuses before it writes may be stopped half way all the same, by somebody's trigger.
-    let savepoint = savepoints
-        && match job.ticket().undo {
-            Undo::Savepoint => true,
-            Undo::Nothing => job.repeatable(),
-            Undo::Own => false,
-        };
-    if savepoint {
-        lane.execute("SAVEPOINT exactly_once_job")?;
+) -> Result<Ran, Stopped> {
+    let execute = |sql| {
+        lane.execute(sql)
+            .map_err(|failure| Stopped::Failed(position + 1, failure))
+    };
+    if savepoints {
+        execute("SAVEPOINT exactly_once_job")?;
     }
     let ran = job.run(&lane.bench(settings));
-    lane.check_open()?;
-    if !savepoint {
+    if lane.connection.is_autocommit() {
+        return Err(if job.failed() {
+            Stopped::Broken(position)
+        } else {
+            Stopped::Failed(position + 1, lane.ended_by_itself())
+        });
+    }
+    if !savepoints {
         return Ok(ran);
     }
     let undone = ran == Ran::Dirty;
     if undone {
-        lane.execute("ROLLBACK TO exactly_once_job")?;
+        execute("ROLLBACK TO exactly_once_job")?;
     }
-    lane.execute("RELEASE exactly_once_job")?;
+    execute("RELEASE exactly_once_job")?;
     Ok(if undone { Ran::Clean } else { ran })
 }

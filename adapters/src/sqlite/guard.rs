@@ -9,14 +9,17 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use exactly_once_core::ErrorKind;
 use rusqlite::{
     Connection,
+    config::DbConfig,
     hooks::{AuthAction, AuthContext, Authorization},
 };
 
-use super::staging::table::Table;
+use super::{error::Failure, staging::table::Table};
 
 /// Every table, index, trigger and savepoint of the store begins like this.
 pub(super) const PREFIX: &str = "exactly_once_";
@@ -34,16 +37,46 @@ const HARMLESS_PRAGMAS: [&str; 9] = [
     "defer_foreign_keys",
 ];
 
-/// Who is at the connection.
+/// Settings of a connection that its owner can change without a statement.
+const CONFIG: [DbConfig; 4] = [
+    DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY,
+    DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER,
+    DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW,
+    DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA,
+];
+
+/// In which kind of work the user's SQL runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// A closure with a transaction of its own.
+    Alone { staged: bool },
+    /// A closure that shares a commit.
+    Shared,
+    /// A statement that is known up front.
+    Statement { staged: bool },
+    /// A closure that reads.
+    Read,
+}
+
+impl Scope {
+    fn is_staged(self) -> bool {
+        matches!(
+            self,
+            Self::Alone { staged: true } | Self::Statement { staged: true }
+        )
+    }
+}
+
+/// What uses the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Mode {
     /// The store's own statements.
     #[default]
     Store,
-    /// The user's, in a transaction that commits as a whole.
-    Work,
-    /// The user's, in work that is staged.
-    Staged,
+    /// The user's.
+    Work(Scope),
+    /// A look whether the authorizer is still this one.
+    Probe,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +85,16 @@ struct State {
     may_commit: bool,
     /// Why work was refused in this transaction, if it was.
     refused: Option<String>,
+    /// The refusal with which SQLite ended the transaction by itself, if it did.
+    ended: Option<String>,
+    /// Whether the authorizer was asked by a probe.
+    probed: bool,
+    /// Whether work has changed the connection itself in this transaction.
+    breached: bool,
+    /// The settings of the connection as it was opened.
+    config: Vec<(DbConfig, bool)>,
+    /// The table that a statement is dropping, with its triggers.
+    dropping: Option<String>,
     /// Tables that can't be staged, and why.
     unstageable: HashMap<String, String>,
     /// Tables that have triggers of the user's.
@@ -69,12 +112,66 @@ pub(super) struct Guard(Arc<Mutex<State>>);
 impl Guard {
     /// Puts the fences up.
     pub(super) fn install(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let config = CONFIG
+            .into_iter()
+            .map(|setting| Ok((setting, connection.db_config(setting)?)))
+            .collect::<rusqlite::Result<_>>()?;
+        self.with(|state| state.config = config);
+        self.hook_commits(connection)?;
+        self.authorize(connection)
+    }
+
+    fn hook_commits(&self, connection: &Connection) -> rusqlite::Result<()> {
         let guard = self.clone();
-        connection.commit_hook(Some(move || !guard.with(|state| state.may_commit)))?;
+        connection.commit_hook(Some(move || !guard.with(|state| state.may_commit)))
+    }
+
+    fn authorize(&self, connection: &Connection) -> rusqlite::Result<()> {
         let guard = self.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| {
             guard.with(|state| state.authorize(&context))
         }))
+    }
+
+    /// Puts back what the user's closure may have changed of the connection by the driver's own
+    /// calls. A replaced authorizer or setting is a [breach](Self::was_breached).
+    pub(super) fn restore(
+        &self,
+        connection: &Connection,
+        busy_timeout: Duration,
+    ) -> rusqlite::Result<()> {
+        connection.busy_timeout(busy_timeout)?;
+        connection.update_hook(None::<fn(rusqlite::hooks::Action, &str, &str, i64)>)?;
+        connection.rollback_hook(None::<fn()>)?;
+        connection.progress_handler(0, None::<fn() -> bool>)?;
+        self.hook_commits(connection)?;
+        self.with(|state| (state.mode, state.probed) = (Mode::Probe, false));
+        let compiled = connection.prepare("SELECT 1").map(drop);
+        let intact = self.with(|state| {
+            state.mode = Mode::Store;
+            state.probed
+        });
+        // Setting it makes SQLite compile every statement again.
+        if !intact {
+            self.authorize(connection)?;
+        }
+        compiled?;
+        let mut changed = false;
+        for (setting, wanted) in self.with(|state| state.config.clone()) {
+            if connection.db_config(setting)? != wanted {
+                changed = true;
+                connection.set_db_config(setting, wanted)?;
+            }
+        }
+        if !intact || changed {
+            self.with(|state| state.breached = true);
+        }
+        Ok(())
+    }
+
+    /// Whether work changed the connection itself since the transaction began.
+    pub(super) fn was_breached(&self) -> bool {
+        self.with(|state| state.breached)
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
@@ -82,7 +179,7 @@ impl Guard {
     }
 
     /// Runs the user's code behind the fences.
-    pub(super) fn work<T>(&self, staged: bool, f: impl FnOnce() -> T) -> T {
+    pub(super) fn work<T>(&self, scope: Scope, f: impl FnOnce() -> T) -> T {
         /// Takes the fences down again, also when the work panics.
         struct Reset<'a>(&'a Guard);
         impl Drop for Reset<'_> {
@@ -90,7 +187,7 @@ impl Guard {
                 self.0.with(|state| state.mode = Mode::Store);
             }
         }
-        self.with(|state| state.mode = if staged { Mode::Staged } else { Mode::Work });
+        self.with(|state| state.mode = Mode::Work(scope));
         let _reset = Reset(self);
         f()
     }
@@ -101,6 +198,29 @@ impl Guard {
         let answer = f();
         self.with(|state| state.may_commit = false);
         answer
+    }
+
+    /// Forgets what an earlier transaction met.
+    pub(super) fn begin(&self) {
+        self.with(|state| {
+            state.refused = None;
+            state.ended = None;
+            state.breached = false;
+        });
+    }
+
+    /// Notes the refusal with which a statement ended the transaction.
+    pub(super) fn note_end(&self, refusal: String) {
+        self.with(|state| state.ended = Some(refusal));
+    }
+
+    /// The refusal that ended the transaction, if a refusal did.
+    pub(super) fn ended(&self) -> Option<Failure> {
+        let refusal = self.with(|state| state.ended.clone())?;
+        Some(Failure::new(
+            ErrorKind::Refused,
+            format!("a statement was refused and rolled the whole transaction back: {refusal}"),
+        ))
     }
 
     /// What was refused since the last call, if anything was.
@@ -144,10 +264,18 @@ impl Guard {
 
 impl State {
     fn authorize(&mut self, context: &AuthContext<'_>) -> Authorization {
-        if self.mode == Mode::Store {
-            return Authorization::Allow;
+        let scope = match self.mode {
+            Mode::Store => return Authorization::Allow,
+            Mode::Probe => {
+                self.probed = true;
+                return Authorization::Allow;
+            }
+            Mode::Work(scope) => scope,
+        };
+        if let AuthAction::DropTable { table_name } = context.action {
+            self.dropping = Some(table_name.to_owned());
         }
-        match self.objection(context) {
+        match self.objection(scope, context) {
             None => Authorization::Allow,
             Some(reason) => {
                 self.refused = Some(reason);
@@ -157,7 +285,12 @@ impl State {
     }
 
     /// Why the work must not do this; `None` if it may.
-    fn objection(&self, context: &AuthContext<'_>) -> Option<String> {
+    fn objection(&self, scope: Scope, context: &AuthContext<'_>) -> Option<String> {
+        if let Some(name) = changed_object(&context.action).find(|name| is_ours(name))
+            && !self.drops_with_its_table(&context.action)
+        {
+            return Some(format!("{name} belongs to the store"));
+        }
         match context.action {
             AuthAction::Transaction { .. } => {
                 Some("BEGIN, COMMIT and ROLLBACK belong to the store".to_owned())
@@ -165,6 +298,21 @@ impl State {
             AuthAction::Savepoint { savepoint_name, .. } if is_ours(savepoint_name) => Some(
                 format!("the savepoint {savepoint_name} belongs to the store"),
             ),
+            AuthAction::Savepoint { .. } if matches!(scope, Scope::Statement { .. }) => {
+                Some(ONE_STATEMENT.to_owned())
+            }
+            AuthAction::Pragma {
+                pragma_name,
+                pragma_value: Some(_),
+            } if pragma_name.eq_ignore_ascii_case("defer_foreign_keys")
+                && !matches!(scope, Scope::Alone { staged: false }) =>
+            {
+                Some(
+                    "PRAGMA defer_foreign_keys would reach the other effects of the batch: use a \
+                     transaction of your own"
+                        .to_owned(),
+                )
+            }
             AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
                 Some("ATTACH, DETACH and VACUUM reach outside of the transaction".to_owned())
             }
@@ -178,17 +326,30 @@ impl State {
                 "temporary objects would outlive the transaction on the shared connection"
                     .to_owned(),
             ),
-            _ if self.mode == Mode::Staged && changes_schema(&context.action) => {
+            _ if scope.is_staged() && changes_schema(&context.action) => {
                 Some("a change of the schema can't be staged".to_owned())
             }
             AuthAction::Insert { table_name }
             | AuthAction::Delete { table_name }
-            | AuthAction::Update { table_name, .. } => self.write_objection(table_name, context),
+            | AuthAction::Update { table_name, .. } => {
+                self.write_objection(scope, table_name, context)
+            }
             _ => None,
         }
     }
 
-    fn write_objection(&self, table: &str, context: &AuthContext<'_>) -> Option<String> {
+    /// A table takes its guard triggers along.
+    fn drops_with_its_table(&self, action: &AuthAction<'_>) -> bool {
+        matches!(action, AuthAction::DropTrigger { table_name, .. }
+            if self.dropping.as_deref() == Some(*table_name) && !is_ours(table_name))
+    }
+
+    fn write_objection(
+        &self,
+        scope: Scope,
+        table: &str,
+        context: &AuthContext<'_>,
+    ) -> Option<String> {
         // The store's own triggers write the log of staged work.
         if context.accessor.is_some_and(is_ours) {
             return None;
@@ -196,7 +357,7 @@ impl State {
         if is_ours(table) {
             return Some(format!("the table {table} belongs to the store"));
         }
-        if self.mode != Mode::Staged {
+        if !scope.is_staged() {
             return None;
         }
         if table.starts_with("sqlite_") {
@@ -217,6 +378,43 @@ impl State {
         }
         None
     }
+}
+
+/// Why a statement that is known up front is nothing but one statement.
+pub(super) const ONE_STATEMENT: &str = "SAVEPOINT, RELEASE, ROLLBACK TO and PRAGMA need a \
+     transaction of their own: an effect that is known up front shares its commit with others";
+
+/// The names of what a change of the schema touches.
+fn changed_object<'a>(action: &AuthAction<'a>) -> impl Iterator<Item = &'a str> {
+    let (first, second) = match *action {
+        AuthAction::AlterTable { table_name, .. }
+        | AuthAction::CreateTable { table_name }
+        | AuthAction::DropTable { table_name }
+        | AuthAction::DropVtable { table_name, .. }
+        | AuthAction::CreateVtable { table_name, .. }
+        | AuthAction::Analyze { table_name } => (Some(table_name), None),
+        AuthAction::CreateIndex {
+            index_name,
+            table_name,
+        }
+        | AuthAction::DropIndex {
+            index_name,
+            table_name,
+        } => (Some(index_name), Some(table_name)),
+        AuthAction::CreateTrigger {
+            trigger_name,
+            table_name,
+        }
+        | AuthAction::DropTrigger {
+            trigger_name,
+            table_name,
+        } => (Some(trigger_name), Some(table_name)),
+        AuthAction::CreateView { view_name } | AuthAction::DropView { view_name } => {
+            (Some(view_name), None)
+        }
+        _ => (None, None),
+    };
+    first.into_iter().chain(second)
 }
 
 fn is_ours(name: &str) -> bool {
@@ -273,12 +471,14 @@ mod tests {
             "INSERT INTO exactly_once_x VALUES (1)",
             "SAVEPOINT Exactly_Once_tx",
         ] {
-            let answer = guard.work(false, || connection.execute_batch(sql));
+            let answer = guard.work(Scope::Alone { staged: false }, || {
+                connection.execute_batch(sql)
+            });
             assert!(answer.is_err(), "{sql} was allowed");
             assert!(guard.take_refused().is_some());
         }
         guard
-            .work(false, || {
+            .work(Scope::Alone { staged: false }, || {
                 connection.execute_batch("SAVEPOINT mine; INSERT INTO t VALUES (1); RELEASE mine")
             })
             .unwrap();
@@ -305,7 +505,9 @@ mod tests {
     fn staged_work_cannot_change_the_schema() {
         let (connection, guard) = guarded();
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let answer = guard.work(true, || connection.execute_batch("CREATE TABLE u (a)"));
+        let answer = guard.work(Scope::Alone { staged: true }, || {
+            connection.execute_batch("CREATE TABLE u (a)")
+        });
         assert!(answer.is_err());
         assert!(guard.take_refused().unwrap().contains("schema"));
     }

@@ -74,8 +74,16 @@ impl SqliteStore {
         }
         let (store, claim) = (self.clone(), claim.clone());
         let keep = matches!(outcome, Outcome::Applied(_));
-        tx.finish(operation, move |bench| {
+        let record = move |bench: &Bench<'_>| {
             end_work(bench, operation, keep)?;
+            // SQLite may have ended the transaction by itself, and with it the claim.
+            if !keep {
+                match store.standing_in(bench, operation, &claim)? {
+                    Standing::Free => {}
+                    Standing::Done(outcome) => return Ok(Settled::Superseded(outcome)),
+                    taken => return Err(super::closure::refusal(&taken)),
+                }
+            }
             let now = bench.settings.now();
             let done = KeyDone {
                 namespace: &store.namespace,
@@ -84,10 +92,14 @@ impl SqliteStore {
                 outcome: &outcome,
                 now,
             };
-            done.write(bench.connection, operation)
-        })
-        .await?;
-        Ok(Settled::Recorded)
+            done.write(bench.connection, operation)?;
+            Ok(Settled::Recorded)
+        };
+        if keep {
+            tx.finish(operation, record).await
+        } else {
+            tx.finish_without_work(operation, record).await
+        }
     }
 }
 

@@ -15,12 +15,20 @@ use super::{
     settings::Settings,
 };
 
+/// Why a transaction is gone for which no statement was refused.
+pub(super) const ENDED: &str = "SQLite rolled the whole transaction back (a full or failing disk, \
+     or a conflict clause of the work): nothing was stored";
+
 /// A write connection behind its [`Guard`].
 pub(super) struct Lane {
     pub(super) connection: Connection,
     pub(super) guard: Guard,
     /// For how many groups more each effect has a savepoint.
     pub(super) careful: Cell<u32>,
+    /// Whether a foreign key is deferred, by the version of the schema.
+    deferred: Cell<Option<(i64, bool)>>,
+    /// Compiles what a commit will run; on a lane that stages.
+    checker: Option<Connection>,
     /// What begins the text of each statement of this lane's own. The driver keeps compiled
     /// statements by their text, and the guard is asked only when one is compiled: without it, a
     /// `ROLLBACK` of the user's would be ours, compiled and allowed long ago.
@@ -28,13 +36,21 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(connection: Connection) -> rusqlite::Result<Self> {
+    pub(super) fn new(
+        connection: Connection,
+        checker: Option<Connection>,
+    ) -> rusqlite::Result<Self> {
+        connection.execute_batch(
+            "CREATE TEMP TABLE IF NOT EXISTS exactly_once_row_id (id INTEGER PRIMARY KEY)",
+        )?;
         let guard = Guard::default();
         guard.install(&connection)?;
         Ok(Self {
             connection,
             guard,
             careful: Cell::new(0),
+            deferred: Cell::new(None),
+            checker,
             mark: format!("/* {:016x} */ ", RandomState::new().hash_one(0)),
         })
     }
@@ -44,13 +60,38 @@ impl Lane {
             connection: &self.connection,
             guard: &self.guard,
             settings,
+            mark: &self.mark,
+            checker: self.checker.as_ref(),
         }
+    }
+
+    /// Whether a commit can be refused for a foreign key that is checked only then.
+    pub(super) fn may_defer(&self) -> Result<bool, Failure> {
+        let ask = || -> rusqlite::Result<bool> {
+            let version = self
+                .connection
+                .prepare_cached("PRAGMA main.schema_version")?
+                .query_row([], |row| row.get(0))?;
+            if let Some((known, deferred)) = self.deferred.get()
+                && known == version
+            {
+                return Ok(deferred);
+            }
+            let deferred = self.connection.query_row(
+                "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE sql LIKE '%DEFERRED%')",
+                [],
+                |row| row.get(0),
+            )?;
+            self.deferred.set(Some((version, deferred)));
+            Ok(deferred)
+        };
+        ask().map_err(|source| self.abandon(Failure::of(Phase::Statement, source)))
     }
 
     /// Begins with the write lock in hand: a transaction that reads first and writes later would
     /// fail at once on a snapshot that has become old, whatever the busy timeout.
     pub(super) fn begin(&self) -> Result<(), Failure> {
-        self.guard.take_refused();
+        self.guard.begin();
         self.execute("BEGIN IMMEDIATE")
     }
 
@@ -69,7 +110,7 @@ impl Lane {
     /// and what follows would be committed statement by statement.
     pub(super) fn check_open(&self) -> Result<(), Failure> {
         if self.connection.is_autocommit() {
-            return Err(ended_by_itself());
+            return Err(self.ended_by_itself());
         }
         Ok(())
     }
@@ -97,12 +138,10 @@ impl Lane {
         }
         failure
     }
-}
 
-pub(super) fn ended_by_itself() -> Failure {
-    Failure::new(
-        ErrorKind::Unavailable,
-        "SQLite rolled the whole transaction back (a full or failing disk, or OR ROLLBACK in the \
-         work): nothing was stored",
-    )
+    /// Why there is no transaction any more.
+    pub(super) fn ended_by_itself(&self) -> Failure {
+        let ended = || Failure::new(ErrorKind::Unavailable, ENDED);
+        self.guard.ended().unwrap_or_else(ended)
+    }
 }

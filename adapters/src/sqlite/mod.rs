@@ -48,18 +48,20 @@
 //! # Layout
 //! - [`SqliteStore`], its [builder](SqliteBuilder) and [transaction](SqliteTx).
 //! - `connection`, `schema`, `error`: how the file is opened, what is in it, what its errors mean.
-//! - `queue`, `writer`, `group`, `lane`, `session`, `guard`: the one thread that writes. Effects are
+//! - `queue`, `turn`, `writer`, `group`, `lane`, `bench`, `session`, `guard`: the one thread that writes. Effects are
 //!   committed in groups; an interactive transaction has the thread for itself.
-//! - `reader`: connections that read beside it.
+//! - `reader`, `gate`: connections that read beside it, and how the log is kept short.
 //! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits; `ledger`,
 //!   `refused`: a balance operation at work.
 //! - `outcome`, `prepared`, `one_shot_participant`, `staging`, `register`: two-phase commit.
 
 mod balance;
+mod bench;
 mod builder;
 mod closure;
 mod connection;
 mod error;
+mod gate;
 mod group;
 mod guard;
 mod idempotency;
@@ -80,6 +82,7 @@ mod session;
 mod settings;
 mod staging;
 mod transaction;
+mod turn;
 mod writer;
 
 use std::{
@@ -103,6 +106,7 @@ use error::{STORE, error};
 use queue::{Bench, KeyInUse, Message, Repeatable, Task, Ticket, Undo};
 use reader::Readers;
 use settings::Settings;
+use turn::{Patience, check_nested};
 use writer::Writer;
 
 /// A store in one SQLite file. Cheap to clone; clones share the writer's thread and the readers.
@@ -159,31 +163,55 @@ impl SqliteStore {
         self.readers.read_user("read", work).await
     }
 
-    /// Whether the transaction was begun in this namespace. Which handle on the file it was makes
-    /// no difference: they act as one store.
+    /// Whether the transaction was begun on this file, in this namespace. Which handle on the file
+    /// it was makes no difference: they act as one store.
     fn check_home(&self, tx: &SqliteTx, operation: &'static str) -> Result<()> {
-        if tx.is_of(&self.namespace) {
-            return Ok(());
-        }
-        Err(error(
-            ErrorKind::Invalid,
-            operation,
-            "the transaction was begun in another namespace",
-        ))
+        let found = match (tx.is_at(&self.place), tx.is_of(&self.namespace)) {
+            (true, true) => return Ok(()),
+            (false, _) => "the transaction was begun in another database",
+            (true, false) => "the transaction was begun in another namespace",
+        };
+        Err(error(ErrorKind::Invalid, operation, found))
     }
 
     fn ticket(&self, operation: &'static str, purpose: Purpose, undo: Undo) -> Ticket {
+        let since = Instant::now();
         Ticket {
             operation,
             purpose,
             undo,
             key: None,
-            deadline: Instant::now() + self.settings.lock_timeout,
+            since,
+            deadline: since + self.settings.lock_timeout,
+            turn: Arc::default(),
         }
     }
 
-    /// Runs a whole effect on the writer's thread, in one commit with others.
-    async fn write<T, F>(
+    /// Waits for the answer to a call, up to its limits.
+    async fn answer<T>(
+        &self,
+        patience: Patience,
+        answer: &mut oneshot::Receiver<Result<T>>,
+    ) -> Result<T> {
+        patience
+            .wait(self.writer.hold(), answer, writer::lost)
+            .await
+    }
+
+    /// What bounds the wait for a call.
+    fn patience(&self, ticket: &Ticket) -> Patience {
+        Patience {
+            operation: ticket.operation,
+            since: ticket.since,
+            lock_timeout: self.settings.lock_timeout,
+            busy_timeout: self.settings.busy_timeout,
+            key: ticket.key.clone(),
+            turn: ticket.turn.clone(),
+        }
+    }
+
+    /// Runs a whole effect on the writer's thread, once, in one commit with others.
+    async fn write_once<T, F>(
         &self,
         operation: &'static str,
         undo: Undo,
@@ -202,7 +230,7 @@ impl SqliteStore {
     }
 
     /// The same for an effect that may be run again after a rollback.
-    async fn write_again<T, F>(
+    async fn write<T, F>(
         &self,
         operation: &'static str,
         undo: Undo,
@@ -217,10 +245,11 @@ impl SqliteStore {
             key,
             ..self.ticket(operation, Purpose::Write, undo)
         };
-        let (task, answer) = Repeatable::new(ticket, work);
+        let patience = self.patience(&ticket);
+        let (task, mut answer) = Repeatable::new(ticket, work);
         self.writer
             .enqueue(operation, Message::Job(Box::new(task)))?;
-        answer.await.map_err(|_| writer::lost(operation))?
+        self.answer(patience, &mut answer).await
     }
 
     async fn submit<T, F>(&self, ticket: Ticket, work: F) -> Result<T>
@@ -228,11 +257,11 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&Bench<'_>) -> Result<T> + Send + 'static,
     {
-        let operation = ticket.operation;
-        let (task, answer) = Task::new(ticket, work);
+        let (operation, patience) = (ticket.operation, self.patience(&ticket));
+        let (task, mut answer) = Task::new(ticket, work);
         self.writer
             .enqueue(operation, Message::Job(Box::new(task)))?;
-        answer.await.map_err(|_| writer::lost(operation))?
+        self.answer(patience, &mut answer).await
     }
 }
 
@@ -272,6 +301,7 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) -> Result<()> {
+        check_nested(&self.place, "close")?;
         self.readers.close();
         let (reply, closed) = oneshot::channel();
         if self.writer.send("close", Message::Close(reply)).is_ok() {

@@ -14,7 +14,8 @@ use rusqlite::{
 use super::{
     SqliteStore,
     closure::refusal,
-    error::{STORE, error},
+    error::{STORE, error, statement},
+    guard::{ONE_STATEMENT, Scope},
     key_row::{KeyDone, Standing},
     queue::{Bench, Undo},
     transaction::{explain, user_work},
@@ -44,7 +45,7 @@ impl SqliteStore {
         }
         let key = Some(self.key_in_use(&effect.claim));
         let (store, effect) = (self.clone(), effect.clone());
-        self.write_again(OPERATION, Undo::Savepoint, key, move |bench| {
+        self.write(OPERATION, Undo::Savepoint, key, move |bench| {
             store.apply(bench, &effect)
         })
         .await
@@ -52,6 +53,9 @@ impl SqliteStore {
 
     fn apply(&self, bench: &Bench<'_>, effect: &OneShot) -> Result<OneShotDone> {
         let (connection, claim) = (bench.connection, &effect.claim);
+        if effect.statements.iter().any(|one| reads_row_id(one.text())) {
+            bench.forget_row_id().map_err(statement(OPERATION))?;
+        }
         let outcome = Outcome::Applied(effect.receipt.clone());
         let done = KeyDone {
             namespace: &self.namespace,
@@ -88,6 +92,13 @@ impl SqliteStore {
     }
 }
 
+/// Whether a statement may read the row id that was inserted last.
+pub(super) fn reads_row_id(text: &str) -> bool {
+    const FUNCTION: &[u8] = b"last_insert_rowid";
+    let mut windows = text.as_bytes().windows(FUNCTION.len());
+    windows.any(|window| window.eq_ignore_ascii_case(FUNCTION))
+}
+
 /// Runs one statement of the user's; `staged` in work that is to be prepared.
 pub(super) fn apply_statement(
     bench: &Bench<'_>,
@@ -97,14 +108,25 @@ pub(super) fn apply_statement(
 ) -> Result<()> {
     let parameters = step.parameters().iter().map(Bound);
     let before = bench.connection.total_changes();
-    user_work(bench, staged, |connection| {
+    let scope = Scope::Statement { staged };
+    let mut control = false;
+    user_work(bench, scope, |connection| {
         let mut prepared = connection.prepare_cached(step.text())?;
+        // What a closure compiled before comes from the driver's cache, and the fences are not
+        // asked: a statement that neither writes nor gives rows controls the transaction.
+        control = prepared.readonly() && prepared.column_count() == 0;
+        if control {
+            return Ok(());
+        }
         let mut rows = prepared.query(params_from_iter(parameters))?;
         // To the end, so that a statement with RETURNING is done as a whole.
         while rows.next()?.is_some() {}
         Ok(())
     })
     .map_err(|source| explain(bench, operation, source))?;
+    if control {
+        return Err(error(ErrorKind::Refused, operation, ONE_STATEMENT));
+    }
     let changed = if bench.connection.total_changes() == before {
         0
     } else {

@@ -6,7 +6,8 @@ use exactly_once_core::{OneShotParticipant, Participation, PreparedOneShot, Resu
 use super::{
     SqliteStore,
     connection::Purpose,
-    one_shot::apply_statement,
+    error::statement,
+    one_shot::{apply_statement, reads_row_id},
     prepared::Found,
     queue::Undo,
     transaction::{SqliteTx, mark_work},
@@ -64,6 +65,9 @@ impl OneShotParticipant for SqliteStore {
             }
             // What the job before this one was refused is not this one's.
             bench.guard.take_refused();
+            if statements.iter().any(|one| reads_row_id(one.text())) {
+                bench.forget_row_id().map_err(statement(OPERATION))?;
+            }
             mark_work(bench, OPERATION)?;
             for statement in &statements {
                 apply_statement(bench, OPERATION, true, statement)?;

@@ -1,50 +1,19 @@
 //! What callers send to the writer's thread: single effects, and sessions of interactive
 //! transactions. Every message is answered, also when it came too late.
 
-use std::{panic::AssertUnwindSafe, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use exactly_once_core::{Error, ErrorKind, Fingerprint, IdempotencyKey, Namespace, Result};
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+pub(super) use super::{
+    bench::{Bench, caught},
+    turn::{Quiet, Turn},
+};
 use super::{
     connection::Purpose,
-    error::{Failure, error, statement},
-    guard::Guard,
-    settings::Settings,
+    error::{Failure, error},
 };
-
-/// What a job works with, on the writer's thread.
-pub(super) struct Bench<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) guard: &'a Guard,
-    pub(super) settings: &'a Settings,
-}
-
-impl Bench<'_> {
-    /// Runs statements that stand or fall together.
-    pub(super) fn savepoint<T>(
-        &self,
-        operation: &'static str,
-        work: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        let run = |sql| {
-            self.connection
-                .execute_batch(sql)
-                .map_err(statement(operation))
-        };
-        run("SAVEPOINT exactly_once_part")?;
-        let answer = work();
-        // After a full disk there is no transaction left, and the answer says so.
-        if answer.is_err() && !self.connection.is_autocommit() {
-            run("ROLLBACK TO exactly_once_part")?;
-        }
-        if !self.connection.is_autocommit() {
-            run("RELEASE exactly_once_part")?;
-        }
-        answer
-    }
-}
 
 /// Which key a call is about, so that a rival can be told.
 #[derive(Clone, Debug)]
@@ -68,7 +37,7 @@ pub(super) enum Undo {
     /// By a savepoint around it; if all of a group can be run again, by rolling the group back and
     /// running it again with savepoints, so that a group without failures needs none.
     Savepoint,
-    /// It undoes its own writes.
+    /// It is no member of a group: its transaction is undone as a whole.
     Own,
 }
 
@@ -90,8 +59,11 @@ pub(super) struct Ticket {
     pub(super) purpose: Purpose,
     pub(super) undo: Undo,
     pub(super) key: Option<KeyInUse>,
-    /// Until when it may wait for its turn.
+    /// When the call was made: its limits count from here.
+    pub(super) since: Instant,
+    /// Until when it may wait for another transaction of this store.
     pub(super) deadline: Instant,
+    pub(super) turn: Arc<Turn>,
 }
 
 /// A whole effect that is grouped with others into one commit.
@@ -102,6 +74,8 @@ pub(super) trait Job: Send {
     fn run(&mut self, bench: &Bench<'_>) -> Ran;
     /// Whether it may be run again after its transaction was rolled back.
     fn repeatable(&self) -> bool;
+    /// Whether it was run and failed.
+    fn failed(&self) -> bool;
     /// Tells the caller: its own answer after a commit, otherwise the failure.
     fn settle(self: Box<Self>, failure: Option<Error>);
 }
@@ -121,6 +95,8 @@ pub(super) trait Finish: Send {
     fn operation(&self) -> &'static str;
     /// Says whether to commit.
     fn run(&mut self, bench: &Bench<'_>) -> bool;
+    /// Whether it can do without the work, where SQLite has ended the transaction by itself.
+    fn restarts(&self) -> bool;
     fn settle(self: Box<Self>, failure: Option<Error>);
 }
 
@@ -147,8 +123,9 @@ pub(super) enum Message {
 /// One closure with its reply; plays every role above.
 pub(super) struct Task<F, T> {
     ticket: Ticket,
-    work: Option<F>,
-    answer: Option<Result<T>>,
+    work: Quiet<F>,
+    answer: Quiet<Result<T>>,
+    restarts: bool,
     reply: oneshot::Sender<Result<T>>,
 }
 
@@ -157,38 +134,42 @@ impl<F, T> Task<F, T> {
         let (reply, receiver) = oneshot::channel();
         let task = Self {
             ticket,
-            work: Some(work),
-            answer: None,
+            work: Quiet(Some(work)),
+            answer: Quiet(None),
+            restarts: false,
             reply,
         };
         (task, receiver)
     }
 
-    fn tell(self, failure: Option<Error>) -> bool {
-        let lost = || error(ErrorKind::Busy, self.ticket.operation, "it was never begun");
-        let answer = match (failure, self.answer) {
-            (Some(failure), _) => Err(failure),
-            (None, Some(answer)) => answer,
-            (None, None) => Err(lost()),
-        };
-        self.reply.send(answer).is_ok()
+    /// For a last call that can do without the work.
+    pub(super) fn restarting(mut self) -> Self {
+        self.restarts = true;
+        self
     }
-}
 
-/// Runs work that may be the user's: a panic in it must not end the writer's thread.
-fn caught<T>(operation: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_default();
-        Err(error(
-            ErrorKind::WorkFailed,
-            operation,
-            format!("the work panicked: {text}"),
-        ))
-    })
+    fn abandoned(&self) -> bool {
+        self.reply.is_closed() || self.ticket.turn.is_given_up()
+    }
+
+    fn reply(mut self, failure: Option<Error>) -> bool {
+        let answer = match (failure, self.answer.0.take()) {
+            (Some(failure), answer) => {
+                drop(Quiet(answer));
+                Err(failure)
+            }
+            (None, Some(answer)) => answer,
+            (None, None) => Err(error(
+                ErrorKind::Busy,
+                self.ticket.operation,
+                "the call was never begun: retry",
+            )),
+        };
+        let refused = self.reply.send(answer).err();
+        let taken = refused.is_none();
+        drop(Quiet(refused));
+        taken
+    }
 }
 
 impl<F, T> Task<F, T>
@@ -196,12 +177,12 @@ where
     F: FnOnce(&Bench<'_>) -> Result<T>,
 {
     fn work(&mut self, bench: &Bench<'_>) -> bool {
-        let Some(work) = self.work.take() else {
+        let Some(work) = self.work.0.take() else {
             return false;
         };
         let answer = caught(self.ticket.operation, || work(bench));
         let done = answer.is_ok();
-        self.answer = Some(answer);
+        self.answer = Quiet(Some(answer));
         done
     }
 }
@@ -228,10 +209,13 @@ where
     }
 
     fn abandoned(&self) -> bool {
-        self.reply.is_closed()
+        self.abandoned()
     }
 
     fn run(&mut self, bench: &Bench<'_>) -> Ran {
+        if !self.ticket.turn.begin() {
+            return Ran::Clean;
+        }
         ran(self.ticket.undo, bench, || self.work(bench))
     }
 
@@ -239,8 +223,12 @@ where
         false
     }
 
+    fn failed(&self) -> bool {
+        matches!(self.answer.0, Some(Err(_)))
+    }
+
     fn settle(self: Box<Self>, failure: Option<Error>) {
-        self.tell(failure);
+        self.reply(failure);
     }
 }
 
@@ -264,7 +252,7 @@ where
     }
 
     fn abandoned(&self) -> bool {
-        self.0.reply.is_closed()
+        self.0.abandoned()
     }
 
     fn run(&mut self, bench: &Bench<'_>) -> Ran {
@@ -274,12 +262,16 @@ where
             answer,
             ..
         } = &mut self.0;
+        if !ticket.turn.begin() {
+            return Ran::Clean;
+        }
         ran(ticket.undo, bench, || {
             let ran = work
+                .0
                 .as_ref()
                 .map(|work| caught(ticket.operation, || work(bench)));
-            *answer = ran;
-            matches!(answer, Some(Ok(_)))
+            *answer = Quiet(ran);
+            matches!(answer.0, Some(Ok(_)))
         })
     }
 
@@ -287,8 +279,12 @@ where
         true
     }
 
+    fn failed(&self) -> bool {
+        matches!(self.0.answer.0, Some(Err(_)))
+    }
+
     fn settle(self: Box<Self>, failure: Option<Error>) {
-        self.0.tell(failure);
+        self.0.reply(failure);
     }
 }
 
@@ -303,11 +299,11 @@ where
 
     fn run(mut self: Box<Self>, bench: &Bench<'_>) {
         self.work(bench);
-        self.tell(None);
+        self.reply(None);
     }
 
     fn refuse(self: Box<Self>, failure: Error) {
-        self.tell(Some(failure));
+        self.reply(Some(failure));
     }
 }
 
@@ -324,8 +320,12 @@ where
         self.work(bench)
     }
 
+    fn restarts(&self) -> bool {
+        self.restarts
+    }
+
     fn settle(self: Box<Self>, failure: Option<Error>) {
-        self.tell(failure);
+        self.reply(failure);
     }
 }
 
@@ -363,21 +363,24 @@ where
     }
 
     fn abandoned(&self) -> bool {
-        self.task.reply.is_closed()
+        self.task.abandoned()
     }
 
     fn run(&mut self, bench: &Bench<'_>, session: u64) -> bool {
-        let Some(work) = self.task.work.take() else {
+        if !self.task.ticket.turn.begin() {
+            return false;
+        }
+        let Some(work) = self.task.work.0.take() else {
             return false;
         };
         let answer = caught(self.task.ticket.operation, || work(bench));
         let open = matches!(answer, Ok(Opening::Fresh));
-        self.task.answer = Some(answer.map(|opening| (session, opening)));
+        self.task.answer = Quiet(Some(answer.map(|opening| (session, opening))));
         open
     }
 
     fn settle(self: Box<Self>, failure: Option<Error>) -> bool {
-        self.task.tell(failure)
+        self.task.reply(failure)
     }
 }
 

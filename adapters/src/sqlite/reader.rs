@@ -1,44 +1,68 @@
 //! Connections that only read, beside the writer: a read never waits for a commit.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    mpsc::{Receiver, Sender, channel},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::{Duration, Instant},
 };
 
-use exactly_once_core::{ErrorKind, Result};
+use exactly_once_core::{ErrorKind, Place, Result};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
+    bench::{caught, panicked},
     connection::{Connector, Purpose},
     error::{error, statement},
-    guard::Guard,
+    gate::Gate,
+    guard::{Guard, Scope},
     queue::closed,
+    settings::Settings,
+    turn::{Hold, Patience, Quiet, Turn, check_nested, serve_here},
 };
 
 type Read = Box<dyn FnOnce(&Connection, &Guard) + Send>;
 
-/// The way to the readers' threads; they end with the last of it, or when it is closed.
+/// The way to the readers' threads; they end with the last of it, or when it is closed. The user's
+/// reads have threads of their own, so that a slow one stops none of the store's.
 #[derive(Clone, Debug)]
 pub(super) struct Readers {
+    own: Pool,
+    users: Pool,
+    place: Place,
+    patience: Duration,
+    busy_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct Pool {
     sender: Arc<Mutex<Option<Sender<Read>>>>,
 }
 
-impl Readers {
+impl Pool {
     /// Opens the connections, each on a thread of its own. The file must exist by now.
-    pub(super) async fn start(connector: &Connector, count: usize) -> Result<Self> {
+    async fn start(
+        connector: &Connector,
+        place: &Place,
+        gate: &Gate,
+        count: usize,
+    ) -> Result<Self> {
         let (sender, receiver) = channel::<Read>();
         let receiver = Arc::new(Mutex::new(receiver));
         let mut ready = Vec::new();
         for _ in 0..count {
             let (opened, open) = oneshot::channel();
             let (connector, receiver) = (connector.clone(), receiver.clone());
+            let (place, gate) = (place.clone(), gate.clone());
             std::thread::Builder::new()
                 .name("exactly-once-sqlite-reader".to_owned())
                 .spawn(move || match connect(&connector) {
                     Ok((connection, guard)) => {
+                        serve_here(place);
                         if opened.send(Ok(())).is_ok() {
-                            serve(&connection, &guard, &receiver);
+                            serve(&connection, &guard, &gate, &receiver);
                         }
                     }
                     Err(failure) => drop(opened.send(Err(failure))),
@@ -58,15 +82,47 @@ impl Readers {
         })
     }
 
+    fn close(&self) {
+        self.sender
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+}
+
+impl Readers {
+    /// Opens the connections of both pools.
+    pub(super) async fn start(
+        connector: &Connector,
+        place: &Place,
+        gate: &Gate,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let count = settings.readers;
+        Ok(Self {
+            own: Pool::start(connector, place, gate, count).await?,
+            users: Pool::start(connector, place, gate, count).await?,
+            place: place.clone(),
+            patience: settings.lock_timeout,
+            busy_timeout: settings.busy_timeout,
+        })
+    }
+
     /// Runs the user's reads on one snapshot, behind the fences.
     pub(super) async fn read_user<T, F>(&self, operation: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.send(operation, move |connection, guard| {
+        let busy_timeout = self.busy_timeout;
+        self.send(&self.users, operation, move |connection, guard| {
+            let run = || guard.work(Scope::Read, || work(connection));
+            let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
             guard
-                .work(false, || work(connection))
+                .restore(connection, busy_timeout)
+                .map_err(statement(operation))?;
+            answer
+                .map_err(|panic| panicked(operation, panic))?
                 .map_err(statement(operation))
         })
         .await
@@ -78,24 +134,41 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        self.send(operation, move |connection, _| work(connection))
+        self.send(&self.own, operation, move |connection, _| work(connection))
             .await
     }
 
-    async fn send<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    async fn send<T, F>(&self, pool: &Pool, operation: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection, &Guard) -> Result<T> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
+        check_nested(&self.place, operation)?;
+        let turn = Arc::<Turn>::default();
+        let patience = Patience {
+            operation,
+            since: Instant::now(),
+            lock_timeout: self.patience,
+            busy_timeout: self.patience,
+            key: None,
+            turn: turn.clone(),
+        };
+        let (reply, mut answer) = oneshot::channel();
+        let mut work = Quiet(Some(work));
         let read: Read = Box::new(move |connection, guard| {
-            if !reply.is_closed() {
-                let answer = on_snapshot(operation, connection, || work(connection, guard));
-                // Nobody listens if the caller's future was dropped.
-                let _ = reply.send(answer);
+            let work = work.0.take();
+            if !reply.is_closed()
+                && turn.begin()
+                && let Some(work) = work
+            {
+                let answer = on_snapshot(operation, connection, || {
+                    caught(operation, || work(connection, guard))
+                });
+                // The caller's future may be dropped by now.
+                drop(Quiet(reply.send(answer).err()));
             }
         });
-        let sender = self
+        let sender = pool
             .sender
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -103,21 +176,20 @@ impl Readers {
         sender
             .and_then(|sender| sender.send(read).ok())
             .ok_or_else(|| closed().error(operation))?;
-        answer.await.map_err(|_| {
+        let lost = |operation| {
             error(
                 ErrorKind::Unavailable,
                 operation,
                 "the reading thread ended",
             )
-        })?
+        };
+        patience.wait(&Hold::default(), &mut answer, lost).await
     }
 
     /// Ends the threads when they have answered what was sent.
     pub(super) fn close(&self) {
-        self.sender
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.own.close();
+        self.users.close();
     }
 }
 
@@ -128,17 +200,20 @@ fn connect(connector: &Connector) -> Result<(Connection, Guard)> {
     Ok((connection, guard))
 }
 
-fn serve(connection: &Connection, guard: &Guard, receiver: &Mutex<Receiver<Read>>) {
+fn serve(connection: &Connection, guard: &Guard, gate: &Gate, receiver: &Mutex<Receiver<Read>>) {
     loop {
         let next = receiver
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .recv();
         let Ok(read) = next else { return };
-        // A panic in the caller's closure drops its reply, and must not end the thread.
-        let caught =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(connection, guard)));
-        if caught.is_err() && !connection.is_autocommit() {
+        let _open = gate.enter();
+        // What the caller's closure holds may panic while it is dropped.
+        let run = std::panic::AssertUnwindSafe(|| read(connection, guard));
+        if let Err(panic) = std::panic::catch_unwind(run) {
+            std::mem::forget(panic);
+        }
+        if !connection.is_autocommit() {
             // If this failed, the next read's BEGIN would say so.
             let _ = connection.execute_batch("ROLLBACK");
         }

@@ -1,26 +1,20 @@
 //! An interactive transaction on the writer's thread: it has the write connection for itself until
 //! it ends, is dropped, or has rested for too long.
 
-use std::{
-    sync::mpsc::RecvTimeoutError,
-    time::{Duration, Instant},
-};
+use std::{sync::mpsc::RecvTimeoutError, time::Instant};
 
 use exactly_once_core::{Error, ErrorKind};
 
 use super::{
     connection::Purpose,
-    error::{Failure, error},
-    lane::ended_by_itself,
+    error::{Failure, Phase, error},
     queue::{Call, Finish, KeyInUse, Message, Open, Ticket},
+    turn::{held, in_progress},
     writer::{WriterThread, refuse_stale},
 };
 
 /// Numbers sessions, so that a late call of an earlier one is told from the current one's.
 pub(super) type SessionId = u64;
-
-/// When a rival should ask again, where nobody can know how long the work will take.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 struct Session {
     id: SessionId,
@@ -56,8 +50,13 @@ impl WriterThread {
                 return;
             }
         };
-        let fresh = open.run(&lane.bench(&settings), id);
-        let failure = lane.check_open().err().or_else(|| {
+        let bench = lane.bench(&settings);
+        let failure = bench
+            .forget_row_id()
+            .map_err(|source| lane.abandon(Failure::of(Phase::Statement, source)))
+            .err();
+        let fresh = failure.is_none() && open.run(&bench, id);
+        let failure = failure.or_else(|| lane.check_open().err()).or_else(|| {
             // An answer leaves nothing open; the caller learns it only then.
             if fresh { None } else { lane.roll_back().err() }
         });
@@ -89,7 +88,8 @@ impl WriterThread {
                 }
                 Ok(Message::Session(_, stale)) => refuse_stale(stale),
                 Ok(close @ Message::Close(_)) => {
-                    self.postpone(close);
+                    // Before those that wait: none of them is begun.
+                    self.serve_next(close);
                     return self.end(session.purpose);
                 }
                 Ok(waiting) => self.postpone_unless(waiting, |ticket| rival(session, ticket)),
@@ -113,7 +113,7 @@ impl WriterThread {
             Call::Step(step) => {
                 if lane.connection.is_autocommit() {
                     let operation = step.operation();
-                    step.refuse(ended_by_itself().error(operation));
+                    step.refuse(lane.ended_by_itself().error(operation));
                 } else {
                     step.run(&lane.bench(&settings));
                 }
@@ -163,7 +163,7 @@ fn rival(session: &Session, ticket: &Ticket) -> Option<Error> {
 fn overdue(session: &Session, ticket: &Ticket) -> Error {
     match same_key(session, ticket) {
         Some(_) => in_progress(ticket.operation),
-        None => busy(ticket.operation),
+        None => held(ticket.operation),
     }
 }
 
@@ -172,8 +172,14 @@ fn finish_on(
     settings: &super::settings::Settings,
     finish: &mut dyn Finish,
 ) -> Result<(), Failure> {
+    let bench = lane.bench(settings);
+    if lane.connection.is_autocommit() && finish.restarts() {
+        // The work is undone already, and what is left to record needs none of it.
+        lane.begin()?;
+        super::transaction::mark_work(&bench, finish.operation()).map_err(Failure::of_error)?;
+    }
     lane.check_open()?;
-    if !finish.run(&lane.bench(settings)) {
+    if !finish.run(&bench) {
         lane.roll_back()?;
         return Ok(());
     }
@@ -185,20 +191,5 @@ fn mismatch(operation: &'static str) -> Error {
         ErrorKind::Mismatch,
         operation,
         "the key is in use for another request",
-    )
-}
-
-fn in_progress(operation: &'static str) -> Error {
-    let kind = ErrorKind::InProgress {
-        retry_after: RETRY_AFTER,
-    };
-    error(kind, operation, "another attempt at this key is at work")
-}
-
-fn busy(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Busy,
-        operation,
-        "another transaction held the writer for longer than the lock timeout",
     )
 }

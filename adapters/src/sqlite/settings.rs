@@ -17,6 +17,8 @@ pub(super) struct Settings {
     pub(super) queue_limit: usize,
     /// How long a call waits while an interactive transaction holds the writer.
     pub(super) lock_timeout: Duration,
+    /// How long a call waits while another connection or process holds the file's write lock.
+    pub(super) busy_timeout: Duration,
     /// How long an interactive transaction may rest between two calls.
     pub(super) idle_timeout: Duration,
     /// How many connections read.
@@ -31,6 +33,7 @@ impl Default for Settings {
             group_limit: 256,
             queue_limit: 16_384,
             lock_timeout: Duration::from_secs(5),
+            busy_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(30),
             readers: 2,
             clock: None,

@@ -1,9 +1,9 @@
 //! The interactive transaction, and the user's way to the driver inside of it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use exactly_once_core::{
-    BoxError, Claim, Error, ErrorKind, Namespace, Participation, Result, Transactional,
+    BoxError, Claim, Error, ErrorKind, Namespace, Participation, Place, Result, Transactional,
 };
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -12,8 +12,10 @@ use super::{
     SqliteStore,
     connection::Purpose,
     error::{Phase, classify, error, map, reserved_table, statement},
+    guard::Scope,
     outcome,
     queue::{Bench, Call, Message, OpenTask, Opening, Task, Ticket, Undo},
+    turn::check_nested,
     writer::{self, Writer},
 };
 
@@ -63,8 +65,9 @@ impl Drop for SqliteTx {
 impl SqliteTx {
     /// Runs statements on the transaction's own connection, on the writer's thread.
     ///
-    /// An error of a statement undoes that statement; the transaction stays usable, as SQLite has
-    /// it. Savepoints are fine. What would leave the transaction is refused: BEGIN, COMMIT,
+    /// A closure that fails or panics leaves nothing: all its statements are undone, and the
+    /// transaction stays usable. Savepoints are fine within one closure; its end releases them.
+    /// What would leave the transaction is refused: BEGIN, COMMIT,
     /// ROLLBACK, ATTACH, VACUUM, temporary objects, most PRAGMAs, and writes to the store's own
     /// tables. If the future is dropped, the closure may still run, inside of the transaction.
     ///
@@ -83,9 +86,17 @@ impl SqliteTx {
     {
         let staged = self.is_staged();
         self.step("work", move |bench| {
-            user_work(bench, staged, work).map_err(|source| explain(bench, "work", source))
+            bench.savepoint("work", || {
+                bench
+                    .closure("work", Scope::Alone { staged }, work)?
+                    .map_err(|source| explain(bench, "work", source))
+            })
         })
         .await
+    }
+
+    pub(super) fn is_at(&self, place: &Place) -> bool {
+        self.writer.place() == place
     }
 
     pub(super) fn is_of(&self, namespace: &Namespace) -> bool {
@@ -102,6 +113,7 @@ impl SqliteTx {
         T: Send + 'static,
         F: FnOnce(&Bench<'_>) -> Result<T> + Send + 'static,
     {
+        check_nested(self.writer.place(), operation)?;
         let (task, answer) = Task::new(self.ticket(operation), work);
         let call = Call::Step(Box::new(task));
         self.writer
@@ -110,12 +122,41 @@ impl SqliteTx {
     }
 
     /// Runs the last statements and commits; rolls back if they fail.
-    pub(super) async fn finish<T, F>(mut self, operation: &'static str, work: F) -> Result<T>
+    pub(super) async fn finish<T, F>(self, operation: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Bench<'_>) -> Result<T> + Send + 'static,
     {
         let (task, answer) = Task::new(self.ticket(operation), work);
+        self.end(operation, task, answer).await
+    }
+
+    /// The same for what needs none of the work. Where SQLite has ended the transaction by itself, it
+    /// runs in a new one.
+    pub(super) async fn finish_without_work<T, F>(
+        self,
+        operation: &'static str,
+        work: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Bench<'_>) -> Result<T> + Send + 'static,
+    {
+        let (task, answer) = Task::new(self.ticket(operation), work);
+        self.end(operation, task.restarting(), answer).await
+    }
+
+    async fn end<T, F>(
+        mut self,
+        operation: &'static str,
+        task: Task<F, T>,
+        answer: oneshot::Receiver<Result<T>>,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Bench<'_>) -> Result<T> + Send + 'static,
+    {
+        check_nested(self.writer.place(), operation)?;
         let call = Call::Finish(Box::new(task));
         // The message is in the queue before this future can be dropped.
         self.over = true;
@@ -125,12 +166,15 @@ impl SqliteTx {
     }
 
     fn ticket(&self, operation: &'static str) -> Ticket {
+        let now = std::time::Instant::now();
         Ticket {
             operation,
             purpose: self.purpose,
             undo: Undo::Own,
             key: None,
-            deadline: std::time::Instant::now(),
+            since: now,
+            deadline: now,
+            turn: Arc::default(),
         }
     }
 }
@@ -150,6 +194,7 @@ impl SqliteStore {
         let Ticket {
             operation, purpose, ..
         } = ticket;
+        let patience = self.patience(&ticket);
         let (task, answer) = OpenTask::new(ticket, work);
         // If this future is dropped with the answer under way, the guard rolls back.
         let mut answer = Unclaimed {
@@ -158,9 +203,7 @@ impl SqliteStore {
         };
         self.writer
             .enqueue(operation, Message::Open(Box::new(task)))?;
-        let (session, opening) = (&mut answer.answer)
-            .await
-            .map_err(|_| writer::lost(operation))??;
+        let (session, opening) = self.answer(patience, &mut answer.answer).await?;
         Ok(match opening {
             Opening::Answer(answer) => Err(answer),
             Opening::Fresh => Ok(SqliteTx {
@@ -194,13 +237,13 @@ impl<A> Drop for Unclaimed<A> {
     }
 }
 
-/// Runs the user's closure behind the fences.
+/// Runs a statement of the user's behind the fences.
 pub(super) fn user_work<T>(
     bench: &Bench<'_>,
-    staged: bool,
+    scope: Scope,
     work: impl FnOnce(&Connection) -> T,
 ) -> T {
-    bench.guard.work(staged, || work(bench.connection))
+    bench.guard.work(scope, || work(bench.connection))
 }
 
 /// The error of a user's statement.
@@ -209,7 +252,13 @@ pub(super) fn explain(
     operation: &'static str,
     source: rusqlite::Error,
 ) -> Error {
-    enrich(bench, map(operation, Phase::Statement, source))
+    let failure = enrich(bench, map(operation, Phase::Statement, source));
+    if bench.connection.is_autocommit() && failure.kind() == ErrorKind::Refused {
+        let source = std::error::Error::source(&failure).map(ToString::to_string);
+        let reason = failure.message().map(str::to_owned).or(source);
+        bench.guard.note_end(reason.unwrap_or_default());
+    }
+    failure
 }
 
 /// Adds what the fences or the reservations have to say of it.
@@ -234,20 +283,20 @@ pub(super) fn enrich(bench: &Bench<'_>, failure: Error) -> Error {
 /// Marks where the user's work begins.
 pub(super) fn mark_work(bench: &Bench<'_>, operation: &'static str) -> Result<()> {
     bench
-        .connection
-        .execute_batch(&format!("SAVEPOINT {WORK}"))
+        .control(&format!("SAVEPOINT {WORK}"))
         .map_err(statement(operation))
 }
 
 /// Ends the user's work, kept or undone. Fails if the transaction is no longer the one that was
 /// begun.
 pub(super) fn end_work(bench: &Bench<'_>, operation: &'static str, keep: bool) -> Result<()> {
-    let sql = if keep {
-        format!("RELEASE {WORK}")
+    let undone = if keep {
+        Ok(())
     } else {
-        format!("ROLLBACK TO {WORK}; RELEASE {WORK}")
+        bench.control(&format!("ROLLBACK TO {WORK}"))
     };
-    bench.connection.execute_batch(&sql).map_err(|source| {
+    let ended = undone.and_then(|()| bench.control(&format!("RELEASE {WORK}")));
+    ended.map_err(|source| {
         error(
             ErrorKind::Refused,
             operation,
@@ -288,6 +337,7 @@ impl Transactional for SqliteStore {
     }
 
     async fn rollback(&self, mut tx: SqliteTx) -> Result<()> {
+        check_nested(tx.writer.place(), "rollback")?;
         let (reply, done) = oneshot::channel();
         tx.over = true;
         let call = Message::Session(tx.session, Call::Rollback(Some(reply)));

@@ -1,6 +1,6 @@
 //! The one thread that writes: it owns the write connections and commits effects in groups.
 //!
-//! While one group is being committed the next one gathers in the queue, so that many callers share
+//! While one group commits the next one gathers in the queue, so that many callers share
 //! one sync of the disk and a lone caller waits for nobody. An interactive transaction has the
 //! thread for itself until it ends (see [`session`](super::session)).
 
@@ -8,18 +8,19 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::Instant,
 };
 
-use exactly_once_core::{Error, ErrorKind, Result};
+use exactly_once_core::{Error, ErrorKind, Place, Result};
 use tokio::sync::oneshot;
 
 use super::{
     connection::{Connector, Purpose},
     error::{Failure, Phase, error},
+    gate::Gate,
     group::{Ended, commit_group},
     lane::Lane,
     queue::{Call, Job, Message, Ticket, closed},
@@ -27,34 +28,41 @@ use super::{
     session::SessionId,
     settings::Settings,
     staging::capture,
+    turn::{Hold, check_nested, serve_here},
 };
 
 /// The way to the writer's thread; the thread ends with the last of them.
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     sender: Sender<Message>,
-    /// Whether an interactive transaction has the thread.
-    in_session: Arc<AtomicBool>,
+    hold: Arc<Hold>,
+    /// Which file it writes.
+    place: Place,
     waiting: Arc<AtomicUsize>,
     limit: usize,
 }
 
 impl Writer {
     /// Starts the thread, which opens and migrates the file first.
-    pub(super) async fn start(connector: Connector, settings: Arc<Settings>) -> Result<Self> {
+    pub(super) async fn start(
+        connector: Connector,
+        settings: Arc<Settings>,
+        gate: Gate,
+    ) -> Result<Self> {
         let (sender, receiver) = channel();
         let (ready, opened) = oneshot::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let limit = settings.queue_limit;
-        let in_session = Arc::new(AtomicBool::new(false));
-        let (counter, session_flag) = (waiting.clone(), in_session.clone());
+        let hold = Arc::<Hold>::default();
+        let (counter, held) = (waiting.clone(), hold.clone());
         std::thread::Builder::new()
             .name("exactly-once-sqlite-writer".to_owned())
             .spawn(move || {
                 let mut thread = WriterThread {
                     receiver,
                     waiting: counter,
-                    in_session: session_flag,
+                    hold: held,
+                    gate,
                     pending: VecDeque::new(),
                     lanes: HashMap::new(),
                     connector,
@@ -63,6 +71,9 @@ impl Writer {
                 };
                 let opened = thread.open();
                 let is_open = opened.is_ok();
+                if let Ok(place) = &opened {
+                    serve_here(place.clone());
+                }
                 if ready.send(opened).is_ok() && is_open {
                     thread.serve();
                 }
@@ -72,10 +83,11 @@ impl Writer {
                     .with_source(source)
             })?;
         let gone = |_| error(ErrorKind::Unavailable, "open", "the writer's thread ended");
-        opened.await.map_err(gone)??;
+        let place = opened.await.map_err(gone)??;
         Ok(Self {
             sender,
-            in_session,
+            hold,
+            place,
             waiting,
             limit,
         })
@@ -83,11 +95,21 @@ impl Writer {
 
     /// Whether an interactive transaction has the writer just now; only a hint.
     pub(super) fn is_held(&self) -> bool {
-        self.in_session.load(Ordering::Relaxed)
+        self.hold.is_held()
+    }
+
+    pub(super) fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    /// Which file it writes.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Puts a call that has to wait for its turn into the queue.
     pub(super) fn enqueue(&self, operation: &'static str, message: Message) -> Result<()> {
+        check_nested(&self.place, operation)?;
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(error(
@@ -119,7 +141,8 @@ pub(super) fn lost(operation: &'static str) -> Error {
 pub(super) struct WriterThread {
     receiver: Receiver<Message>,
     waiting: Arc<AtomicUsize>,
-    in_session: Arc<AtomicBool>,
+    hold: Arc<Hold>,
+    gate: Gate,
     /// Taken from the queue, but not begun.
     pending: VecDeque<Message>,
     lanes: HashMap<Purpose, Lane>,
@@ -129,13 +152,13 @@ pub(super) struct WriterThread {
 }
 
 impl WriterThread {
-    fn open(&mut self) -> Result<()> {
+    fn open(&mut self) -> Result<Place> {
         let connection = self.connector.connect(Purpose::Write)?;
         schema::migrate(&connection)?;
-        let lane = Lane::new(connection)
+        let lane = Lane::new(connection, None)
             .map_err(|source| super::error::map("open", Phase::Open, source))?;
         self.lanes.insert(Purpose::Write, lane);
-        Ok(())
+        self.connector.place()
     }
 
     /// The connection for this purpose, opened when it is first needed.
@@ -143,9 +166,14 @@ impl WriterThread {
         let entry = match self.lanes.entry(purpose) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(slot) => {
-                let connection = self.connector.connect(purpose).map_err(Failure::of_open)?;
-                let lane =
-                    Lane::new(connection).map_err(|source| Failure::of(Phase::Open, source))?;
+                let connect = |purpose| self.connector.connect(purpose).map_err(Failure::of_error);
+                let connection = connect(purpose)?;
+                let checker = match purpose {
+                    Purpose::Stage => Some(connect(Purpose::Apply)?),
+                    _ => None,
+                };
+                let lane = Lane::new(connection, checker)
+                    .map_err(|source| Failure::of(Phase::Open, source))?;
                 slot.insert(lane)
             }
         };
@@ -160,9 +188,9 @@ impl WriterThread {
                     self.run_group(group);
                 }
                 Message::Open(open) => {
-                    self.in_session.store(true, Ordering::Relaxed);
+                    self.hold.begin_session(open.ticket().key.clone());
                     self.run_session(open);
-                    self.in_session.store(false, Ordering::Relaxed);
+                    self.hold.end_session();
                 }
                 Message::Session(_, call) => refuse_stale(call),
                 Message::Close(reply) => {
@@ -199,8 +227,13 @@ impl WriterThread {
         self.receiver.recv_timeout(wait)
     }
 
+    /// Puts a message before all that wait.
+    pub(super) fn serve_next(&mut self, message: Message) {
+        self.pending.push_front(message);
+    }
+
     /// Keeps a message until the session is over.
-    pub(super) fn postpone(&mut self, message: Message) {
+    fn postpone(&mut self, message: Message) {
         self.pending.push_back(message);
     }
 
@@ -216,25 +249,20 @@ impl WriterThread {
         }
     }
 
-    /// When the first of those that wait has waited too long; they wait in the order of their
-    /// deadlines.
+    /// When the first of the waiting calls reaches its limit.
     pub(super) fn first_deadline(&self) -> Option<Instant> {
         self.pending
             .iter()
-            .find_map(ticket)
+            .filter_map(ticket)
             .map(|ticket| ticket.deadline)
+            .min()
     }
 
     /// Answers those whose deadline has passed.
     pub(super) fn settle_overdue(&mut self, answer: impl Fn(&Ticket) -> Error) {
         let now = Instant::now();
-        while let Some(first) = self.pending.front().and_then(ticket)
-            && first.deadline <= now
-        {
-            let failure = answer(first);
-            if let Some(message) = self.pending.pop_front() {
-                self.turn_away(message, failure);
-            }
+        if self.first_deadline().is_some_and(|first| first <= now) {
+            self.settle_pending(|ticket| (ticket.deadline <= now).then(|| answer(ticket)));
         }
     }
 
@@ -279,40 +307,64 @@ impl WriterThread {
         group
     }
 
-    /// Commits the group. Where one job breaks the transaction, those that were not run yet go on
-    /// without it.
+    /// Commits the group. What one job does to the transaction is never the answer of another: the
+    /// others are run again, or are *busy* where they can't be.
     fn run_group(&mut self, mut group: Vec<Box<dyn Job>>) {
         let settings = self.settings.clone();
-        while let Some(purpose) = group.first().map(|job| job.ticket().purpose) {
+        // First what can be run again, so that it may fail while the rest is still to be run.
+        group.sort_by_key(|job| !job.repeatable());
+        loop {
+            group.retain(|job| !job.abandoned());
+            let Some(purpose) = group.first().map(|job| job.ticket().purpose) else {
+                return;
+            };
             let ended = match self.prepare_lane(purpose) {
                 Ok(lane) => commit_group(lane, &settings, &mut group),
                 Err(failure) => Ended::Settled(group.len(), Some(failure)),
             };
-            let (ran, failure) = match ended {
-                Ended::Settled(ran, failure) => (ran, failure),
-                Ended::OneByOne => {
-                    for job in std::mem::take(&mut group) {
+            match ended {
+                Ended::Settled(ran, failure) => {
+                    let rest = group.split_off(ran.min(group.len()));
+                    for job in std::mem::replace(&mut group, rest) {
+                        let operation = job.ticket().operation;
+                        job.settle(failure.as_ref().map(|failure| failure.error(operation)));
+                    }
+                }
+                Ended::Broken(at) => {
+                    group.remove(at).settle(None);
+                    let rest = group.split_off(at);
+                    group = keep_repeatable(group);
+                    group.extend(rest);
+                }
+                Ended::Refused => {
+                    for job in keep_repeatable(std::mem::take(&mut group)) {
                         self.run_group(vec![job]);
                     }
-                    break;
                 }
-            };
-            let rest = group.split_off(ran);
-            for job in std::mem::replace(&mut group, rest) {
-                let operation = job.ticket().operation;
-                job.settle(failure.as_ref().map(|failure| failure.error(operation)));
+                Ended::Apart => {
+                    let (again, once) = std::mem::take(&mut group)
+                        .into_iter()
+                        .partition(|job| job.repeatable());
+                    self.run_group(again);
+                    for job in once {
+                        self.run_group(vec![job]);
+                    }
+                }
             }
         }
     }
 
     /// The connection in the state that its purpose needs, in a transaction.
     pub(super) fn prepare_lane(&mut self, purpose: Purpose) -> Result<&Lane, Failure> {
+        let hold = self.hold.clone();
         let lane = self.lane(purpose)?;
-        if purpose == Purpose::Stage {
-            capture::begin(lane)?;
-        } else {
-            lane.begin()?;
-        }
+        hold.locking(|| {
+            if purpose == Purpose::Stage {
+                capture::begin(lane)
+            } else {
+                lane.begin()
+            }
+        })?;
         Ok(lane)
     }
 
@@ -333,6 +385,20 @@ impl WriterThread {
         }
         self.lanes.clear();
     }
+}
+
+/// Answers the members that were run and can't be run again, and gives back the others.
+fn keep_repeatable(group: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+    let (again, once): (Vec<_>, Vec<_>) = group.into_iter().partition(|job| job.repeatable());
+    for job in once {
+        let operation = job.ticket().operation;
+        job.settle(Some(error(
+            ErrorKind::Busy,
+            operation,
+            "another effect ended the batch that this one was in; nothing was stored: retry",
+        )));
+    }
+    again
 }
 
 fn ticket(message: &Message) -> Option<&Ticket> {

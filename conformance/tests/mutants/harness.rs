@@ -2,7 +2,7 @@
 //!
 //! The mutants are erased: the suite is compiled once, and not anew for each of them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use exactly_once::{
     AnyStore, BoxError, Statement, WorkError,
@@ -134,6 +134,18 @@ impl Harness for Bench {
     }
     fn refused_statement(&self) -> Option<Statement> {
         Some(Statement::new("no such command"))
+    }
+    fn poisoned_statements(&self) -> Vec<(&'static str, Vec<Statement>)> {
+        vec![("no command", vec![Statement::new("no such command")])]
+    }
+    async fn fail_half_way(&self, tx: &mut AnyTx, id: &str) -> bool {
+        let Ok(tx) = memory_tx(tx) else { return false };
+        tx.append(id, b"x");
+        tx.put("spoilt", "no number");
+        tx.add("spoilt", 1).is_err()
+    }
+    async fn open_starved(&self, place: &Self::Guard, _: Duration) -> CaseResult<AnyStore> {
+        place.open().await
     }
     async fn spoil(&self, tx: &mut AnyTx) -> bool {
         let Ok(tx) = memory_tx(tx) else { return false };

@@ -12,6 +12,7 @@ mod life;
 mod limits;
 mod replay;
 mod retention;
+mod shared;
 pub(crate) mod support;
 
 use exactly_once_core::IdempotencyStore;
@@ -36,4 +37,5 @@ where
     ground::register(registry);
     declared::register(registry);
     retention::register(registry);
+    shared::register(registry);
 }

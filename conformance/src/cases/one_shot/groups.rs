@@ -143,6 +143,53 @@ async fn i38s_each_fails_alone<H: Harness<Store: OneShotStore>>(cx: Context<H>) 
     Ok(())
 }
 
+/// Goal: a member of a batch that fails late, ends the transaction by itself or touches what the
+/// callers of a connection share is refused alone, and its refusal is kept. Method: each poisoned
+/// effect of the harness among others at once, at every place; then all again.
+async fn s02_poisoned_member<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> CaseResult {
+    let poisons = cx.harness().poisoned_statements();
+    if poisons.is_empty() {
+        return cx.ignore("this harness poisons no effect (`poisoned_statements`)");
+    }
+    let cx = Arc::new(cx);
+    let rounds = cx.case().scaled(6, 2);
+    for (number, (what, statements)) in poisons.into_iter().enumerate() {
+        for round in 0..rounds {
+            let name = |caller: usize| format!("s02/{number}/{round}/{caller}");
+            let callers = 9;
+            let bad = (round * 2) % callers;
+            let effect_of = |caller: usize| {
+                let id = name(caller);
+                let mut all = vec![statement(&cx, &id)?];
+                if caller == bad {
+                    all.extend(statements.iter().cloned());
+                }
+                CaseResult::Ok(effect(&claim(&id)?, all, receipt(&id)))
+            };
+            let effects: Vec<_> = (0..callers).map(effect_of).collect::<CaseResult<_>>()?;
+            for replayed in [false, true] {
+                let calls = effects.iter().cloned().map(|one| {
+                    let cx = Arc::clone(&cx);
+                    async move { executed(cx.store(), &one).await }
+                });
+                let answers = race(calls.collect::<Vec<_>>()).await?;
+                for (caller, answer) in answers.into_iter().enumerate() {
+                    let id = name(caller);
+                    if caller == bad {
+                        let kind = answer.err().map(|error| error.kind());
+                        ensure_eq!(kind, Some(ErrorKind::Refused), "the answer to {what}");
+                    } else {
+                        ensure_done(&answer?, &id, replayed)?;
+                    }
+                    let effects = cx.effects(&id).await?;
+                    ensure_eq!(effects, u64::from(caller != bad), "effects beside {what}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// How long I78S writes; a slow store gets as far as it gets.
 const WRITING_MAX: Duration = Duration::from_secs(8);
 
@@ -195,6 +242,8 @@ cases! { "one_shot::groups" for OneShotStore, "core::OneShotStore, Contract";
         "callers of one group don't see one another's keys";
     I38S i38s_each_fails_alone: "each caller fails alone",
         "a refused statement rolls back the group, or is not rolled back itself";
+    S02 s02_poisoned_member: "a poisoned member is refused alone, and its refusal is kept",
+        "the batch's failure is each member's answer, or a savepoint of one undoes another";
     I78S i78s_ten_thousand_keys: "ten thousand keys that begin alike are ten thousand keys",
         "keys are cut, hashed to few bits, or matched by prefix";
 }

@@ -41,6 +41,33 @@ async fn t83_other_namespaces_transaction<H: Harness<Store: PreparedTransactions
     Ok(())
 }
 
+/// Goal: a participant of other data prepares and commits no transaction of this one. Method: hand the
+/// transaction to a store elsewhere, both ways; nothing is prepared here or there.
+async fn e06_transaction_of_another_store<H: Harness<Store: PreparedTransactions>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let elsewhere = cx.harness().fresh().await?;
+    let (store, other) = (cx.store(), cx.harness().open(&elsewhere).await?);
+    for (name, alone) in [("e06/alone", true), ("e06/prepared", false)] {
+        let work = participation(&cx, name).await?;
+        let mut tx = fresh(store, &work).await?;
+        cx.write(&mut tx, name).await?;
+        let answer = if alone {
+            other.commit_alone(tx, &work).await
+        } else {
+            other.prepare(tx, &work).await
+        };
+        ensure!(answer.is_err(), seen: answer, "a transaction of another store to be refused");
+        for place in [store, &other] {
+            let status = retry(|| place.prepared_status(&work)).await?;
+            ensure_eq!(status, PreparedStatus::None, "the status");
+            rollback(place, &work).await?;
+        }
+        ensure_rolled_back(&cx, &work, name).await?;
+    }
+    Ok(())
+}
+
 /// Goal: one name in two namespaces is two transactions. Method: prepare both; commit one and roll the
 /// other back, both ways round: each ends by itself, with its own work.
 async fn t84_one_name_in_two_namespaces<H: Harness<Store: PreparedTransactions>>(
@@ -103,6 +130,8 @@ async fn t85_empty_work<H: Harness<Store: PreparedTransactions>>(cx: Context<H>)
 }
 
 cases! { "prepared::apart" for PreparedTransactions, "core::PreparedTransactions, Contract";
+    E06P e06_transaction_of_another_store: "no store prepares or commits a transaction of another one",
+        "only the namespace is compared, and both are named alike";
     T83 t83_other_namespaces_transaction: "a transaction is prepared and committed in its own namespace only",
         "the outcome is recorded in the namespace of the handle, and not of the transaction";
     T84 t84_one_name_in_two_namespaces: "one name in two namespaces is two transactions",

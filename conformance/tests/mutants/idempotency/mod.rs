@@ -9,4 +9,5 @@ mod network;
 mod one_shot;
 mod place;
 mod replay;
+mod shared;
 mod time;
