@@ -65,7 +65,7 @@ impl Bench<'_> {
         self.guard
             .restore(self.connection, self.settings.busy_timeout)
             .map_err(statement(operation))?;
-        if self.guard.was_breached() {
+        if self.guard.take_breach() {
             return Err(error(
                 ErrorKind::Refused,
                 operation,

@@ -122,7 +122,7 @@ impl Connector {
             connection.pragma_update(None, "max_page_count", pages)?;
         }
         match purpose {
-            Purpose::Stage => connection.pragma_update(None, "recursive_triggers", true),
+            Purpose::Stage => connection.pragma_update(None, "recursive_triggers", false),
             Purpose::Apply => {
                 connection.pragma_update(None, "foreign_keys", false)?;
                 connection

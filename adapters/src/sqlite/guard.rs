@@ -19,7 +19,10 @@ use rusqlite::{
     hooks::{AuthAction, AuthContext, Authorization},
 };
 
-use super::{error::Failure, staging::table::Table};
+use super::{
+    error::Failure,
+    staging::table::{Marks, Shape, Table},
+};
 
 /// Every table, index, trigger and savepoint of the store begins like this.
 pub(super) const PREFIX: &str = "exactly_once_";
@@ -89,7 +92,7 @@ struct State {
     ended: Option<String>,
     /// Whether the authorizer was asked by a probe.
     probed: bool,
-    /// Whether work has changed the connection itself in this transaction.
+    /// Whether work has changed the connection itself.
     breached: bool,
     /// The settings of the connection as it was opened.
     config: Vec<(DbConfig, bool)>,
@@ -99,6 +102,8 @@ struct State {
     unstageable: HashMap<String, String>,
     /// Tables that have triggers of the user's.
     triggered: Vec<String>,
+    /// What the catalogue says of each table.
+    marks: Marks,
     /// Tables that can be staged, by their names in the catalogue.
     tables: Arc<HashMap<String, Table>>,
     /// The version of the schema that these are of, and the staging connection's triggers.
@@ -169,9 +174,9 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether work changed the connection itself since the transaction began.
-    pub(super) fn was_breached(&self) -> bool {
-        self.with(|state| state.breached)
+    /// Whether the work before this call changed the connection itself.
+    pub(super) fn take_breach(&self) -> bool {
+        self.with(|state| std::mem::take(&mut state.breached))
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
@@ -233,24 +238,41 @@ impl Guard {
         self.with(|state| state.refused.clone())
     }
 
-    /// Names the tables that staged work must not write, each with its reason, those that have
-    /// triggers of the user's, and what matters of the others.
-    pub(super) fn set_schema(
-        &self,
-        version: i64,
-        unstageable: HashMap<String, String>,
-        triggered: Vec<String>,
-        tables: HashMap<String, Table>,
-    ) {
+    /// Names the tables that have changed since the last time, each with its shape or the reason why
+    /// staged work must not write it; and what the catalogue says of all.
+    pub(super) fn set_schema(&self, version: i64, marks: Marks, shapes: Vec<(String, Shape)>) {
         self.with(|state| {
-            state.unstageable = unstageable;
-            state.triggered = triggered;
-            state.tables = Arc::new(tables);
+            let tables = Arc::make_mut(&mut state.tables);
+            tables.retain(|name, _| marks.contains_key(name));
+            for (name, shape) in shapes {
+                let folded = name.to_ascii_lowercase();
+                state.unstageable.remove(&folded);
+                tables.remove(&name);
+                match shape {
+                    Ok(table) => {
+                        tables.insert(name, table);
+                    }
+                    Err(reason) => {
+                        state.unstageable.insert(folded, reason);
+                    }
+                }
+            }
+            state.triggered = tables
+                .values()
+                .filter(|table| table.is_triggered())
+                .map(|table| table.name().to_ascii_lowercase())
+                .collect();
+            state.marks = marks;
             state.captured = Some(version);
         });
     }
 
-    /// The version of the schema that was told last.
+    /// What the catalogue said of the tables when it was looked at last.
+    pub(super) fn marks(&self) -> Marks {
+        self.with(|state| state.marks.clone())
+    }
+
+    /// The version of the schema that was looked at last.
     pub(super) fn captured(&self) -> Option<i64> {
         self.with(|state| state.captured)
     }
@@ -363,13 +385,13 @@ impl State {
         if table.starts_with("sqlite_") {
             return Some("a change of the schema can't be staged".to_owned());
         }
-        if let Some(reason) = self.unstageable.get(&table.to_lowercase()) {
+        if let Some(reason) = self.unstageable.get(&table.to_ascii_lowercase()) {
             return Some(format!("the table {table} can't be staged: {reason}"));
         }
         // Staging needs recursive_triggers, which would run a chain of triggers otherwise than the
         // user's own connection does.
         if let Some(trigger) = context.accessor
-            && self.triggered.contains(&table.to_lowercase())
+            && self.triggered.contains(&table.to_ascii_lowercase())
         {
             return Some(format!(
                 "the trigger {trigger} writes the table {table}, which has triggers itself: a \

@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     hash::{BuildHasher as _, RandomState},
+    sync::Arc,
 };
 
 use exactly_once_core::ErrorKind;
@@ -13,6 +14,7 @@ use super::{
     guard::Guard,
     queue::Bench,
     settings::Settings,
+    turn::Hold,
 };
 
 /// Why a transaction is gone for which no statement was refused.
@@ -29,6 +31,8 @@ pub(super) struct Lane {
     deferred: Cell<Option<(i64, bool)>>,
     /// Compiles what a commit will run; on a lane that stages.
     checker: Option<Connection>,
+    /// Where the callers see that it waits for a lock.
+    hold: Arc<Hold>,
     /// What begins the text of each statement of this lane's own. The driver keeps compiled
     /// statements by their text, and the guard is asked only when one is compiled: without it, a
     /// `ROLLBACK` of the user's would be ours, compiled and allowed long ago.
@@ -39,6 +43,7 @@ impl Lane {
     pub(super) fn new(
         connection: Connection,
         checker: Option<Connection>,
+        hold: Arc<Hold>,
     ) -> rusqlite::Result<Self> {
         connection.execute_batch(
             "CREATE TEMP TABLE IF NOT EXISTS exactly_once_row_id (id INTEGER PRIMARY KEY)",
@@ -51,6 +56,7 @@ impl Lane {
             careful: Cell::new(0),
             deferred: Cell::new(None),
             checker,
+            hold,
             mark: format!("/* {:016x} */ ", RandomState::new().hash_one(0)),
         })
     }
@@ -92,7 +98,7 @@ impl Lane {
     /// fail at once on a snapshot that has become old, whatever the busy timeout.
     pub(super) fn begin(&self) -> Result<(), Failure> {
         self.guard.begin();
-        self.execute("BEGIN IMMEDIATE")
+        self.hold.locking(|| self.execute("BEGIN IMMEDIATE"))
     }
 
     pub(super) fn execute(&self, sql: &str) -> Result<(), Failure> {

@@ -57,8 +57,11 @@ impl SqliteStore {
             return Err(error(ErrorKind::Refused, OPERATION, reason));
         }
         let connection = bench.connection;
-        let captured = capture::read(connection, OPERATION)?;
+        let captured = capture::read(connection, bench.guard, OPERATION)?;
         end_work(bench, OPERATION, false)?;
+        let tables = bench.guard.tables();
+        let steps = redo::plan(&captured, &tables, OPERATION)?;
+        redo::rehearse(bench, OPERATION, &steps, &tables)?;
         // The marker first, then the clock: an attempt that slept in between must not prepare
         // after the sweep.
         let prepared_at = bench.settings.now();
@@ -75,8 +78,7 @@ impl SqliteStore {
         if bench.settings.now() > participation.not_after() {
             return Err(rolled_back(OPERATION));
         }
-        redo::store(connection, OPERATION, namespace, participation, &captured)?;
-        let tables = bench.guard.tables();
+        redo::store(connection, OPERATION, namespace, participation, &steps)?;
         let reserve = reservation::reserve;
         reserve(
             connection,

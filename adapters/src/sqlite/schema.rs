@@ -6,14 +6,11 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::error::{Phase, error, map, statement};
 
 /// The schema that this version of the library writes.
-pub(crate) const VERSION: i64 = 3;
+pub(crate) const VERSION: i64 = 1;
 
 const OPERATION: &str = "migrate";
 
-/// Step `n` takes a file from schema `n` to `n + 1`. Never edit a released step: append one.
-const STEPS: [&str; 3] = [STEP_1, STEP_2, STEP_3];
-
-const STEP_1: &str = "
+const TABLES: &str = "
 -- One row: the schema's version, and the last fencing token given out.
 CREATE TABLE exactly_once_meta (
     id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
@@ -66,6 +63,15 @@ CREATE TABLE exactly_once_change (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX exactly_once_change_key ON exactly_once_change (namespace, key, leg);
 
+-- Balance operations that were refused: their keys keep the refusal.
+CREATE TABLE exactly_once_refused (
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    refusal TEXT NOT NULL,
+    PRIMARY KEY (namespace, key)
+) STRICT, WITHOUT ROWID;
+
 -- Two-phase commit: one row per transaction, its redo, and the rows that it holds.
 CREATE TABLE exactly_once_outcome (
     namespace TEXT NOT NULL,
@@ -77,6 +83,10 @@ CREATE TABLE exactly_once_outcome (
     prepared_at INTEGER NOT NULL,
     PRIMARY KEY (namespace, tx)
 ) STRICT, WITHOUT ROWID;
+-- By when a record may go, and the few that are still prepared.
+CREATE INDEX exactly_once_outcome_end ON exactly_once_outcome (namespace, forget_after);
+CREATE INDEX exactly_once_outcome_prepared ON exactly_once_outcome (namespace, tx)
+    WHERE state = 'prepared';
 CREATE TABLE exactly_once_redo (
     namespace TEXT NOT NULL,
     tx BLOB NOT NULL,
@@ -87,6 +97,15 @@ CREATE TABLE exactly_once_redo (
     old_row INTEGER,
     new_row INTEGER,
     PRIMARY KEY (namespace, tx, position)
+) STRICT, WITHOUT ROWID;
+-- The values of a statement, of any type.
+CREATE TABLE exactly_once_redo_value (
+    namespace TEXT NOT NULL,
+    tx BLOB NOT NULL,
+    position INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    value ANY,
+    PRIMARY KEY (namespace, tx, position, number)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE exactly_once_reservation (
     table_name TEXT NOT NULL,
@@ -108,74 +127,51 @@ CREATE TABLE exactly_once_decision (
     forget_after INTEGER NOT NULL,
     PRIMARY KEY (namespace, tx)
 ) STRICT, WITHOUT ROWID;
-
-INSERT INTO exactly_once_meta (id, schema_version, token) VALUES (1, 0, 0);
-";
-
-const STEP_2: &str = "
--- Balance operations that were refused: their keys keep the refusal.
-CREATE TABLE exactly_once_refused (
-    namespace TEXT NOT NULL,
-    key TEXT NOT NULL,
-    fingerprint BLOB NOT NULL,
-    refusal TEXT NOT NULL,
-    PRIMARY KEY (namespace, key)
-) STRICT, WITHOUT ROWID;
-";
-
-const STEP_3: &str = "
--- What is over, by when it is.
-CREATE INDEX exactly_once_outcome_end ON exactly_once_outcome (namespace, forget_after);
+-- By when a decision may go, and the few that are not carried out yet.
 CREATE INDEX exactly_once_decision_end ON exactly_once_decision (namespace, forget_after);
--- The few that are not over yet.
-CREATE INDEX exactly_once_outcome_prepared ON exactly_once_outcome (namespace, tx)
-    WHERE state = 'prepared';
 CREATE INDEX exactly_once_decision_unfinished ON exactly_once_decision (namespace, tx)
     WHERE finished = 0;
 ";
 
-/// Brings the file to this library's schema; safe with any number of processes at once, because
-/// the version is read again under the write lock.
+/// Makes the tables in a file that has none; safe with any number of processes at once, because the
+/// version is read again under the write lock.
 ///
 /// # Errors
-/// [Configuration](ErrorKind::Configuration) for a schema that is newer than this library.
+/// [Configuration](ErrorKind::Configuration) for a file of another version, which stays as it is.
 pub(super) fn migrate(connection: &Connection) -> Result<()> {
-    if check(stored_version(connection)?)? == VERSION {
+    if check(stored_version(connection)?)? {
+        return Ok(());
+    }
+    let run = |sql| {
+        connection
+            .execute_batch(sql)
+            .map_err(|source| map(OPERATION, Phase::Open, source))
+    };
+    run("BEGIN IMMEDIATE")?;
+    let made = make(connection);
+    let ended = run(if made.is_ok() { "COMMIT" } else { "ROLLBACK" });
+    made.and(ended)
+}
+
+fn make(connection: &Connection) -> Result<()> {
+    if check(stored_version(connection)?)? {
         return Ok(());
     }
     connection
-        .execute_batch("BEGIN IMMEDIATE")
-        .map_err(|source| map(OPERATION, Phase::Open, source))?;
-    let migrated = upgrade(connection);
-    let end = if migrated.is_ok() {
-        "COMMIT"
-    } else {
-        "ROLLBACK"
-    };
-    let ended = connection
-        .execute_batch(end)
-        .map_err(|source| map(OPERATION, Phase::Open, source));
-    migrated.and(ended)
+        .execute_batch(TABLES)
+        .and_then(|()| {
+            connection.execute(
+                "INSERT INTO exactly_once_meta (id, schema_version, token) VALUES (1, ?1, 0)",
+                [VERSION],
+            )
+        })
+        .map(drop)
+        .map_err(statement(OPERATION))
 }
 
-fn upgrade(connection: &Connection) -> Result<()> {
-    let from = check(stored_version(connection)?)?;
-    for step in STEPS.iter().skip(usize::try_from(from).unwrap_or_default()) {
-        connection
-            .execute_batch(step)
-            .map_err(statement(OPERATION))?;
-    }
-    connection
-        .execute(
-            "UPDATE exactly_once_meta SET schema_version = ?1",
-            [VERSION],
-        )
-        .map_err(statement(OPERATION))?;
-    Ok(())
-}
-
-/// Zero for a file without our tables.
-fn stored_version(connection: &Connection) -> Result<i64> {
+/// `None` for a file without the store's tables.
+fn stored_version(connection: &Connection) -> Result<Option<i64>> {
+    let opened = |source| map(OPERATION, Phase::Open, source);
     let there: Option<i64> = connection
         .query_row(
             "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'exactly_once_meta'",
@@ -183,27 +179,42 @@ fn stored_version(connection: &Connection) -> Result<i64> {
             |row| row.get(0),
         )
         .optional()
-        .map_err(|source| map(OPERATION, Phase::Open, source))?;
+        .map_err(opened)?;
     if there.is_none() {
-        return Ok(0);
+        return Ok(None);
     }
-    connection
+    let version = connection
         .query_row("SELECT schema_version FROM exactly_once_meta", [], |row| {
             row.get(0)
         })
-        .map_err(|source| map(OPERATION, Phase::Open, source))
+        .optional()
+        .map_err(opened)?;
+    version.map(Some).ok_or_else(|| {
+        error(
+            ErrorKind::Configuration,
+            OPERATION,
+            "the row of exactly_once_meta is missing: restore the file from a backup",
+        )
+    })
 }
 
-fn check(version: i64) -> Result<i64> {
-    if (0..=VERSION).contains(&version) {
-        return Ok(version);
-    }
+/// Whether the tables are there, as this version knows them.
+fn check(version: Option<i64>) -> Result<bool> {
+    let (found, advice) = match version {
+        None => return Ok(false),
+        Some(VERSION) => return Ok(true),
+        Some(newer) if newer > VERSION => (newer, "upgrade the program before it uses the file"),
+        Some(older) => (
+            older,
+            "no release wrote it; move the data to a new file, or name another path",
+        ),
+    };
     Err(error(
         ErrorKind::Configuration,
         OPERATION,
         format!(
-            "the file has schema {version}, this version of exactly-once knows {VERSION} and \
-             older: upgrade the program before the file is used again"
+            "the file has schema {found} and this version of exactly-once knows schema {VERSION}: \
+             {advice}"
         ),
     ))
 }
@@ -220,35 +231,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection).unwrap();
         migrate(&connection).unwrap();
-        assert_eq!(stored_version(&connection).unwrap(), VERSION);
-    }
-
-    #[test]
-    fn an_older_schema_is_upgraded_and_keeps_its_data() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(STEP_1).unwrap();
-        connection
-            .execute_batch(
-                "UPDATE exactly_once_meta SET schema_version = 1, token = 7;
-                 INSERT INTO exactly_once_account VALUES ('n', 'a', 5, 1, 0, 1)",
-            )
-            .unwrap();
-        migrate(&connection).unwrap();
-        assert_eq!(stored_version(&connection).unwrap(), VERSION);
-        let kept: (i64, i64) = connection
-            .query_row(
-                "SELECT amount, (SELECT token FROM exactly_once_meta) FROM exactly_once_account",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .unwrap();
-        assert_eq!(kept, (5, 7));
-        let refused: i64 = connection
-            .query_row("SELECT count(*) FROM exactly_once_refused", [], |row| {
-                row.get(0)
-            })
-            .unwrap();
-        assert_eq!(refused, 0);
+        assert_eq!(stored_version(&connection).unwrap(), Some(VERSION));
     }
 
     #[test]
@@ -279,16 +262,34 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_schema_is_refused_untouched() {
+    fn another_schema_is_refused_untouched() {
+        for (version, says) in [(99, "upgrade the program"), (0, "no release wrote it")] {
+            let connection = Connection::open_in_memory().unwrap();
+            migrate(&connection).unwrap();
+            connection
+                .execute(
+                    "UPDATE exactly_once_meta SET schema_version = ?1",
+                    [version],
+                )
+                .unwrap();
+            let refused = migrate(&connection).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Configuration);
+            assert!(refused.to_string().contains(says), "{refused}");
+            assert!(connection.is_autocommit());
+            assert_eq!(stored_version(&connection).unwrap(), Some(version));
+        }
+    }
+
+    #[test]
+    fn a_schema_without_its_version_is_refused() {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection).unwrap();
         connection
-            .execute("UPDATE exactly_once_meta SET schema_version = 99", [])
+            .execute_batch("DELETE FROM exactly_once_meta")
             .unwrap();
         let refused = migrate(&connection).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Configuration);
-        assert!(connection.is_autocommit());
-        assert_eq!(stored_version(&connection).unwrap(), 99);
+        assert!(refused.to_string().contains("restore"), "{refused}");
     }
 
     #[test]

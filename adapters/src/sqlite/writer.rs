@@ -155,7 +155,7 @@ impl WriterThread {
     fn open(&mut self) -> Result<Place> {
         let connection = self.connector.connect(Purpose::Write)?;
         schema::migrate(&connection)?;
-        let lane = Lane::new(connection, None)
+        let lane = Lane::new(connection, None, self.hold.clone())
             .map_err(|source| super::error::map("open", Phase::Open, source))?;
         self.lanes.insert(Purpose::Write, lane);
         self.connector.place()
@@ -172,7 +172,7 @@ impl WriterThread {
                     Purpose::Stage => Some(connect(Purpose::Apply)?),
                     _ => None,
                 };
-                let lane = Lane::new(connection, checker)
+                let lane = Lane::new(connection, checker, self.hold.clone())
                     .map_err(|source| Failure::of(Phase::Open, source))?;
                 slot.insert(lane)
             }
@@ -356,15 +356,12 @@ impl WriterThread {
 
     /// The connection in the state that its purpose needs, in a transaction.
     pub(super) fn prepare_lane(&mut self, purpose: Purpose) -> Result<&Lane, Failure> {
-        let hold = self.hold.clone();
         let lane = self.lane(purpose)?;
-        hold.locking(|| {
-            if purpose == Purpose::Stage {
-                capture::begin(lane)
-            } else {
-                lane.begin()
-            }
-        })?;
+        if purpose == Purpose::Stage {
+            capture::begin(lane)?;
+        } else {
+            lane.begin()?;
+        }
         Ok(lane)
     }
 

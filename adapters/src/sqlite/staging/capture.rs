@@ -1,13 +1,15 @@
 //! The TEMP triggers of the staging connection, and the log that they write.
 
-use std::collections::{BTreeSet, HashMap};
-
 use exactly_once_core::{ErrorKind, Result};
-use rusqlite::Connection;
+use rusqlite::{
+    Connection, Row, ToSql,
+    types::{ToSqlOutput, ValueRef},
+};
 
 use super::{
-    sql::{ident, logged_slots, redo_delete, redo_insert, redo_update, text},
-    table::{self, Table},
+    sql::ident,
+    table::{self, MAX_COLUMNS, Marks, Shape},
+    trigger,
 };
 use crate::sqlite::{
     error::{Failure, Phase, error, statement},
@@ -16,35 +18,75 @@ use crate::sqlite::{
 };
 
 /// The most row changes that one staged transaction may have.
-const MAX_CHANGES: usize = 100_000;
+pub(super) const MAX_CHANGES: usize = 100_000;
 
 /// How often a begin may find that the schema has changed under it.
 const MAX_ROUNDS: u32 = 100;
 
-/// The log that the triggers write, in the staging connection's own TEMP tables.
-const LOG: &str = "
-CREATE TEMP TABLE IF NOT EXISTS exactly_once_log (
-    position INTEGER PRIMARY KEY, table_name TEXT NOT NULL, statement TEXT NOT NULL,
-    old_row INTEGER, new_row INTEGER);
-CREATE TEMP TABLE IF NOT EXISTS exactly_once_log_slot (
-    table_name TEXT NOT NULL, slot TEXT NOT NULL);
-";
+/// A value as SQLite stores it: a text need not be UTF-8.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Datum {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(Vec<u8>),
+    Blob(Vec<u8>),
+}
+
+impl Datum {
+    pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
+        Ok(match row.get_ref(at)? {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(number) => Self::Integer(number),
+            ValueRef::Real(number) => Self::Real(number),
+            ValueRef::Text(text) => Self::Text(text.to_vec()),
+            ValueRef::Blob(bytes) => Self::Blob(bytes.to_vec()),
+        })
+    }
+}
+
+impl ToSql for Datum {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Real(number) => ValueRef::Real(*number),
+            Self::Text(text) => ValueRef::Text(text),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+/// What happened to a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kind {
+    Insert {
+        new: Vec<Datum>,
+    },
+    /// With a mark for each column that changed.
+    Update {
+        old: Vec<Datum>,
+        new: Vec<Datum>,
+        changed: Vec<bool>,
+    },
+    Delete {
+        old: Vec<Datum>,
+    },
+}
 
 /// One row change of staged work.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
     pub(super) table: String,
-    pub(super) statement: String,
-    /// The row id before, where it is hidden: then it is bound when the change is applied.
-    pub(super) old_row: Option<i64>,
-    /// The row id after.
-    pub(super) new_row: Option<i64>,
+    /// The row id, where it is hidden.
+    pub(super) row: Option<i64>,
+    pub(super) kind: Kind,
 }
 
 /// What staged work did.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(in crate::sqlite) struct Captured {
-    /// The redo, in order.
+    /// The changes, in order.
     pub(super) changes: Vec<Change>,
     /// The slots of every row, before and after.
     pub(super) slots: Vec<(String, String)>,
@@ -82,112 +124,154 @@ fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
 /// Makes the triggers fit the schema as it is; gives its version.
 fn capture_current(connection: &Connection, guard: &Guard) -> rusqlite::Result<i64> {
     let seen = schema_version(connection)?;
-    if guard.captured() != Some(seen) {
-        capture_all(connection, guard, seen)?;
+    let first = guard.captured().is_none();
+    if guard.captured() == Some(seen) {
+        return Ok(seen);
     }
+    connection.execute_batch("BEGIN")?;
+    let captured = capture_changed(connection, guard, first);
+    let end = if captured.is_ok() {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
+    connection.execute_batch(end)?;
+    if first {
+        // Reads the triggers that were written; back to normal also after a failure.
+        connection.execute_batch("PRAGMA writable_schema = RESET")?;
+    }
+    let (marks, shapes) = captured?;
+    guard.set_schema(seen, marks, shapes);
     Ok(seen)
 }
 
-/// Makes the triggers anew, for the schema as it is.
-fn capture_all(connection: &Connection, guard: &Guard, seen: i64) -> rusqlite::Result<()> {
-    connection.execute_batch(LOG)?;
-    let old: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_temp_schema WHERE type = 'trigger'")?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for name in old {
-        connection.execute_batch(&format!("DROP TRIGGER temp.{}", ident(&name)))?;
+/// Makes the triggers of the tables that have changed since the last time, and no others: a guard
+/// that a prepare adds must not cost a look at a thousand tables.
+fn capture_changed(
+    connection: &Connection,
+    guard: &Guard,
+    first: bool,
+) -> rusqlite::Result<(Marks, Vec<(String, Shape)>)> {
+    if first {
+        connection.execute_batch(&log())?;
     }
-    let (mut unstageable, mut tables) = (HashMap::new(), HashMap::new());
-    for (name, shape) in table::all(connection)? {
-        match shape {
-            Ok(table) => {
-                connection.execute_batch(&triggers(&table))?;
-                tables.insert(name, table);
-            }
-            Err(reason) => {
-                unstageable.insert(name.to_lowercase(), reason);
-            }
+    let marks = table::marks(connection)?;
+    let known = guard.marks();
+    let gone = known.keys().filter(|name| !marks.contains_key(*name));
+    let other = |(name, mark): &(&String, &String)| known.get(*name) != Some(*mark);
+    let changed: Vec<_> = marks.iter().filter(other).collect();
+    let mut sql = String::new();
+    for name in gone.chain(changed.iter().map(|(name, _)| *name)) {
+        for trigger in trigger::names(name).filter(|_| !first) {
+            // Those of a table that could not be staged are not there.
+            sql.push_str(&format!("DROP TRIGGER IF EXISTS temp.{};", ident(&trigger)));
         }
     }
-    guard.set_schema(seen, unstageable, triggered(connection)?, tables);
+    let (mut shapes, mut triggers) = (Vec::new(), Vec::new());
+    for (name, mark) in changed {
+        let shape = table::of(connection, name, mark)?;
+        if let Ok(table) = &shape {
+            triggers.extend(trigger::all(table).into_iter().map(|made| (name, made)));
+        }
+        shapes.push((name.clone(), shape));
+    }
+    if first {
+        write_all(connection, &triggers)?;
+    } else {
+        for (_, (_, rest)) in triggers {
+            sql.push_str(&format!("CREATE TEMP TRIGGER {rest};"));
+        }
+        connection.execute_batch(&sql)?;
+    }
+    Ok((marks, shapes))
+}
+
+/// Writes the triggers of all tables into the TEMP schema, to be read at once: SQLite reads all of it
+/// again for each that is created.
+fn write_all(
+    connection: &Connection,
+    triggers: &[(&String, (String, String))],
+) -> rusqlite::Result<()> {
+    connection.execute_batch("PRAGMA writable_schema = ON")?;
+    let mut insert = connection.prepare(
+        "INSERT INTO sqlite_temp_schema (type, name, tbl_name, rootpage, sql) VALUES ('trigger', ?1, \
+         ?2, 0, 'CREATE TRIGGER ' || ?3)",
+    )?;
+    for (table, (name, rest)) in triggers {
+        insert.execute([name.as_str(), table.as_str(), rest.as_str()])?;
+    }
     Ok(())
 }
 
-/// The tables that have triggers of the user's, in lower case.
-fn triggered(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    connection
-        .prepare(
-            "SELECT DISTINCT lower(tbl_name) FROM main.sqlite_schema WHERE type = 'trigger' AND \
-             name NOT LIKE 'exactly\\_once\\_%' ESCAPE '\\'",
-        )?
-        .query_map([], |row| row.get(0))?
-        .collect()
-}
-
-/// The three triggers that log a table's changes.
-fn triggers(table: &Table) -> String {
-    [
-        trigger(table, "INSERT", &redo_insert(table), &["NEW"]),
-        trigger(table, "UPDATE", &redo_update(table), &["OLD", "NEW"]),
-        trigger(table, "DELETE", &redo_delete(table), &["OLD"]),
-    ]
-    .concat()
-}
-
-fn trigger(table: &Table, event: &str, statement: &str, rows: &[&str]) -> String {
-    let row_id = |row: &str| match table.hidden_rowid.filter(|_| rows.contains(&row)) {
-        Some(name) => format!("{row}.{name}"),
-        None => "NULL".to_owned(),
-    };
-    let mut body = format!(
-        "INSERT INTO exactly_once_log (table_name, statement, old_row, new_row) VALUES ({}, \
-         {statement}, {}, {});",
-        text(&table.name),
-        row_id("OLD"),
-        row_id("NEW")
-    );
-    for slot in rows.iter().flat_map(|row| logged_slots(row, table)) {
-        // Without a unique key: the conflict clause of the user's statement would rule here.
-        body.push_str(&format!(
-            " INSERT INTO exactly_once_log_slot SELECT {}, {slot} WHERE ({slot}) IS NOT NULL;",
-            text(&table.name)
-        ));
-    }
-    let name = format!(
-        "exactly_once_capture_{}_{}",
-        event.to_ascii_lowercase(),
-        table.name
-    );
+/// The log that the triggers write, in the staging connection's own TEMP tables. Its columns have
+/// no type, so that every value stays what it is.
+fn log() -> String {
+    let values: Vec<String> = (0..2 * MAX_COLUMNS).map(|at| format!("v{at}")).collect();
+    let values = values.join(", ");
     format!(
-        "CREATE TEMP TRIGGER {} AFTER {event} ON main.{} BEGIN {body} END;",
-        ident(&name),
-        ident(&table.name)
+        "CREATE TEMP TABLE IF NOT EXISTS exactly_once_log (position INTEGER PRIMARY KEY, \
+         table_name TEXT NOT NULL, kind TEXT NOT NULL, row INTEGER, changed TEXT, {values});
+         CREATE TEMP TABLE IF NOT EXISTS exactly_once_log_slot (table_name TEXT NOT NULL, slot \
+         TEXT NOT NULL);
+         CREATE TEMP TABLE IF NOT EXISTS exactly_once_log_rival (table_name TEXT NOT NULL, row \
+         INTEGER, {values});"
     )
 }
 
 /// Reads the log of the work, before the work is undone and the log with it.
 pub(in crate::sqlite) fn read(
     connection: &Connection,
+    guard: &Guard,
     operation: &'static str,
 ) -> Result<Captured> {
-    let changes = read_changes(connection).map_err(unreadable(operation))?;
-    if changes.len() > MAX_CHANGES {
-        return Err(error(
-            ErrorKind::Refused,
-            operation,
-            format!("more than {MAX_CHANGES} row changes can't be staged in one transaction"),
-        ));
-    }
-    let slots = connection
-        .prepare_cached("SELECT DISTINCT table_name, slot FROM exactly_once_log_slot")
-        .and_then(|mut query| {
-            query
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        })
-        .map_err(unreadable(operation))?;
-    Ok(Captured { changes, slots })
+    let tables = guard.tables();
+    let read = || -> rusqlite::Result<Captured> {
+        let mut changes = Vec::new();
+        let mut query = connection.prepare_cached(
+            "SELECT table_name, kind, row, changed, * FROM exactly_once_log ORDER BY position",
+        )?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let table: String = row.get(0)?;
+            let width = tables.get(&table).map_or(0, |table| table.columns.len());
+            changes.push(Change {
+                row: row.get(2)?,
+                kind: read_kind(row, width)?,
+                table,
+            });
+        }
+        let slots = connection
+            .prepare_cached("SELECT DISTINCT table_name, slot FROM exactly_once_log_slot")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(Captured { changes, slots })
+    };
+    read().map_err(unreadable(operation))
+}
+
+/// The values begin behind the four columns that are named, and the five that come before them in
+/// the log.
+const VALUES: usize = 4 + 5;
+
+fn read_kind(row: &Row<'_>, width: usize) -> rusqlite::Result<Kind> {
+    let values = |from: usize| -> rusqlite::Result<Vec<Datum>> {
+        (from..from + width)
+            .map(|at| Datum::read(row, VALUES + at))
+            .collect()
+    };
+    let kind: String = row.get(1)?;
+    Ok(match kind.as_str() {
+        "insert" => Kind::Insert { new: values(0)? },
+        "delete" => Kind::Delete { old: values(0)? },
+        _ => {
+            let changed: String = row.get(3)?;
+            Kind::Update {
+                old: values(0)?,
+                new: values(width)?,
+                changed: changed.bytes().map(|mark| mark == b'1').collect(),
+            }
+        }
+    })
 }
 
 /// Empties the log of work that is kept: the next one's begins anew.
@@ -197,48 +281,14 @@ pub(in crate::sqlite) fn clear(connection: &Connection, operation: &'static str)
         .map_err(statement(operation))
 }
 
-fn read_changes(connection: &Connection) -> rusqlite::Result<Vec<Change>> {
-    connection
-        .prepare_cached(
-            "SELECT table_name, statement, old_row, new_row FROM exactly_once_log ORDER BY position",
-        )?
-        .query_map([], |row| {
-            Ok(Change {
-                table: row.get(0)?,
-                statement: row.get(1)?,
-                old_row: row.get(2)?,
-                new_row: row.get(3)?,
-            })
-        })?
-        .take(MAX_CHANGES + 1)
-        .collect()
-}
-
-impl Captured {
-    /// The hidden row ids of a table that were there before the work and that it changed. Those
-    /// that it made itself are assigned at commit, so that they stand in nobody's way.
-    pub(super) fn old_rows(&self, table: &str) -> BTreeSet<i64> {
-        let mut born = BTreeSet::new();
-        let mut old = BTreeSet::new();
-        for change in self.changes.iter().filter(|change| change.table == table) {
-            if let Some(row) = change.old_row
-                && !born.remove(&row)
-            {
-                old.insert(row);
-            }
-            born.extend(change.new_row);
-        }
-        old
-    }
-}
-
-/// Text that is no UTF-8 can't be stored as a statement.
+/// A key that is no UTF-8 can't be stored as a slot.
 fn unreadable(operation: &'static str) -> impl Fn(rusqlite::Error) -> exactly_once_core::Error {
     move |source| match source {
         rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::Utf8Error(..) => error(
             ErrorKind::Refused,
             operation,
-            "the work stored text that is not UTF-8, which can't be staged: store it as a blob",
+            "the work stored text that is not UTF-8 in a unique key, which can't be staged: store \
+             it as a blob",
         )
         .with_source(source),
         other => statement(operation)(other),

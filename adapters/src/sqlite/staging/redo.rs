@@ -1,12 +1,263 @@
-//! Storing what the work did, and applying it when the decision is to commit.
+//! What the work did, as statements with typed values: made at prepare, tried there, stored, and
+//! applied when the decision is to commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use exactly_once_core::{ErrorKind, Namespace, Participation, Result};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
-use super::capture::{Captured, Change};
-use crate::sqlite::error::{error, statement};
+use super::{
+    capture::{Captured, Datum, Kind},
+    sql::ident,
+    table::Table,
+};
+use crate::sqlite::{
+    bench::Bench,
+    error::{error, reserved_table, statement},
+};
+
+/// One statement of the redo.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::sqlite) struct Step {
+    table: String,
+    statement: String,
+    values: Vec<Datum>,
+    /// The hidden row id that the work saw, of a row that the redo itself inserts: the actual one
+    /// is bound as the last value.
+    old_row: Option<i64>,
+    new_row: Option<i64>,
+}
+
+/// A statement and its values, in the making.
+#[derive(Default)]
+struct Draft {
+    values: Vec<Datum>,
+}
+
+impl Draft {
+    fn bind(&mut self, value: &Datum) -> String {
+        self.values.push(value.clone());
+        format!("?{}", self.values.len())
+    }
+
+    /// `a = ?1 AND b = ?2`, by the keys of a row that was there before the work; `None` where it has
+    /// none.
+    fn find(&mut self, table: &Table, row: &[Datum]) -> Option<String> {
+        let key = table.keys().find_map(|key| {
+            let columns = key.iter().map(|column| {
+                let at = table.position(&column.name)?;
+                let value = row.get(at).filter(|value| **value != Datum::Null)?;
+                Some((&column.name, value))
+            });
+            columns.collect::<Option<Vec<_>>>()
+        })?;
+        let parts: Vec<String> = key
+            .into_iter()
+            .map(|(name, value)| format!("{} = {}", ident(name), self.bind(value)))
+            .collect();
+        Some(parts.join(" AND "))
+    }
+
+    /// The whole row as it was, bit by bit.
+    fn unchanged(&mut self, table: &Table, row: &[Datum]) -> String {
+        let parts: Vec<String> = table
+            .columns
+            .iter()
+            .zip(row)
+            .map(|(column, value)| {
+                format!("{} IS {} COLLATE BINARY", ident(column), self.bind(value))
+            })
+            .collect();
+        parts.join(" AND ")
+    }
+}
+
+/// Makes the redo of what the work did.
+///
+/// # Errors
+/// [Refused](ErrorKind::Refused) where a row that was there before can't be found again.
+pub(in crate::sqlite) fn plan(
+    captured: &Captured,
+    tables: &HashMap<String, Table>,
+    operation: &'static str,
+) -> Result<Vec<Step>> {
+    // Rows with a hidden row id that the work made itself.
+    let mut born: HashSet<(&str, i64)> = HashSet::new();
+    let mut steps = Vec::with_capacity(captured.changes.len());
+    for change in &captured.changes {
+        let name = change.table.as_str();
+        let table = tables.get(name).ok_or_else(|| {
+            let message = format!("the table {name} came up while the work ran");
+            error(ErrorKind::Busy, operation, message)
+        })?;
+        let target = format!("main.{}", ident(name));
+        let mut draft = Draft::default();
+        let own = change.row.filter(|row| born.contains(&(name, *row)));
+        let found = |draft: &mut Draft, old: &[Datum]| -> Result<String> {
+            let same = draft.unchanged(table, old);
+            let known = match (own, table.hidden_rowid) {
+                // Bound when it is applied, behind all others.
+                (Some(_), Some(rowid)) => Some(format!("{rowid} = ?{}", draft.values.len() + 1)),
+                _ => draft.find(table, old),
+            };
+            let known = known.ok_or_else(|| no_key(operation, name))?;
+            Ok(format!("{known} AND {same}"))
+        };
+        let (statement, new_row) = match &change.kind {
+            Kind::Insert { new } => {
+                let columns: Vec<String> = table.columns.iter().map(|name| ident(name)).collect();
+                let values: Vec<String> = new.iter().map(|value| draft.bind(value)).collect();
+                born.extend(change.row.map(|row| (name, row)));
+                let statement = format!(
+                    "INSERT OR ABORT INTO {target} ({}) VALUES ({})",
+                    columns.join(", "),
+                    values.join(", ")
+                );
+                (statement, change.row)
+            }
+            Kind::Update { old, new, changed } => {
+                let set: Vec<String> = table
+                    .columns
+                    .iter()
+                    .zip(new)
+                    .zip(changed)
+                    .filter(|(_, changed)| **changed)
+                    .map(|((column, value), _)| {
+                        format!("{} = {}", ident(column), draft.bind(value))
+                    })
+                    .collect();
+                if set.is_empty() {
+                    continue;
+                }
+                let row = found(&mut draft, old)?;
+                let set = set.join(", ");
+                let statement = format!("UPDATE OR ABORT {target} SET {set} WHERE {row}");
+                (statement, own)
+            }
+            Kind::Delete { old } => {
+                let row = found(&mut draft, old)?;
+                (format!("DELETE FROM {target} WHERE {row}"), None)
+            }
+        };
+        if matches!(change.kind, Kind::Delete { .. })
+            && let Some(row) = own
+        {
+            born.remove(&(name, row));
+        }
+        let old_row = match change.kind {
+            Kind::Insert { .. } => None,
+            _ => own,
+        };
+        steps.push(Step {
+            table: change.table.clone(),
+            statement,
+            values: draft.values,
+            old_row,
+            new_row,
+        });
+    }
+    Ok(steps)
+}
+
+fn no_key(operation: &'static str, table: &str) -> exactly_once_core::Error {
+    error(
+        ErrorKind::Refused,
+        operation,
+        format!(
+            "a row of the table {table} can't be staged: it has no unique key without NULL, and \
+             VACUUM changes its hidden row id. Give the table a PRIMARY KEY"
+        ),
+    )
+}
+
+/// Applies the redo once where the work has just been undone, and undoes it again: what would fail
+/// at the commit is no yes.
+///
+/// # Errors
+/// [Refused](ErrorKind::Refused), with what failed; [reserved](ErrorKind::Reserved); retryable kinds.
+pub(in crate::sqlite) fn rehearse(
+    bench: &Bench<'_>,
+    operation: &'static str,
+    steps: &[Step],
+    tables: &HashMap<String, Table>,
+) -> Result<()> {
+    if let Some(checker) = bench.checker {
+        compile(checker, operation, steps)?;
+    }
+    // The user's triggers have done their part already; the guards have met no reservation.
+    let triggered = |step: &Step| tables.get(&step.table).is_none_or(|table| table.triggered);
+    let without_triggers = steps.iter().any(triggered);
+    let run = |sql| bench.control(sql).map_err(statement(operation));
+    run("SAVEPOINT exactly_once_rehearsal")?;
+    let quiet = |on| {
+        let setting = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER;
+        match bench.connection.set_db_config(setting, on) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(statement(operation)(source)),
+        }
+    };
+    if without_triggers {
+        quiet(false)?;
+    }
+    let mut rows = Rows::default();
+    let tried = steps.iter().try_for_each(|step| {
+        let refused = |why: String| {
+            error(
+                ErrorKind::Refused,
+                operation,
+                format!(
+                    "the work on the table {} can't be staged: {why}",
+                    step.table
+                ),
+            )
+        };
+        match rows.apply(bench.connection, step) {
+            Ok(1) => Ok(()),
+            Ok(fit) => Err(refused(format!("{fit} rows fit a change of one"))),
+            Err(source) if reserved_table(&source).is_none() && is_conflict(&source) => {
+                Err(refused(source.to_string()).with_source(source))
+            }
+            Err(source) => Err(statement(operation)(source)),
+        }
+    });
+    if without_triggers {
+        quiet(true)?;
+    }
+    if bench.connection.is_autocommit() {
+        return tried;
+    }
+    run("ROLLBACK TO exactly_once_rehearsal")?;
+    run("RELEASE exactly_once_rehearsal")?;
+    tried
+}
+
+/// Compiles each statement on a connection as the commit's will be: it has no function and no
+/// collation of the program's own.
+fn compile(checker: &Connection, operation: &'static str, steps: &[Step]) -> Result<()> {
+    // Reads the schema again if it has changed.
+    checker
+        .prepare_cached("SELECT 1 FROM main.sqlite_schema LIMIT 1")
+        .and_then(|mut query| query.query_row([], |_| Ok(())).optional())
+        .map_err(statement(operation))?;
+    let mut seen = HashSet::new();
+    for step in steps {
+        if !seen.insert(step.statement.as_str()) {
+            continue;
+        }
+        if let Err(source) = checker.prepare_cached(&step.statement) {
+            if !is_conflict(&source) {
+                return Err(statement(operation)(source));
+            }
+            let message = format!(
+                "the work on the table {} can't be staged: the connection that commits lacks \
+                 what the program has registered",
+                step.table
+            );
+            return Err(error(ErrorKind::Refused, operation, message).with_source(source));
+        }
+    }
+    Ok(())
+}
 
 /// Stores the redo.
 pub(in crate::sqlite) fn store(
@@ -14,44 +265,52 @@ pub(in crate::sqlite) fn store(
     operation: &'static str,
     namespace: &Namespace,
     participation: &Participation,
-    captured: &Captured,
+    steps: &[Step],
 ) -> Result<()> {
-    for (position, change) in (0_i64..).zip(&captured.changes) {
-        connection
-            .prepare_cached(
-                "INSERT INTO exactly_once_redo (namespace, tx, position, table_name, statement, \
-                 old_row, new_row) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )
-            .and_then(|mut insert| {
-                insert.execute(params![
-                    namespace.as_str(),
-                    participation.transaction().as_bytes(),
-                    position,
-                    change.table,
-                    change.statement,
-                    change.old_row,
-                    change.new_row
-                ])
-            })
-            .map_err(statement(operation))?;
-    }
-    Ok(())
+    let (namespace, tx) = (namespace.as_str(), participation.transaction().as_bytes());
+    let store = || -> rusqlite::Result<()> {
+        let mut step_row = connection.prepare_cached(
+            "INSERT INTO exactly_once_redo (namespace, tx, position, table_name, statement, \
+             old_row, new_row) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        let mut value_row = connection.prepare_cached(
+            "INSERT INTO exactly_once_redo_value (namespace, tx, position, number, value) VALUES \
+             (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        for (position, step) in (0_i64..).zip(steps) {
+            let Step {
+                table,
+                statement,
+                values,
+                old_row,
+                new_row,
+            } = step;
+            step_row.execute(params![
+                namespace, tx, position, table, statement, old_row, new_row
+            ])?;
+            for (number, value) in (1_i64..).zip(values) {
+                value_row.execute(params![namespace, tx, position, number, value])?;
+            }
+        }
+        Ok(())
+    };
+    store().map_err(statement(operation))
 }
 
 /// Applies the redo, each statement to exactly one row, which is still as the work saw it.
 ///
 /// # Errors
-/// [Heuristic](ErrorKind::Heuristic) where it is not: somebody went past the reservations.
+/// [Heuristic](ErrorKind::Heuristic) where it is not: a writer went past the reservations.
 pub(in crate::sqlite) fn apply(
     connection: &Connection,
     operation: &'static str,
     namespace: &Namespace,
     participation: &Participation,
 ) -> Result<()> {
-    let changes = read(connection, namespace, participation).map_err(statement(operation))?;
+    let steps = read(connection, namespace, participation).map_err(statement(operation))?;
     let mut rows = Rows::default();
-    for change in &changes {
-        match rows.apply(connection, change) {
+    for step in &steps {
+        match rows.apply(connection, step) {
             Ok(1) => {}
             Ok(fit) => return Err(heuristic(operation, &format!("{fit} rows fit"))),
             Err(source) if is_conflict(&source) => {
@@ -67,24 +326,35 @@ fn read(
     connection: &Connection,
     namespace: &Namespace,
     participation: &Participation,
-) -> rusqlite::Result<Vec<Change>> {
-    connection
+) -> rusqlite::Result<Vec<Step>> {
+    let (namespace, tx) = (namespace.as_str(), participation.transaction().as_bytes());
+    let mut steps = connection
         .prepare_cached(
             "SELECT table_name, statement, old_row, new_row FROM exactly_once_redo WHERE \
              namespace = ?1 AND tx = ?2 ORDER BY position",
         )?
-        .query_map(
-            params![namespace.as_str(), participation.transaction().as_bytes()],
-            |row| {
-                Ok(Change {
-                    table: row.get(0)?,
-                    statement: row.get(1)?,
-                    old_row: row.get(2)?,
-                    new_row: row.get(3)?,
-                })
-            },
-        )?
-        .collect()
+        .query_map(params![namespace, tx], |row| {
+            Ok(Step {
+                table: row.get(0)?,
+                statement: row.get(1)?,
+                values: Vec::new(),
+                old_row: row.get(2)?,
+                new_row: row.get(3)?,
+            })
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut values = connection.prepare_cached(
+        "SELECT position, value FROM exactly_once_redo_value WHERE namespace = ?1 AND tx = ?2 \
+         ORDER BY position, number",
+    )?;
+    let mut rows = values.query(params![namespace, tx])?;
+    while let Some(row) = rows.next()? {
+        let position = usize::try_from(row.get::<_, i64>(0)?).ok();
+        if let Some(step) = position.and_then(|position| steps.get_mut(position)) {
+            step.values.push(Datum::read(row, 1)?);
+        }
+    }
+    Ok(steps)
 }
 
 /// The row ids that the work saw, and those that they became: a hidden row id is assigned at
@@ -93,30 +363,36 @@ fn read(
 struct Rows<'a>(HashMap<(&'a str, i64), i64>);
 
 impl<'a> Rows<'a> {
-    /// Applies one change, and says how many rows it fitted.
-    fn apply(&mut self, connection: &Connection, change: &'a Change) -> rusqlite::Result<usize> {
-        let table = change.table.as_str();
-        let mut statement = connection.prepare(&change.statement)?;
-        let Some(seen) = change.old_row else {
-            let fit = statement.execute([])?;
-            if let Some(seen) = change.new_row {
+    /// Applies one step, and says how many rows it fitted.
+    fn apply(&mut self, connection: &Connection, step: &'a Step) -> rusqlite::Result<usize> {
+        let table = step.table.as_str();
+        let mut statement = connection.prepare_cached(&step.statement)?;
+        let Some(seen) = step.old_row else {
+            let fit = statement.execute(params_from_iter(&step.values))?;
+            if let Some(seen) = step.new_row {
                 self.0.insert((table, seen), connection.last_insert_rowid());
             }
             return Ok(fit);
         };
         let actual = self.0.remove(&(table, seen)).unwrap_or(seen);
-        let fit = statement.execute([actual])?;
-        if let Some(seen) = change.new_row {
+        let last = Datum::Integer(actual);
+        let fit = statement.execute(params_from_iter(step.values.iter().chain([&last])))?;
+        if let Some(seen) = step.new_row {
             self.0.insert((table, seen), actual);
         }
         Ok(fit)
     }
 }
 
+/// Whether the statement itself is at fault, and not the disk or a lock.
 fn is_conflict(source: &rusqlite::Error) -> bool {
     matches!(
         source.sqlite_error_code(),
-        Some(rusqlite::ErrorCode::ConstraintViolation | rusqlite::ErrorCode::Unknown)
+        Some(
+            rusqlite::ErrorCode::ConstraintViolation
+                | rusqlite::ErrorCode::TypeMismatch
+                | rusqlite::ErrorCode::Unknown
+        )
     )
 }
 
@@ -139,14 +415,19 @@ pub(in crate::sqlite) fn remove(
     namespace: &Namespace,
     participation: &Participation,
 ) -> Result<()> {
-    connection
-        .prepare_cached("DELETE FROM exactly_once_redo WHERE namespace = ?1 AND tx = ?2")
-        .and_then(|mut delete| {
-            delete.execute(params![
-                namespace.as_str(),
-                participation.transaction().as_bytes()
-            ])
-        })
-        .map(drop)
-        .map_err(statement(operation))
+    for sql in [
+        "DELETE FROM exactly_once_redo WHERE namespace = ?1 AND tx = ?2",
+        "DELETE FROM exactly_once_redo_value WHERE namespace = ?1 AND tx = ?2",
+    ] {
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut delete| {
+                delete.execute(params![
+                    namespace.as_str(),
+                    participation.transaction().as_bytes()
+                ])
+            })
+            .map_err(statement(operation))?;
+    }
+    Ok(())
 }

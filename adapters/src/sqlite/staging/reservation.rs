@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     capture::Captured,
-    sql::{ident, row_slot, slots, text},
+    sql::{ident, slots, text},
     table::Table,
 };
 use crate::sqlite::error::{RESERVED, error, statement};
@@ -40,15 +40,17 @@ pub(in crate::sqlite) fn reserve(
         if table.autoincrement {
             keep_sequence(connection, table, captured).map_err(statement(operation))?;
         }
-        let rows = captured.old_rows(name).into_iter();
-        let rows = rows.filter_map(|row| row_slot(table, row));
-        let named = captured.slots.iter().filter(|(table, _)| table == name);
-        let slots: Vec<String> = rows.chain(named.map(|(_, slot)| slot.clone())).collect();
+        let slots: Vec<&String> = captured
+            .slots
+            .iter()
+            .filter(|(table, _)| table == name)
+            .map(|(_, slot)| slot)
+            .collect();
         // New rows of a table without any key stand in nobody's way.
         if !slots.is_empty() {
             guard(connection, table).map_err(statement(operation))?;
         }
-        for slot in &slots {
+        for slot in slots {
             hold(connection, operation, holder, name, slot)?;
         }
     }
@@ -168,6 +170,9 @@ fn triggers(table: &Table) -> Vec<(String, String)> {
         );
         (name, sql)
     };
+    if slots("NEW", table).is_empty() {
+        return Vec::new();
+    }
     vec![
         make("insert", "BEFORE INSERT", &["NEW"]),
         make("inserted", "AFTER INSERT", &["NEW"]),
@@ -205,7 +210,7 @@ fn keep_sequence(
 
 /// The row id in a slot of the identity.
 fn row_id(table: &Table, slot: &str) -> Option<i64> {
-    let column = table.identity.first()?;
+    let column = table.identity.as_ref()?.columns.first()?;
     let rest = slot.strip_prefix(&column.name.to_ascii_lowercase())?;
     rest.strip_prefix('=')?.parse().ok()
 }

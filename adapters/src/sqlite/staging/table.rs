@@ -1,9 +1,11 @@
 //! What of a table matters for staging, read from SQLite's own catalogue.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rusqlite::{Connection, params};
 
 /// The most columns of a table that can be staged; SQLite limits the depth of an expression.
-const MAX_COLUMNS: usize = 100;
+pub(super) const MAX_COLUMNS: usize = 100;
 
 /// How a unique column tells values apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,14 @@ pub(in crate::sqlite) struct KeyColumn {
     pub(super) numeric: bool,
 }
 
+/// The columns of a unique key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::sqlite) struct Key {
+    pub(super) columns: Vec<KeyColumn>,
+    /// Whether it holds for all rows, and not for those of a condition only.
+    pub(super) total: bool,
+}
+
 /// A table that can be staged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::sqlite) struct Table {
@@ -30,16 +40,43 @@ pub(in crate::sqlite) struct Table {
     /// The name of the row id, where it is no column; `None` for a table without one, and for one
     /// whose row id is a column.
     pub(super) hidden_rowid: Option<&'static str>,
-    /// The columns that a row is found by.
-    pub(super) identity: Vec<KeyColumn>,
+    /// The row id's column or the primary key of a table without row ids; `None` for a table whose
+    /// row id is hidden. `VACUUM` changes a hidden one, so nothing is found or reserved by it.
+    pub(super) identity: Option<Key>,
     /// Its other unique keys.
-    pub(super) unique: Vec<Vec<KeyColumn>>,
+    pub(super) unique: Vec<Key>,
     /// Whether it gives out row ids from `sqlite_sequence`.
     pub(super) autoincrement: bool,
+    /// Whether it has triggers of the user's.
+    pub(super) triggered: bool,
+    /// Whether its identity is the row id itself, as a column.
+    pub(super) rowid_column: bool,
+}
+
+impl Table {
+    pub(in crate::sqlite) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(in crate::sqlite) fn is_triggered(&self) -> bool {
+        self.triggered
+    }
+
+    /// The keys that a row can be found by, whatever other rows there are.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[KeyColumn]> {
+        let keys = self.identity.iter().chain(&self.unique);
+        keys.filter(|key| key.total)
+            .map(|key| key.columns.as_slice())
+    }
+
+    /// The position of a column.
+    pub(super) fn position(&self, column: &str) -> Option<usize> {
+        self.columns.iter().position(|name| name == column)
+    }
 }
 
 /// A table, or why it can't be staged.
-pub(super) type Shape = Result<Table, String>;
+pub(in crate::sqlite) type Shape = Result<Table, String>;
 
 struct Column {
     name: String,
@@ -55,48 +92,87 @@ pub(super) fn is_internal(name: &str) -> bool {
         || (name.starts_with(super::super::guard::PREFIX) && !balances.contains(&name.as_str()))
 }
 
-/// The tables of the file, each with its shape.
-pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<(String, Shape)>> {
-    let list: Vec<(String, String, bool)> = connection
-        .prepare("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let parents = parents(connection)?;
-    let mut tables = Vec::new();
-    for (name, kind, without_rowid) in list {
-        if is_internal(&name) || kind == "view" {
+/// What the catalogue says of a table: while it says the same, the table's shape is the same.
+pub(in crate::sqlite) type Marks = BTreeMap<String, String>;
+
+/// The marks of all tables of the file that staging looks at. The guards of prepared transactions
+/// are no part of them.
+pub(super) fn marks(connection: &Connection) -> rusqlite::Result<Marks> {
+    let mut marks = Marks::new();
+    let mut query = connection.prepare_cached(
+        "SELECT tbl_name, type, name, sql FROM main.sqlite_schema WHERE type <> 'view' AND name \
+         NOT LIKE 'exactly\\_once\\_guard\\_%' ESCAPE '\\' ORDER BY type, name",
+    )?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let table: String = row.get(0)?;
+        if is_internal(&table) {
             continue;
         }
-        let shape = if kind == "table" {
-            shape(connection, &name, without_rowid, &parents)?
-        } else {
-            Err(format!("it is a {kind} table"))
-        };
-        tables.push((name, shape));
+        let (kind, name): (String, String) = (row.get(1)?, row.get(2)?);
+        let sql: Option<String> = row.get(3)?;
+        let mark = marks.entry(table).or_default();
+        for part in [&kind, &name, &sql.unwrap_or_default()] {
+            mark.push_str(part);
+            mark.push('\0');
+        }
     }
-    Ok(tables)
+    let parents = parents(connection)?;
+    for (name, mark) in &mut marks {
+        if parents.contains(&name.to_ascii_lowercase()) {
+            mark.push_str(PARENT);
+        }
+    }
+    Ok(marks)
 }
 
-/// The tables that foreign keys point to, in lower case.
-fn parents(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    connection
-        .prepare(
-            "SELECT DISTINCT lower(f.\"table\") FROM pragma_table_list AS t, \
-             pragma_foreign_key_list(t.name) AS f WHERE t.schema = 'main' AND t.type = 'table'",
+/// Marks a table that a foreign key points to.
+const PARENT: &str = "parent";
+
+/// The shape of one table.
+pub(super) fn of(connection: &Connection, name: &str, mark: &str) -> rusqlite::Result<Shape> {
+    let (kind, without_rowid): (String, bool) = connection
+        .prepare_cached("SELECT type, wr FROM pragma_table_list(?1) WHERE schema = 'main'")?
+        .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if kind != "table" {
+        return Ok(Err(format!("it is a {kind} table")));
+    }
+    let mut shape = shape(connection, name, without_rowid, mark.ends_with(PARENT))?;
+    if let Ok(table) = &mut shape {
+        table.triggered = mark.contains("trigger\0");
+    }
+    Ok(shape)
+}
+
+/// The tables that foreign keys point to, in lower case, as SQLite folds it: ASCII only.
+fn parents(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let children: Vec<String> = connection
+        .prepare_cached(
+            "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND sql LIKE '%REFERENCES%'",
         )?
         .query_map([], |row| row.get(0))?
-        .collect()
+        .collect::<rusqlite::Result<_>>()?;
+    let mut parents = BTreeSet::new();
+    for child in children {
+        let mut query =
+            connection.prepare_cached("SELECT \"table\" FROM pragma_foreign_key_list(?1)")?;
+        let mut rows = query.query([child])?;
+        while let Some(row) = rows.next()? {
+            parents.insert(row.get::<_, String>(0)?.to_ascii_lowercase());
+        }
+    }
+    Ok(parents)
 }
 
 fn shape(
     connection: &Connection,
     name: &str,
     without_rowid: bool,
-    parents: &[String],
+    parent: bool,
 ) -> rusqlite::Result<Shape> {
     let mut columns = Vec::new();
     let mut query = connection
-        .prepare("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")?;
+        .prepare_cached("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")?;
     let mut rows = query.query([name])?;
     while let Some(row) = rows.next()? {
         if row.get::<_, i64>(3)? != 0 {
@@ -112,12 +188,11 @@ fn shape(
     if columns.len() > MAX_COLUMNS {
         return Ok(Err(format!("it has more than {MAX_COLUMNS} columns")));
     }
-    let child: bool = connection.query_row(
-        "SELECT EXISTS (SELECT 1 FROM pragma_foreign_key_list(?1))",
-        [name],
-        |row| row.get(0),
-    )?;
-    if child || parents.contains(&name.to_lowercase()) {
+    drop(query);
+    let child: bool = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM pragma_foreign_key_list(?1))")?
+        .query_row([name], |row| row.get(0))?;
+    if child || parent {
         return Ok(Err(
             "a foreign key comes from it or points to it, and what other \
              transactions do to the other end can't be reserved"
@@ -136,25 +211,26 @@ fn assemble(
     name: &str,
     without_rowid: bool,
     columns: Vec<Column>,
-    mut unique: Vec<(bool, Vec<KeyColumn>)>,
+    mut unique: Vec<(bool, Key)>,
 ) -> rusqlite::Result<Shape> {
     let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
     let (identity, hidden_rowid) = if without_rowid {
         let Some(at) = unique.iter().position(|(primary, _)| *primary) else {
             return Ok(Err("its primary key was not found".to_owned()));
         };
-        (unique.swap_remove(at).1, None)
+        (Some(unique.remove(at).1), None)
     } else if let Some(column) = rowid_column(&columns, &unique) {
-        (vec![integer(&column.name)], None)
+        (Some(integer(&column.name)), None)
     } else {
         let free = ["rowid", "_rowid_", "oid"]
             .into_iter()
             .find(|alias| !names.iter().any(|name| name.eq_ignore_ascii_case(alias)));
         match free {
-            Some(alias) => (vec![integer(alias)], Some(alias)),
+            Some(alias) => (None, Some(alias)),
             None => return Ok(Err("columns hide every name of its row id".to_owned())),
         }
     };
+    let rowid_column = !without_rowid && hidden_rowid.is_none();
     let autoincrement = !without_rowid && is_autoincrement(connection, name)?;
     Ok(Ok(Table {
         name: name.to_owned(),
@@ -163,22 +239,24 @@ fn assemble(
         identity,
         unique: unique.into_iter().map(|(_, key)| key).collect(),
         autoincrement,
+        triggered: false,
+        rowid_column,
     }))
 }
 
-fn integer(name: &str) -> KeyColumn {
-    KeyColumn {
-        name: name.to_owned(),
-        collation: Collation::Binary,
-        numeric: false,
+fn integer(name: &str) -> Key {
+    Key {
+        columns: vec![KeyColumn {
+            name: name.to_owned(),
+            collation: Collation::Binary,
+            numeric: false,
+        }],
+        total: true,
     }
 }
 
 /// The column that is the row id itself: an `INTEGER PRIMARY KEY`, which has no index of its own.
-fn rowid_column<'a>(
-    columns: &'a [Column],
-    unique: &[(bool, Vec<KeyColumn>)],
-) -> Option<&'a Column> {
+fn rowid_column<'a>(columns: &'a [Column], unique: &[(bool, Key)]) -> Option<&'a Column> {
     let mut primary = columns.iter().filter(|column| column.primary > 0);
     let only = primary.next().filter(|_| primary.next().is_none())?;
     let indexed = unique.iter().any(|(primary, _)| *primary);
@@ -201,27 +279,36 @@ fn unique_keys(
     connection: &Connection,
     table: &str,
     columns: &[Column],
-) -> rusqlite::Result<Result<Vec<(bool, Vec<KeyColumn>)>, String>> {
-    let indexes: Vec<(String, String)> = connection
-        .prepare("SELECT name, origin FROM pragma_index_list(?1) WHERE \"unique\" = 1")?
-        .query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?
+) -> rusqlite::Result<Result<Vec<(bool, Key)>, String>> {
+    let indexes: Vec<(String, String, bool, bool)> = connection
+        .prepare_cached(
+            "SELECT name, origin, \"unique\", partial FROM pragma_index_list(?1) ORDER BY origin \
+             <> 'pk', seq",
+        )?
+        .query_map([table], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let mut keys = Vec::new();
-    for (index, origin) in indexes {
+    for (index, origin, unique, partial) in indexes {
         let parts: Vec<(i64, Option<String>)> = connection
-            .prepare("SELECT cid, coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")?
+            .prepare_cached(
+                "SELECT cid, coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno",
+            )?
             .query_map(params![index], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
         let mut key = Vec::new();
         for (cid, collation) in parts {
+            // The connection that commits has no collation of a program's own.
+            let Some(collation) = parse_collation(collation.as_deref()) else {
+                return Ok(Err(format!("the index {index} has a collation of its own")));
+            };
+            if !unique {
+                continue;
+            }
             let column = usize::try_from(cid).ok().and_then(|at| columns.get(at));
             let Some(column) = column else {
                 return Ok(Err(format!("the unique index {index} has an expression")));
-            };
-            let Some(collation) = parse_collation(collation.as_deref()) else {
-                return Ok(Err(format!(
-                    "the unique index {index} has a collation of its own"
-                )));
             };
             key.push(KeyColumn {
                 name: column.name.clone(),
@@ -229,7 +316,16 @@ fn unique_keys(
                 numeric: !matches!(column.declared.as_str(), "INTEGER" | "INT" | "TEXT"),
             });
         }
-        keys.push((origin == "pk", key));
+        if unique {
+            let total = !partial;
+            keys.push((
+                origin == "pk",
+                Key {
+                    columns: key,
+                    total,
+                },
+            ));
+        }
     }
     Ok(Ok(keys))
 }
@@ -250,12 +346,15 @@ mod tests {
     fn shape_of(sql: &str) -> Shape {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(sql).unwrap();
-        let mut tables = all(&connection).unwrap().into_iter();
-        tables.find(|(name, _)| name == "t").unwrap().1
+        let marks = marks(&connection).unwrap();
+        of(&connection, "t", &marks["t"]).unwrap()
     }
 
-    fn names(key: &[KeyColumn]) -> Vec<&str> {
-        key.iter().map(|column| column.name.as_str()).collect()
+    fn names(key: &Key) -> Vec<&str> {
+        key.columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect()
     }
 
     #[test]
@@ -267,7 +366,7 @@ mod tests {
         assert_eq!(hidden.hidden_rowid, Some("_rowid_"));
         let alias = shape_of("CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT)").unwrap();
         assert_eq!(
-            (names(&alias.identity), alias.hidden_rowid),
+            (names(alias.identity.as_ref().unwrap()), alias.hidden_rowid),
             (vec!["id"], None)
         );
         assert!(alias.autoincrement);
@@ -275,7 +374,7 @@ mod tests {
         let desc = shape_of("CREATE TABLE t (id INTEGER PRIMARY KEY DESC)").unwrap();
         assert_eq!(desc.hidden_rowid, Some("rowid"));
         let without = shape_of("CREATE TABLE t (a, b, PRIMARY KEY (b, a)) WITHOUT ROWID").unwrap();
-        assert_eq!(names(&without.identity), ["b", "a"]);
+        assert_eq!(names(without.identity.as_ref().unwrap()), ["b", "a"]);
         assert!(without.unique.is_empty());
     }
 

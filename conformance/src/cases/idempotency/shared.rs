@@ -57,7 +57,7 @@ async fn e06_transaction_of_another_store<H: Harness<Store: IdempotencyStore>>(
 
 /// Goal: a step of the work that fails half way is never half committed. Method: the harness fails in a
 /// step after a write, and the work swallows it; then one more write, and the completion.
-async fn i45_step_that_fails_half_way<H: Harness<Store: IdempotencyStore>>(
+async fn i45h_step_that_fails_half_way<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,
 ) -> CaseResult {
     let (claim, store) = (claim("i45h")?, cx.store());
@@ -121,7 +121,7 @@ async fn s07_one_limit_for_each_call<H: Harness<Store: IdempotencyStore>>(
 cases! { "idempotency::shared" for IdempotencyStore, "core::Transactional, IdempotencyStore";
     E06 e06_transaction_of_another_store: "a store ends no transaction of another one",
         "only the namespace is compared: the work is committed there, or recorded without it";
-    I45H i45_step_that_fails_half_way: "a step that fails half way is never half committed",
+    I45H i45h_step_that_fails_half_way: "a step that fails half way is never half committed",
         "the error of a step undoes its last statement only";
     S07 s07_one_limit_for_each_call: "each call ends at one limit from its own start",
         "the calls wait one limit each, one after another", waits;

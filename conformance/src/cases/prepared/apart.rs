@@ -43,7 +43,7 @@ async fn t83_other_namespaces_transaction<H: Harness<Store: PreparedTransactions
 
 /// Goal: a participant of other data prepares and commits no transaction of this one. Method: hand the
 /// transaction to a store elsewhere, both ways; nothing is prepared here or there.
-async fn e06_transaction_of_another_store<H: Harness<Store: PreparedTransactions>>(
+async fn e06p_transaction_of_another_store<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
     let elsewhere = cx.harness().fresh().await?;
@@ -130,7 +130,7 @@ async fn t85_empty_work<H: Harness<Store: PreparedTransactions>>(cx: Context<H>)
 }
 
 cases! { "prepared::apart" for PreparedTransactions, "core::PreparedTransactions, Contract";
-    E06P e06_transaction_of_another_store: "no store prepares or commits a transaction of another one",
+    E06P e06p_transaction_of_another_store: "no store prepares or commits a transaction of another one",
         "only the namespace is compared, and both are named alike";
     T83 t83_other_namespaces_transaction: "a transaction is prepared and committed in its own namespace only",
         "the outcome is recorded in the namespace of the handle, and not of the transaction";

@@ -165,7 +165,7 @@ impl Patch for TrustsTheCommit {
 #[test]
 fn commit_trusted_after_a_swallowed_error() {
     assert_killed::<TrustsTheCommit>("idempotency::crash::i45_swallowed_error");
-    assert_killed::<TrustsTheCommit>("idempotency::shared::i45_step_that_fails_half_way");
+    assert_killed::<TrustsTheCommit>("idempotency::shared::i45h_step_that_fails_half_way");
 }
 
 /// Rolls a rejection back and keeps nothing of it.

@@ -77,7 +77,7 @@ impl Patch for AnyStores {
 #[test]
 fn a_transaction_of_another_store_taken_for_its_own() {
     assert_killed::<AnyStores>("idempotency::shared::e06_transaction_of_another_store");
-    assert_killed::<AnyStores>("prepared::apart::e06_transaction_of_another_store");
+    assert_killed::<AnyStores>("prepared::apart::e06p_transaction_of_another_store");
 }
 
 /// Each call waits for its limit in turn, one after another.
