@@ -12,7 +12,7 @@ pub trait ConnectByUrl: Sized {
     /// | URL | backend | feature |
     /// |---|---|---|
     /// | `postgres://user:password@host/database` | Postgres | `tokio-postgres`, else `sqlx-postgres` |
-    /// | `sqlite:shop.db`, `sqlite:///var/lib/shop.db` | SQLite | `rusqlite` |
+    /// | `sqlite:shop.db`, `sqlite:///var/lib/shop.db`, `sqlite:file:shop.db?mode=rwc` | SQLite | `rusqlite` |
     /// | `redis://host:6379`, `rediss://…` | Redis, Valkey | `redis` |
     /// | `memory:` | in memory, each call a store of its own | `memory` |
     ///
@@ -44,9 +44,9 @@ impl ConnectByUrl for AnyStore {
                 "the URL has no scheme, such as postgres: or sqlite:",
             ));
         };
-        match scheme {
+        match scheme.to_ascii_lowercase().as_str() {
             "postgres" | "postgresql" => postgres(url).await,
-            "sqlite" => sqlite(rest.strip_prefix("//").unwrap_or(rest)).await,
+            "sqlite" => sqlite(rest).await,
             "redis" | "rediss" => redis(url).await,
             "memory" => memory(),
             _ => Err(refuse(
@@ -85,10 +85,7 @@ async fn postgres(_url: &str) -> Result<AnyStore> {
 
 #[cfg(feature = "rusqlite")]
 async fn sqlite(path: &str) -> Result<AnyStore> {
-    if path.is_empty() {
-        return Err(refuse("a sqlite URL needs a path, as in sqlite:shop.db"));
-    }
-    crate::sqlite::SqliteStore::open(path)
+    crate::sqlite::SqliteStore::open(crate::sqlite::file::path_of_uri(path)?)
         .await
         .map(AnyStore::new)
 }

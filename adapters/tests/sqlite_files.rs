@@ -12,7 +12,8 @@ use std::{
 
 use exactly_once::sqlite::SqliteStore;
 use exactly_once::{
-    AccountId, Adjust, Amount, BalanceStore, Error, ErrorKind, IdempotencyKey, OpenAccount, Store,
+    AccountId, Adjust, Amount, AnyStore, BalanceStore, Claim, ConnectByUrl, Error, ErrorKind,
+    Fingerprint, IdempotencyKey, OneShot, OneShotStore, OpenAccount, Receipt, Store, Transactional,
 };
 use rusqlite::Connection;
 
@@ -199,4 +200,127 @@ async fn ten_processes_migrate_and_write_one_new_file() {
         (state.amount.get(), state.version.get()),
         (changes, changes + 1)
     );
+}
+
+#[tokio::test]
+async fn a_url_names_the_file_as_other_libraries_have_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("my shop.db");
+    let text = path.to_str().unwrap().replace(' ', "%20");
+    for url in [
+        format!("sqlite:file:{text}"),
+        format!("sqlite://{text}?mode=rwc"),
+        format!("SQLITE:{text}"),
+    ] {
+        let store = AnyStore::connect(&url).await.unwrap();
+        store.now().await.unwrap();
+        assert_eq!(
+            store.place(),
+            SqliteStore::open(&path).await.unwrap().place(),
+            "{url}"
+        );
+        store.close().await.unwrap();
+    }
+    for url in ["sqlite:shop.db?mode=ro", "sqlite:file:shop.db?cache=shared"] {
+        let refused = AnyStore::connect(url).await.map(drop).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Configuration, "{url}");
+    }
+    let uri = format!("file:{}", path.display());
+    SqliteStore::open(uri).await.unwrap().now().await.unwrap();
+}
+
+fn effect(name: &str) -> OneShot {
+    let key = IdempotencyKey::new(name).unwrap();
+    OneShot {
+        claim: Claim::new(key, Fingerprint::of("effect", &name).unwrap()),
+        statements: Vec::new(),
+        receipt: Receipt::json(&name).unwrap(),
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_acknowledged_into_a_file_that_is_gone_or_has_two_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.execute_one_shot(&effect("before")).await.unwrap();
+    let other = folder.path().join("b.db");
+    std::fs::hard_link(&path, &other).unwrap();
+    for refused in [
+        store.execute_one_shot(&effect("linked")).await.map(drop),
+        SqliteStore::open(&other).await.map(drop),
+    ] {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Configuration, "{refused}");
+        assert!(refused.to_string().contains("hard link"), "{refused}");
+    }
+    std::fs::remove_file(&other).unwrap();
+    store.execute_one_shot(&effect("linked")).await.unwrap();
+    // Moved away: the same, in a group and in a transaction.
+    std::fs::rename(&path, &other).unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            rusqlite::Connection::open(&path)
+                .unwrap()
+                .execute_batch("CREATE TABLE t (a)")
+                .unwrap();
+        }
+        let gone = store.execute_one_shot(&effect("gone")).await.unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::Configuration, "{gone}");
+        let tx = store.begin().await.unwrap();
+        let gone = store.commit(tx).await.unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::Configuration, "{gone}");
+    }
+    std::fs::rename(&other, &path).unwrap();
+    let done = store.execute_one_shot(&effect("gone")).await.unwrap();
+    assert!(!done.replayed);
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let same = SqliteStore::open(&link).await.unwrap();
+    assert!(
+        same.execute_one_shot(&effect("gone"))
+            .await
+            .unwrap()
+            .replayed
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_stays_short_while_reads_overlap() {
+    const LIMIT: u64 = 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let builder = SqliteStore::builder(&path).log_limit(LIMIT).readers(4);
+    let store = builder.open().await.unwrap();
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut reads = tokio::task::JoinSet::new();
+    for reader in 0..4_u64 {
+        let (store, ended) = (store.clone(), ended.clone());
+        reads.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(reader * 5)).await;
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                let slow = |db: &rusqlite::Connection| {
+                    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+                    std::thread::sleep(Duration::from_millis(20));
+                    Ok(())
+                };
+                store.read(slow).await.unwrap();
+            }
+        });
+    }
+    let mut longest = 0;
+    for number in 0..150 {
+        let mut large = effect(&format!("k{number}"));
+        large.receipt = Receipt::from_bytes(vec![7_u8; 100_000]);
+        store.execute_one_shot(&large).await.unwrap();
+        longest = longest.max(
+            std::fs::metadata(folder.path().join("a.db-wal"))
+                .unwrap()
+                .len(),
+        );
+    }
+    ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    reads.join_all().await;
+    assert!(longest < 3 * LIMIT, "the log grew to {longest} bytes");
 }

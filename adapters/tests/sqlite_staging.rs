@@ -198,7 +198,7 @@ async fn every_value_and_every_kind_of_table_comes_out_exactly() {
         INSERT INTO mixed VALUES
             (9223372036854775807, 0.1, x'00ff', 'it''s'), (-9223372036854775808, -0.0, x'', ''),
             (1e300, 9e999, NULL, CAST(x'610062' AS TEXT)), ('1', 3, 1.5, 'é😀');
-        UPDATE mixed SET a = a || '!' WHERE rowid = 1;
+        UPDATE mixed SET a = a || '!' WHERE a = -9223372036854775808;
         UPDATE mixed SET b = 5 WHERE a = '1'; DELETE FROM mixed WHERE a = 1e300;
         INSERT INTO mixed VALUES ('last', 1, 1, 1);
         UPDATE keyed SET v = 'new', y = 3 WHERE y = 1;

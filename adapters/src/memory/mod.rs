@@ -204,3 +204,46 @@ impl Store for MemoryStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use exactly_once_core::{
+        AccountId, Adjust, Amount, BalanceStore as _, Fingerprint, IdempotencyKey, OpenAccount,
+        Participation, PreparedTransactions as _, TransactionId,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn finished_participants_cost_a_change_of_a_balance_nothing() {
+        let store = MemoryStore::new();
+        let now = store.now().await.unwrap();
+        let at = |seconds| now.checked_add(Duration::from_secs(seconds)).unwrap();
+        for number in 0..50_000 {
+            let name = TransactionId::new(format!("t{number}")).unwrap();
+            let print = Fingerprint::from_bytes([0; 32]);
+            let part = Participation::new(&name, print, at(600), at(6000)).unwrap();
+            store.rollback_prepared(&part).await.unwrap();
+        }
+        let (account, key) = (
+            AccountId::new("a").unwrap(),
+            IdempotencyKey::new("open").unwrap(),
+        );
+        let open = OpenAccount::new(key, account.clone());
+        store.open_account(&open).await.unwrap();
+        let start = Instant::now();
+        for number in 0..300 {
+            let key = IdempotencyKey::new(format!("k{number}")).unwrap();
+            let change = Adjust::new(key, account.clone(), Amount::new(1));
+            store.adjust(&change).await.unwrap();
+        }
+        // They took 56 ms each; the bound is for a loaded machine without optimization.
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}

@@ -57,6 +57,11 @@ fn is_late(participation: &Participation, now: Timestamp) -> bool {
 }
 
 fn set_stage(space: &mut Space, participation: &Participation, stage: Stage) {
+    if matches!(stage, Stage::Prepared { .. }) {
+        space.in_doubt.insert(*participation.transaction());
+    } else {
+        space.in_doubt.remove(participation.transaction());
+    }
     let record = Participant {
         participation: participation.clone(),
         stage,

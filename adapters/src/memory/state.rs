@@ -1,6 +1,6 @@
 //! All data, as plain maps behind one lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use exactly_once_core::{
@@ -38,6 +38,8 @@ pub(super) struct Space {
     pub(super) accounts: BTreeMap<AccountId, Account>,
     pub(super) operations: BTreeMap<IdempotencyKey, Operation>,
     pub(super) participants: BTreeMap<TransactionDigest, Participant>,
+    /// Those of them that are prepared.
+    pub(super) in_doubt: BTreeSet<TransactionDigest>,
     pub(super) decisions: BTreeMap<TransactionDigest, Decided>,
 }
 
@@ -126,13 +128,12 @@ impl State {
     /// Everything that is staged, and by whom.
     pub(super) fn staged(&self) -> impl Iterator<Item = (&Namespace, &TransactionDigest, &Writes)> {
         self.spaces.iter().flat_map(|(namespace, space)| {
-            space
-                .participants
-                .iter()
-                .filter_map(move |(digest, participant)| match &participant.stage {
-                    Stage::Prepared { staged, .. } => Some((namespace, digest, staged)),
+            space.in_doubt.iter().filter_map(move |digest| {
+                match space.participants.get(digest).map(|known| &known.stage) {
+                    Some(Stage::Prepared { staged, .. }) => Some((namespace, digest, staged)),
                     _ => None,
-                })
+                }
+            })
         })
     }
 }

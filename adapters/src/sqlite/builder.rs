@@ -103,6 +103,14 @@ impl SqliteBuilder {
         self
     }
 
+    /// How long the log (`-wal`) may grow, in bytes, before the store pauses its own reads for a
+    /// moment to empty it (64 MiB). Reads that overlap would let it grow without bound. A read
+    /// transaction of another process is not paused: while it is open, the log grows.
+    pub fn log_limit(mut self, bytes: u64) -> Self {
+        self.settings.log_limit = bytes;
+        self
+    }
+
     /// How many connections read beside the writer (2), and as many again for
     /// [`SqliteStore::read`].
     pub fn readers(mut self, connections: usize) -> Self {
@@ -137,7 +145,7 @@ impl SqliteBuilder {
     /// any number of processes do the same.
     ///
     /// # Errors
-    /// - [Configuration](ErrorKind::Configuration): no folder, no permission, no database, a
+    /// - [Configuration](ErrorKind::Configuration): a hard link, an option in a `file:` URI, no folder, no permission, no database, a
     ///   damaged file, a newer schema, a file system without WAL, a SQLite library before 3.51.3.
     ///   The message says what to mend.
     /// - [Invalid](ErrorKind::Invalid): a timeout of zero or over 100 years.
@@ -157,7 +165,7 @@ impl SqliteBuilder {
             None => Namespace::new("default")?,
         };
         let connector = Connector {
-            path: self.path,
+            path: super::file::path_of(&self.path)?,
             busy_timeout: self.settings.busy_timeout,
             max_pages: self.max_pages,
             statement_hook: self.statement_hook,
@@ -165,7 +173,7 @@ impl SqliteBuilder {
         let settings = Arc::new(self.settings);
         let gate = Gate::default();
         let writer = Writer::start(connector.clone(), settings.clone(), gate.clone()).await?;
-        let place = connector.place()?;
+        let place = writer.place().clone();
         let readers = Readers::start(&connector, &place, &gate, &settings).await?;
         Ok(SqliteStore {
             namespace,

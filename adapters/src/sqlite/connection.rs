@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use exactly_once_core::{Error, ErrorKind, Place, Result};
+use exactly_once_core::{Error, ErrorKind, Result};
 use rusqlite::{
     Connection, OpenFlags,
     config::DbConfig,
     trace::{TraceEvent, TraceEventCodes},
 };
 
-use super::error::{Phase, STORE, error, map};
+use super::error::{Phase, error, map};
 
 /// The first release without the bug that can corrupt a WAL file, 3.51.3.
 const OLDEST_LIBRARY: i32 = 3_051_003;
@@ -30,6 +30,9 @@ const CACHE_KIB: i32 = 32 * 1024;
 /// How many pages the log may have before it is moved into the file: a page that was written often
 /// meanwhile is moved once. Four times SQLite's default, some 16 MiB.
 const CHECKPOINT_PAGES: i32 = 4_000;
+
+/// How large the file of the log stays when the log begins again, in bytes.
+const LOG_KEPT: i64 = 32 * 1024 * 1024;
 
 const OPERATION: &str = "open";
 
@@ -67,19 +70,6 @@ pub(super) enum Purpose {
 }
 
 impl Connector {
-    /// Which file it is, by whatever path. It exists by now.
-    pub(super) fn place(&self) -> Result<Place> {
-        let file = file_identity(&self.path).map_err(|source| {
-            error(
-                ErrorKind::Unavailable,
-                OPERATION,
-                "the file can't be looked at",
-            )
-            .with_source(source)
-        })?;
-        Ok(Place::new([STORE, &file]))
-    }
-
     /// Opens a connection.
     ///
     /// # Errors
@@ -118,6 +108,7 @@ impl Connector {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
         if let Some(pages) = self.max_pages {
             connection.pragma_update(None, "max_page_count", pages)?;
         }
@@ -186,19 +177,6 @@ fn is_busy(source: &rusqlite::Error) -> bool {
 }
 
 /// Refuses a library with the WAL bug. The bundled one is past it; a system library may not be.
-/// Two paths may lead to one file, through links and mounts.
-#[cfg(unix)]
-fn file_identity(path: &Path) -> std::io::Result<String> {
-    use std::os::unix::fs::MetadataExt;
-    let file = std::fs::metadata(path)?;
-    Ok(format!("{}/{}", file.dev(), file.ino()))
-}
-
-#[cfg(not(unix))]
-fn file_identity(path: &Path) -> std::io::Result<String> {
-    Ok(path.canonicalize()?.to_string_lossy().into_owned())
-}
-
 fn check_library(version: i32) -> Result<()> {
     if version >= OLDEST_LIBRARY {
         return Ok(());

@@ -54,6 +54,11 @@ impl Failure {
         self.kind
     }
 
+    /// Whether the disk is full or failing.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Ambiguous)
+    }
+
     /// A failure that no error of the driver explains.
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {

@@ -90,6 +90,8 @@ struct State {
     refused: Option<String>,
     /// The refusal with which SQLite ended the transaction by itself, if it did.
     ended: Option<String>,
+    /// Whether the disk had no room for the work.
+    disk_full: bool,
     /// Whether the authorizer was asked by a probe.
     probed: bool,
     /// Whether work has changed the connection itself.
@@ -217,6 +219,16 @@ impl Guard {
     /// Notes the refusal with which a statement ended the transaction.
     pub(super) fn note_end(&self, refusal: String) {
         self.with(|state| state.ended = Some(refusal));
+    }
+
+    /// Notes that the disk had no room for the work.
+    pub(super) fn note_disk_end(&self) {
+        self.with(|state| state.disk_full = true);
+    }
+
+    /// Whether the disk had no room since the last call.
+    pub(super) fn take_disk_end(&self) -> bool {
+        self.with(|state| std::mem::take(&mut state.disk_full))
     }
 
     /// The refusal that ended the transaction, if a refusal did.

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 
 use super::{
     error::{Failure, Phase},
+    file::OpenFile,
     guard::Guard,
     queue::Bench,
     settings::Settings,
@@ -33,6 +34,7 @@ pub(super) struct Lane {
     checker: Option<Connection>,
     /// Where the callers see that it waits for a lock.
     hold: Arc<Hold>,
+    file: OpenFile,
     /// What begins the text of each statement of this lane's own. The driver keeps compiled
     /// statements by their text, and the guard is asked only when one is compiled: without it, a
     /// `ROLLBACK` of the user's would be ours, compiled and allowed long ago.
@@ -44,6 +46,7 @@ impl Lane {
         connection: Connection,
         checker: Option<Connection>,
         hold: Arc<Hold>,
+        file: OpenFile,
     ) -> rusqlite::Result<Self> {
         connection.execute_batch(
             "CREATE TEMP TABLE IF NOT EXISTS exactly_once_row_id (id INTEGER PRIMARY KEY)",
@@ -57,6 +60,7 @@ impl Lane {
             deferred: Cell::new(None),
             checker,
             hold,
+            file,
             mark: format!("/* {:016x} */ ", RandomState::new().hash_one(0)),
         })
     }
@@ -124,6 +128,7 @@ impl Lane {
     /// Commits. After an error nothing is open.
     pub(super) fn commit(&self) -> Result<(), Failure> {
         self.check_open()?;
+        self.file.check().map_err(|failure| self.abandon(failure))?;
         self.guard
             .committing(|| self.run("COMMIT"))
             .map_err(|source| self.abandon(Failure::of(Phase::Commit, source)))

@@ -50,7 +50,8 @@
 //! - `connection`, `schema`, `error`: how the file is opened, what is in it, what its errors mean.
 //! - `queue`, `turn`, `writer`, `group`, `lane`, `bench`, `session`, `guard`: the one thread that writes. Effects are
 //!   committed in groups; an interactive transaction has the thread for itself.
-//! - `reader`, `gate`: connections that read beside it, and how the log is kept short.
+//! - `file`: which file it is, and its names.
+//! - `reader`, `gate`, `log`: connections that read beside it, and how the log is kept short.
 //! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits; `ledger`,
 //!   `refused`: a balance operation at work.
 //! - `outcome`, `prepared`, `one_shot_participant`, `staging`, `register`: two-phase commit.
@@ -61,6 +62,7 @@ mod builder;
 mod closure;
 mod connection;
 mod error;
+pub(crate) mod file;
 mod gate;
 mod group;
 mod guard;
@@ -69,6 +71,7 @@ mod key_row;
 mod lane;
 mod lease;
 mod ledger;
+mod log;
 mod one_shot;
 mod one_shot_participant;
 mod outcome;

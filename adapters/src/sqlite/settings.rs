@@ -21,6 +21,8 @@ pub(super) struct Settings {
     pub(super) busy_timeout: Duration,
     /// How long an interactive transaction may rest between two calls.
     pub(super) idle_timeout: Duration,
+    /// How long the log may be before the readers are paused to empty it, in bytes.
+    pub(super) log_limit: u64,
     /// How many connections read.
     pub(super) readers: usize,
     pub(super) clock: Option<Clock>,
@@ -35,6 +37,7 @@ impl Default for Settings {
             lock_timeout: Duration::from_secs(5),
             busy_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(30),
+            log_limit: 64 * 1024 * 1024,
             readers: 2,
             clock: None,
         }

@@ -263,6 +263,9 @@ pub(super) fn explain(
 
 /// Adds what the fences or the reservations have to say of it.
 pub(super) fn enrich(bench: &Bench<'_>, failure: Error) -> Error {
+    if failure.kind() == ErrorKind::Unavailable {
+        bench.guard.note_disk_end();
+    }
     let Some(source) = std::error::Error::source(&failure)
         .and_then(|source| source.downcast_ref::<rusqlite::Error>())
     else {

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::{
     connection::{Connector, Purpose},
     error::{Failure, Phase, error},
+    file::OpenFile,
     gate::Gate,
     group::{Ended, commit_group},
     lane::Lane,
@@ -63,6 +64,8 @@ impl Writer {
                     waiting: counter,
                     hold: held,
                     gate,
+                    file: None,
+                    log_rests_until: None,
                     pending: VecDeque::new(),
                     lanes: HashMap::new(),
                     connector,
@@ -142,7 +145,11 @@ pub(super) struct WriterThread {
     receiver: Receiver<Message>,
     waiting: Arc<AtomicUsize>,
     hold: Arc<Hold>,
-    gate: Gate,
+    pub(super) gate: Gate,
+    /// The file, once it is open.
+    pub(super) file: Option<OpenFile>,
+    /// Until when a log that a reader keeps long is left alone.
+    pub(super) log_rests_until: Option<Instant>,
     /// Taken from the queue, but not begun.
     pending: VecDeque<Message>,
     lanes: HashMap<Purpose, Lane>,
@@ -155,10 +162,12 @@ impl WriterThread {
     fn open(&mut self) -> Result<Place> {
         let connection = self.connector.connect(Purpose::Write)?;
         schema::migrate(&connection)?;
-        let lane = Lane::new(connection, None, self.hold.clone())
+        let file = OpenFile::at(&self.connector.path)?;
+        self.file = Some(file.clone());
+        let lane = Lane::new(connection, None, self.hold.clone(), file.clone())
             .map_err(|source| super::error::map("open", Phase::Open, source))?;
         self.lanes.insert(Purpose::Write, lane);
-        self.connector.place()
+        Ok(file.place())
     }
 
     /// The connection for this purpose, opened when it is first needed.
@@ -166,13 +175,17 @@ impl WriterThread {
         let entry = match self.lanes.entry(purpose) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(slot) => {
+                let file = match &self.file {
+                    Some(file) => file.clone(),
+                    None => OpenFile::at(&self.connector.path).map_err(Failure::of_error)?,
+                };
                 let connect = |purpose| self.connector.connect(purpose).map_err(Failure::of_error);
                 let connection = connect(purpose)?;
                 let checker = match purpose {
                     Purpose::Stage => Some(connect(Purpose::Apply)?),
                     _ => None,
                 };
-                let lane = Lane::new(connection, checker, self.hold.clone())
+                let lane = Lane::new(connection, checker, self.hold.clone(), file)
                     .map_err(|source| Failure::of(Phase::Open, source))?;
                 slot.insert(lane)
             }
@@ -186,10 +199,13 @@ impl WriterThread {
                 Message::Job(job) => {
                     let group = self.gather(job);
                     self.run_group(group);
+                    self.keep_log_short(false);
                 }
                 Message::Open(open) => {
                     self.hold.begin_session(open.ticket().key.clone());
                     self.run_session(open);
+                    let full = self.lanes.values().any(|lane| lane.guard.take_disk_end());
+                    self.keep_log_short(full);
                     self.hold.end_session();
                 }
                 Message::Session(_, call) => refuse_stale(call),
@@ -322,6 +338,14 @@ impl WriterThread {
                 Ok(lane) => commit_group(lane, &settings, &mut group),
                 Err(failure) => Ended::Settled(group.len(), Some(failure)),
             };
+            let of_the_disk = match &ended {
+                Ended::Settled(_, failure) => failure.as_ref().is_some_and(Failure::is_of_the_disk),
+                Ended::Broken(_) => self.lanes.values().any(|lane| lane.guard.take_disk_end()),
+                Ended::Refused | Ended::Apart => false,
+            };
+            if of_the_disk {
+                self.keep_log_short(true);
+            }
             match ended {
                 Ended::Settled(ran, failure) => {
                     let rest = group.split_off(ran.min(group.len()));

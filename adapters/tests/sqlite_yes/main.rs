@@ -25,14 +25,17 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) async fn new(schema: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        // In memory where there is such a folder: thousands of files, and no power cut to survive.
+        let shared = std::path::Path::new("/dev/shm");
+        let folder = tempfile::tempdir_in(shared).or_else(|_| tempfile::tempdir());
+        let folder = folder.unwrap();
         let path = folder.path().join("t.db");
         Connection::open(&path)
             .unwrap()
             .execute_batch(schema)
             .unwrap();
-        let builder = SqliteStore::builder(path).lock_timeout(Duration::from_secs(5));
-        let store = builder.open().await.unwrap();
+        let builder = SqliteStore::builder(path).lock_timeout(Duration::from_secs(60));
+        let store = builder.readers(1).open().await.unwrap();
         Self { folder, store }
     }
 

@@ -1,5 +1,7 @@
 //! SQLite.
 
+use std::path::Path;
+
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Finding, unreachable};
@@ -7,9 +9,14 @@ use crate::{Error, ErrorKind, Result, sqlite::schema::VERSION};
 
 const STORE: &str = "sqlite";
 
+const MIB: u64 = 1024 * 1024;
+
 pub(super) async fn examine(url: &str) -> Result<Vec<Finding>> {
-    let path = url.strip_prefix("sqlite:").unwrap_or(url);
-    let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+    let path = match url.split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sqlite") => rest,
+        _ => url,
+    };
+    let path = crate::sqlite::file::path_of_uri(path)?;
     let findings = tokio::task::spawn_blocking(move || ask(&path)).await;
     let findings = findings.map_err(|error| unreachable(STORE).with_source(error))?;
     findings.map_err(|error| {
@@ -19,13 +26,16 @@ pub(super) async fn examine(url: &str) -> Result<Vec<Finding>> {
     })
 }
 
-fn ask(path: &str) -> rusqlite::Result<Vec<Finding>> {
+fn ask(path: &Path) -> rusqlite::Result<Vec<Finding>> {
     let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, read_only)?;
     let text = |sql: &str| db.query_row(sql, [], |row| row.get::<_, String>(0));
     let journal = text("PRAGMA journal_mode")?;
     let check = text("PRAGMA quick_check(1)")?;
     let writable = std::fs::metadata(path).is_ok_and(|file| !file.permissions().readonly());
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = std::fs::metadata(log).map_or(0, |log| log.len());
     let lax = names(
         &db,
         "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' \
@@ -48,6 +58,14 @@ fn ask(path: &str) -> rusqlite::Result<Vec<Finding>> {
             journal.eq_ignore_ascii_case("wal"),
             "readers and writers block each other: PRAGMA journal_mode = WAL; (opening it with \
              exactly-once does so)",
+        ),
+        Finding::new(
+            "log",
+            format!("{} MiB", log / MIB),
+            log <= 128 * MIB,
+            "a read transaction of some program stays open or its reads overlap, so that the log \
+             grows: end it, or let it read in short transactions; PRAGMA wal_checkpoint(TRUNCATE) \
+             then empties the log",
         ),
         Finding::new(
             "quick_check",
