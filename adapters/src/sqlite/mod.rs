@@ -34,15 +34,19 @@
 //! |---|---|
 //! | Acknowledged writes | survive a killed process and a power cut (`WAL`, `synchronous=FULL`, both read back at open), as far as the disk honours a sync |
 //! | Key, receipt and the user's writes | one transaction, visible together or not at all |
-//! | Two handles, many processes on one file | act as one store; a writer waits for another up to the busy timeout and is then told *busy* |
+//! | Two handles, many processes on one file | act as one store; a call waits for another process up to the busy timeout, from its own start, and is then *busy* |
+//! | A file that is moved, deleted or replaced while it is open, or has a hard link | refused before the commit: nothing is acknowledged into it |
+//! | The log (`-wal`) | is emptied past a limit ([`SqliteBuilder::log_limit`]); **not** while another program keeps a read transaction open: `exactly-once doctor` shows its size |
 //! | Network file systems | **not**: WAL needs shared memory; refused at open where SQLite notices |
 //! | Time | this machine's clock: all processes on the file share it; a clock that is set back prolongs leases and retention, one that is set forward ends them early |
 //! | Two-phase commit | staged: row-level redo with reservations; **commit can't fail after a yes** for reasons of the work |
 //! | Writers without this library | meet the reservations too, by triggers in the file, and get `exactly-once: reserved by a prepared transaction` |
-//! | Row ids of staged inserts | an `INTEGER PRIMARY KEY` is kept as the work saw it. With `AUTOINCREMENT` others get later ids meanwhile; without it SQLite would give the reserved id to the next insert of anybody, who is told *reserved* until the decision: **use `AUTOINCREMENT`** there. A table without an `INTEGER PRIMARY KEY` gets its hidden row ids at commit |
+//! | Row ids of staged inserts | an `INTEGER PRIMARY KEY` is kept as the work saw it. With `AUTOINCREMENT` others get later ids meanwhile; without it SQLite would give the reserved id to the next insert of anybody, who is told *reserved* until the decision: **use `AUTOINCREMENT`** there. A table without an `INTEGER PRIMARY KEY` gets its hidden row ids at commit, and its rows are found by a unique key without NULL |
 //! | Changes of the schema while transactions are in doubt | **not** stopped: dropping or altering a table with reserved rows makes the commit *heuristic*; see [`SqliteStore::remove_guards`] for migrations |
 //! | Connections with triggers switched off, or a file edited by hand | **not** stopped; the commit compares every row with what it was and says *heuristic* |
-//! | Tables with foreign keys, generated columns, expression or custom-collation unique indexes, virtual tables, chains of triggers, changes of the schema | can't be staged: *refused* with the reason, before anything is prepared |
+//! | Tables with foreign keys, generated columns, expression unique or custom-collation indexes, virtual tables, chains of triggers, changes of the schema | can't be staged: *refused* with the reason, before anything is prepared |
+//! | A REAL in a unique key, a hidden row id that the work chose, an older row without a unique key, the row id −1, more than 100,000 row changes | the same |
+//! | Everything else | the redo is applied once before the yes, and undone: what would fail at the commit is no yes |
 //! | Restoring an older copy of the file | **not** covered: outcomes and fencing tokens go back with it |
 //!
 //! # Layout

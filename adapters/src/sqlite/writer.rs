@@ -160,6 +160,10 @@ pub(super) struct WriterThread {
 
 impl WriterThread {
     fn open(&mut self) -> Result<Place> {
+        // Before SQLite looks for a log beside this name.
+        if self.connector.path.exists() {
+            OpenFile::at(&self.connector.path)?;
+        }
         let connection = self.connector.connect(Purpose::Write)?;
         schema::migrate(&connection)?;
         let file = OpenFile::at(&self.connector.path)?;

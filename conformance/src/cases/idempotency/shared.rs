@@ -7,7 +7,7 @@ use std::{
 
 use exactly_once_core::{IdempotencyStore, Settled, Transactional};
 
-use super::support::{completed, ensure_recorded, executed, fresh, is_completed};
+use super::support::{completed, ensure_recorded, execute, executed, fresh, is_completed};
 use crate::{
     CaseResult,
     cases::{
@@ -93,7 +93,7 @@ async fn s07_one_limit_for_each_call<H: Harness<Store: IdempotencyStore>>(
         async move {
             let (name, start) = (format!("s07/{number}"), Instant::now());
             let claim = claim(&name)?;
-            let answer = executed(&cx, &store, &claim, &name, "07").await;
+            let answer = execute(&cx, &store, &claim, &name, "07").await;
             CaseResult::Ok((answer, start.elapsed()))
         }
     });
