@@ -2,25 +2,29 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    canonical::{Canonical, Sequences},
+    error::{Error, ErrorKind},
+};
+
+/// Begins every hash, so that no other digest of the same bytes is a fingerprint.
+const DOMAIN: &[u8] = b"exactly-once/fingerprint/1";
 
 /// 32 bytes over an operation's name and its canonical request.
 ///
-/// Two requests have the same fingerprint exactly when the operation name and the request are
-/// equal (field order aside). A key that comes with another fingerprint than the one it was first
-/// used with is a *mismatch*, and the stored receipt is not given away.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A key that comes with another fingerprint than the one it was first used with is a *mismatch*,
+/// and the stored receipt is not given away.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// Over the operation's name and the request as serde sees it.
     ///
-    /// The request is hashed in a canonical form: map keys sorted, every part tagged and prefixed
-    /// with its length, so no two different requests run into one another.
+    /// Two requests of one type have the same fingerprint exactly when serde writes the same of
+    /// both. No feature of any crate, and no order of a map, changes it.
     ///
     /// ```
     /// # use exactly_once_core::Fingerprint;
@@ -31,28 +35,70 @@ impl Fingerprint {
     /// # Ok::<(), exactly_once_core::Error>(())
     /// ```
     ///
+    /// # What a request may hold
+    /// Any type that serde serialises: numbers up to 128 bits, floats, maps with keys of any type.
+    /// To ensure correctness, a retry must build the same request. So it must hold
+    /// - no `HashSet`: serde sees a sequence, and its order differs from run to run. Use a
+    ///   `BTreeSet`, or sort into a `Vec`. (A `HashMap` is fine: maps are sorted.)
+    /// - no clock's or random value of the moment.
+    ///
+    /// # How a request type may grow
+    /// A retry may meet the next version of the program. These changes keep the fingerprint of the
+    /// requests that both versions can make:
+    ///
+    /// | change | keeps it |
+    /// |---|---|
+    /// | reorder fields; rename the type; a newtype around a value; `flatten` | yes |
+    /// | a wider integer (`u32` to `u64` or `i128`), `f32` to `f64` | yes, for equal values |
+    /// | a field `T` that becomes `Option<T>` | yes, for `Some` |
+    /// | a new field `Option<T>` with `#[serde(default, skip_serializing_if = "Option::is_none")]` | yes, for `None` |
+    /// | a new field without `skip_serializing_if`, also one that is `None` | no |
+    /// | rename or remove a field or a variant; an integer that becomes a float or text | no |
+    ///
+    /// For a change that can't keep it, make the request that is fingerprinted a type of its own,
+    /// apart from the type that the handler receives, and leave that one alone.
+    ///
+    /// # Canonical form
+    /// SHA-256 over `exactly-once/fingerprint/1`, then `o`, the length and the bytes of the
+    /// operation's name, then the request. A length is 8 bytes, big-endian. A value is:
+    ///
+    /// | serde's | bytes |
+    /// |---|---|
+    /// | `()`, unit struct | `u` |
+    /// | `None` | `n`, preceded by an `S` for each `Some` around it |
+    /// | `Some` around anything else, newtype struct | as the value inside |
+    /// | `true`, `false` | `t`, `f` |
+    /// | integers of all sizes | `i` and 17 bytes: two's complement, big-endian |
+    /// | floats | `d` and the 8 bytes of the double, big-endian; each NaN is `7ff8000000000000` |
+    /// | text, `char` | `s`, length, UTF-8 |
+    /// | bytes | `b`, length, bytes |
+    /// | sequences, tuples, tuple structs | `a`, the items, `e` |
+    /// | maps, structs | `m`, the entries (key, value; a field's name is text) sorted by their bytes, `e` |
+    /// | enum variants | `v`, length and bytes of the name, then the content: `u`, a value, a sequence or a map |
+    ///
+    /// A `serde_json` number that is text (`arbitrary_precision`) is the integer or the double of
+    /// that value; one that neither holds exactly is `N`, length, `digits` `e` `exponent`.
+    /// `core/tests/fingerprint_vectors.json` has test vectors for other languages.
+    ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] where the request can't be serialised (a map with keys that are no
-    /// strings, say). Retrying can't help.
+    /// [`ErrorKind::Invalid`] where the request's own `Serialize` refuses (a path that is not UTF-8,
+    /// say). Retrying can't help.
     pub fn of(operation: &str, request: &(impl Serialize + ?Sized)) -> Result<Self, Error> {
-        let request = serde_json::to_value(request).map_err(|error| {
-            Error::new(ErrorKind::Invalid, "fingerprint", "core")
-                .with_message("the request can't be serialised, so it can't be fingerprinted")
-                .with_source(error)
-        })?;
-        let mut hash = Sha256::new();
-        hash.update(b"exactly-once/fingerprint/1");
-        part(&mut hash, b'o', operation.as_bytes());
-        absorb(&mut hash, &request);
-        Ok(Self(hash.finalize().into()))
+        Canonical::new(begin(operation), Sequences::Ordered)
+            .digest(request)
+            .map(Self)
+            .map_err(|error| {
+                Error::new(ErrorKind::Invalid, "fingerprint", "core").with_message(format!(
+                    "the request can't be serialised, so it can't be fingerprinted: {error}"
+                ))
+            })
     }
 
-    /// Over the operation's name and bytes that are canonical already.
+    /// Over the operation's name and bytes that are canonical already: the fingerprint of a request
+    /// that is these bytes to serde.
     #[must_use]
     pub fn of_bytes(operation: &str, request: &[u8]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(b"exactly-once/fingerprint/1");
-        part(&mut hash, b'o', operation.as_bytes());
+        let mut hash = begin(operation);
         part(&mut hash, b'b', request);
         Self(hash.finalize().into())
     }
@@ -70,6 +116,13 @@ impl Fingerprint {
     }
 }
 
+fn begin(operation: &str) -> Sha256 {
+    let mut hash = Sha256::new();
+    hash.update(DOMAIN);
+    part(&mut hash, b'o', operation.as_bytes());
+    hash
+}
+
 /// A tagged, length-prefixed part: no concatenation of parts equals another one.
 fn part(hash: &mut Sha256, tag: u8, bytes: &[u8]) {
     hash.update([tag]);
@@ -77,26 +130,26 @@ fn part(hash: &mut Sha256, tag: u8, bytes: &[u8]) {
     hash.update(bytes);
 }
 
-fn absorb(hash: &mut Sha256, value: &Value) {
-    match value {
-        Value::Null => part(hash, b'n', &[]),
-        Value::Bool(flag) => part(hash, b't', &[u8::from(*flag)]),
-        Value::Number(number) => part(hash, b'#', number.to_string().as_bytes()),
-        Value::String(text) => part(hash, b's', text.as_bytes()),
-        Value::Array(items) => {
-            part(hash, b'a', &(items.len() as u64).to_be_bytes());
-            items.iter().for_each(|item| absorb(hash, item));
+/// 64 hexadecimal digits.
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = || D::Error::custom("a fingerprint has 64 hexadecimal digits");
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(digits());
         }
-        Value::Object(fields) => {
-            part(hash, b'm', &(fields.len() as u64).to_be_bytes());
-            // Sorted here: another crate may switch serde_json's map to insertion order.
-            let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_by_key(|(name, _)| name.as_str());
-            for (name, field) in fields {
-                part(hash, b'k', name.as_bytes());
-                absorb(hash, field);
-            }
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let pair = text.get(at * 2..at * 2 + 2).ok_or_else(digits)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| digits())?;
         }
+        Ok(Self(bytes))
     }
 }
 
@@ -144,9 +197,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nothing_is_not_all_one() {
+        let of = |value: &dyn Fn() -> Result<Fingerprint, Error>| value().unwrap();
+        let distinct = [
+            of(&|| Fingerprint::of("a", &())),
+            of(&|| Fingerprint::of("a", &None::<u8>)),
+            of(&|| Fingerprint::of("a", &Some(None::<u8>))),
+            of(&|| Fingerprint::of("a", &Some(Some(None::<u8>)))),
+            of(&|| Fingerprint::of("a", &f64::NAN)),
+            of(&|| Fingerprint::of("a", &f64::INFINITY)),
+            of(&|| Fingerprint::of("a", &f64::NEG_INFINITY)),
+            of(&|| Fingerprint::of("a", &0.0)),
+            of(&|| Fingerprint::of("a", &-0.0)),
+            of(&|| Fingerprint::of("a", &0)),
+            of(&|| Fingerprint::of("a", "")),
+            of(&|| Fingerprint::of("a", &[0_u8; 0])),
+            of(&|| Fingerprint::of("a", &HashMap::<u8, u8>::new())),
+        ];
+        let set: std::collections::HashSet<_> = distinct.iter().collect();
+        assert_eq!(set.len(), distinct.len());
+    }
+
+    #[test]
+    fn a_fingerprint_is_read_back_from_its_digits() {
+        let print = Fingerprint::of("a", &1).unwrap();
+        let text = serde_json::to_string(&print).unwrap();
+        assert_eq!(text.len(), 66);
+        assert_eq!(serde_json::from_str::<Fingerprint>(&text).unwrap(), print);
+        for odd in ["\"\"", "\"zz\"", "7", &text.replace('"', "\"0")] {
+            assert!(serde_json::from_str::<Fingerprint>(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
     fn what_cannot_be_serialised_is_invalid() {
-        let odd: HashMap<(u8, u8), u8> = [((1, 2), 3)].into();
-        let error = Fingerprint::of("a", &odd).unwrap_err();
+        use std::os::unix::ffi::OsStrExt as _;
+        let odd = std::path::Path::new(std::ffi::OsStr::from_bytes(b"\xff"));
+        let error = Fingerprint::of("a", odd).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("UTF-8"), "{error}");
     }
 }

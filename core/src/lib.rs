@@ -30,6 +30,7 @@
 pub mod amount;
 pub mod any;
 pub mod balance;
+mod canonical;
 pub mod coordinator;
 pub mod engine;
 pub mod error;
