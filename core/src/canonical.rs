@@ -87,7 +87,7 @@ impl Canonical {
         }
     }
 
-    /// Begins a value. `Some` is seen only around a `None`: there it tells the depth.
+    /// Begins a value. `Some` is seen only around a `None`: there it gives the depth.
     fn tag(&mut self, tag: u8) {
         let some = std::mem::take(&mut self.some);
         if tag == b'n' {

@@ -12,18 +12,27 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, where, and (by its [`kind`](Error::kind)) what to do next.
 ///
-/// The source is kept. No connection URL and no password is ever part of the text.
-#[derive(Debug)]
-pub struct Error(Box<Inner>);
+/// Its text is the same at the first answer and at each replay, and `Debug` shows no more than it:
+/// no connection URL, no password, no value of a row, and of a server's answer the primary message
+/// with the names of the constraint and the table, never its `DETAIL` or `HINT`. What the driver
+/// said in full is kept as [`Error::cause`].
+pub struct Error(Box<Body>);
 
-#[derive(Debug)]
-struct Inner {
+/// What an error says. Also its `source()`: a transparent wrapper around an [`Error`] hides the
+/// error and shows its source, by which [the walk along the chain](crate::chain) finds it.
+pub(crate) struct Body {
     kind: ErrorKind,
     operation: &'static str,
     store: &'static str,
     message: Option<String>,
     source: Option<BoxError>,
+    /// Whether the source's text belongs to the error's, or may hold values of rows.
+    hidden: bool,
 }
+
+/// The longest text behind kind, operation and store, in bytes: what is recorded of a refusal has
+/// to be the whole of it.
+const MAX_TEXT_BYTES: usize = 3072;
 
 /// Kinds are chosen by what the caller does next; see [`ErrorKind::advice`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +56,10 @@ pub enum ErrorKind {
     /// The work failed with an error that is none of the store's and no rejection; it was rolled
     /// back. Retry, as the engine does with any unknown error.
     WorkFailed,
+    /// The effect **was applied**, but this program can't read the receipt that an attempt stored: the
+    /// receipt's type has changed. Deploy a version that reads it; then the same call gives the
+    /// value.
+    Unreadable,
     /// The key was used with another request. Stop.
     Mismatch,
     /// A foreign change won. Stop; read the current state and decide anew **under a new key**.
@@ -87,7 +100,7 @@ pub enum ErrorKind {
     Heuristic,
     /// Acknowledged data is gone: a failover or a restore lost it. Stop, and raise an alarm.
     Lost,
-    /// A setting must be mended; the message names it and the command. Retrying can't help before.
+    /// A setting must be fixed; the message names it and the command. Retrying can't help before.
     Configuration,
     /// This backend can't do it, by its nature. Use another backend or another method.
     Unsupported,
@@ -111,7 +124,7 @@ pub enum Advice {
     },
     /// Stop, answer 500, and wake somebody: data may be inconsistent.
     Alarm,
-    /// Stop until the configuration is mended.
+    /// Stop until the configuration or the program is fixed; then the same call goes on.
     Fix,
 }
 
@@ -145,7 +158,7 @@ impl ErrorKind {
             Self::Forgotten => Advice::Stop { http_status: 410 },
             Self::Unsupported => Advice::Stop { http_status: 501 },
             Self::Heuristic | Self::Lost => Advice::Alarm,
-            Self::Configuration => Advice::Fix,
+            Self::Unreadable | Self::Configuration => Advice::Fix,
         }
     }
 
@@ -159,6 +172,7 @@ impl ErrorKind {
             Self::Reserved => "reserved",
             Self::InProgress { .. } => "in_progress",
             Self::WorkFailed => "work_failed",
+            Self::Unreadable => "unreadable",
             Self::Mismatch => "mismatch",
             Self::Conflict { .. } => "conflict",
             Self::InsufficientFunds => "insufficient_funds",
@@ -202,12 +216,13 @@ impl Error {
     /// An error of the kind, in an operation of a store.
     #[must_use]
     pub fn new(kind: ErrorKind, operation: &'static str, store: &'static str) -> Self {
-        Self(Box::new(Inner {
+        Self(Box::new(Body {
             kind,
             operation,
             store,
             message: None,
             source: None,
+            hidden: false,
         }))
     }
 
@@ -218,10 +233,30 @@ impl Error {
         self
     }
 
-    /// Keeps the cause.
+    /// Keeps the cause. Its text becomes part of the error's: it must hold no secret and no value of
+    /// a row.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
+        self.0.hidden = false;
+        self
+    }
+
+    /// Keeps the cause for [`Error::cause`] and shows nothing of it: the way to keep what a server
+    /// answered. What may be shown of it belongs into the [message](Self::with_message).
+    #[must_use]
+    pub fn with_hidden_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.0.source = Some(source.into());
+        self.0.hidden = true;
+        self
+    }
+
+    /// As an answer of another operation, or of another store: a replay names the call that was made,
+    /// not the step in it that was refused, and so does the first answer.
+    #[must_use]
+    pub fn reported_by(mut self, operation: &'static str, store: &'static str) -> Self {
+        self.0.operation = operation;
+        self.0.store = store;
         self
     }
 
@@ -230,7 +265,11 @@ impl Error {
     #[must_use]
     pub fn rejected(rejection: Rejection, operation: &'static str, store: &'static str) -> Self {
         if let Some((kind, reason)) = rejection.refusal() {
-            return Self::new(kind, operation, store).with_message(reason);
+            let error = Self::new(kind, operation, store);
+            return match reason {
+                "" => error,
+                reason => error.with_message(reason),
+            };
         }
         Self::new(
             ErrorKind::Rejected {
@@ -275,21 +314,94 @@ impl Error {
             .and_then(|source| source.downcast_ref())
     }
 
+    /// What the driver or the work said, in full, for a debugger. It may hold values of rows, such as
+    /// a server's `DETAIL`: to ensure that they stay where they are, answer with the error's own text
+    /// and log that.
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+
     /// Whether a retry with the same key and request may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.kind.is_retryable()
     }
+
+    /// All that is shown behind kind, operation and store.
+    pub(crate) fn text(&self) -> String {
+        self.0.text()
+    }
+
+    pub(crate) fn body(&self) -> &Body {
+        &self.0
+    }
+}
+
+impl Body {
+    fn shown(&self) -> Option<&BoxError> {
+        self.source.as_ref().filter(|_| !self.hidden)
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.message.clone().unwrap_or_default();
+        if let Some(source) = self.shown() {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&source.to_string());
+        }
+        let end = text.floor_char_boundary(MAX_TEXT_BYTES);
+        text.truncate(end);
+        text
+    }
+
+    /// The same error, as far as it is shown.
+    pub(crate) fn again(&self) -> Error {
+        let rejection = self
+            .source
+            .as_ref()
+            .and_then(|source| source.downcast_ref::<Rejection>());
+        if let Some(rejection) = rejection {
+            return Error::rejected(rejection.clone(), self.operation, self.store);
+        }
+        let error = Error::new(self.kind, self.operation, self.store);
+        match self.text() {
+            text if text.is_empty() => error,
+            text => error.with_message(text),
+        }
+    }
+}
+
+impl fmt::Display for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.as_str())
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.kind)
+    }
+}
+
+impl StdError for Body {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.shown()
+            .map(|source| &**source as &(dyn StdError + 'static))
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
+        let Body {
             kind,
             operation,
             store,
-            message,
-            source,
+            ..
         } = &*self.0;
         write!(f, "{} in {operation} ({store})", kind.as_str())?;
         if let ErrorKind::Conflict {
@@ -298,22 +410,28 @@ impl fmt::Display for Error {
         {
             write!(f, ": the current version is {version}")?;
         }
-        if let Some(message) = message {
-            write!(f, ": {message}")?;
+        match self.text() {
+            text if text.is_empty() => Ok(()),
+            text => write!(f, ": {text}"),
         }
-        if let Some(source) = source {
-            write!(f, ": {source}")?;
-        }
-        Ok(())
+    }
+}
+
+/// What `Display` says, and the kind in full.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("operation", &self.0.operation)
+            .field("store", &self.0.store)
+            .field("text", &self.text())
+            .finish()
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0
-            .source
-            .as_deref()
-            .map(|source| source as &(dyn StdError + 'static))
+        Some(&*self.0)
     }
 }
 

@@ -5,9 +5,11 @@ use std::future::Future;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    chain,
     error::{BoxError, Error, ErrorKind, Result},
     idempotency::{Claim, Claimed, IdempotencyStore, KeyState, Outcome, Settled},
     receipt::Receipt,
+    refusals,
     rejection::Rejection,
     settle::settle_refusal,
     store::Store,
@@ -18,9 +20,13 @@ use crate::{
 /// what the *store* says of it.
 ///
 /// `?` makes one of any error: a [`Rejection`] is terminal and recorded; an [`Error`] of this crate
-/// is kept as it is; an error of the driver is [classified](crate::Transactional::classify) by the
+/// keeps its kind; an error of the driver is [classified](crate::Transactional::classify) by the
 /// store; and everything else is *work failed*, which is retried. So a transient error can never
 /// become terminal by accident, and a rejection never retries for ever.
+///
+/// An enum of your own around these keeps their meaning, if its `source()` leads to them; the nearest
+/// one counts. With thiserror, `#[from]`, `#[source]` and `#[error(transparent)]` do. An error that
+/// is turned into text (`map_err(|error| error.to_string())`) is *work failed*.
 ///
 /// ```
 /// # use exactly_once_core::{Rejection, WorkError};
@@ -50,12 +56,15 @@ impl WorkError {
     }
 
     /// The error that the store makes of it, as [`ExecuteOnce::execute_once`] would return it.
+    ///
+    /// A refusal names `operation`, as each replay will.
     pub fn into_error<S: Transactional>(self, operation: &'static str, store: &S) -> Error {
-        match self.0 {
+        let error = match self.0 {
             Cause::Rejection(rejection) => Error::rejected(rejection, operation, store.backend()),
             Cause::Store(error) => error,
             Cause::Foreign(source) => store.classify(operation, source),
-        }
+        };
+        as_reported(error, operation, store.backend())
     }
 
     /// From an error that is boxed already.
@@ -67,7 +76,13 @@ impl WorkError {
         };
         match error.downcast::<Error>() {
             Ok(error) => Self(Cause::Store(*error)),
-            Err(error) => Self(Cause::Foreign(error)),
+            Err(error) => match chain::own(error, "work", "core") {
+                Ok(error) => match error.rejection() {
+                    Some(rejection) => Self(Cause::Rejection(rejection.clone())),
+                    None => Self(Cause::Store(error)),
+                },
+                Err(error) => Self(Cause::Foreign(error)),
+            },
         }
     }
 
@@ -77,13 +92,22 @@ impl WorkError {
         operation: &'static str,
         store: &'static str,
     ) -> Error {
-        match self.0 {
+        let error = match self.0 {
             Cause::Rejection(rejection) => Error::rejected(rejection, operation, store),
             Cause::Store(error) => error,
             Cause::Foreign(source) => {
                 Error::new(ErrorKind::WorkFailed, operation, store).with_source(source)
             }
-        }
+        };
+        as_reported(error, operation, store)
+    }
+}
+
+/// A refusal will be recorded, and each replay names the whole call; so does the first answer.
+fn as_reported(error: Error, operation: &'static str, store: &'static str) -> Error {
+    match Rejection::of_refusal(&error) {
+        Some(_) => error.reported_by(operation, store),
+        None => error,
     }
 }
 
@@ -119,7 +143,8 @@ where
 /// The value of an effect, and whether this call or an earlier one applied it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executed<T> {
-    /// What the effect answered, the same for every attempt.
+    /// What the effect answered, the same for every attempt: as its receipt reads back, also at the
+    /// attempt that applied it.
     pub value: T,
     /// Whether the effect had been applied before.
     pub replayed: bool,
@@ -142,6 +167,10 @@ pub trait ExecuteOnce: IdempotencyStore {
     /// - [Mismatch](ErrorKind::Mismatch), [in progress](ErrorKind::InProgress).
     /// - [Too large](ErrorKind::TooLarge): the value is over the receipt limit; rolled back, and
     ///   recorded.
+    /// - [Invalid](ErrorKind::Invalid): the value does not survive being stored (see
+    ///   [`Receipt::of`]); rolled back, and recorded.
+    /// - [Unreadable](ErrorKind::Unreadable): an earlier attempt applied the effect, and this program
+    ///   can't read its receipt.
     /// - [Ambiguous](ErrorKind::Ambiguous): call again with the same key.
     /// - Whatever else the store says of an error of the work; rolled back, nothing recorded.
     fn execute_once<T, W>(
@@ -164,13 +193,17 @@ impl<S: IdempotencyStore> ExecuteOnce for S {
             Claimed::Fresh(tx) => tx,
             Claimed::Completed(outcome) => return replay(self, outcome),
             Claimed::InProgress { retry_after } => {
-                return Err(error(self, ErrorKind::InProgress { retry_after }));
+                return Err(refusals::in_progress(
+                    retry_after,
+                    OPERATION,
+                    self.backend(),
+                ));
             }
-            Claimed::Mismatch => return Err(mismatch(self)),
+            Claimed::Mismatch => return Err(refusals::mismatch(OPERATION, self.backend())),
         };
         let failure = match work(&mut tx).await {
             Ok(value) => match receipt(self, &value) {
-                Ok(receipt) => {
+                Ok((receipt, value)) => {
                     return match self.complete(tx, claim, &receipt).await {
                         Ok(Settled::Recorded) => Ok(Executed {
                             value,
@@ -199,22 +232,18 @@ impl<S: IdempotencyStore> ExecuteOnce for S {
 
 const OPERATION: &str = "execute_once";
 
-fn error<S: Store>(store: &S, kind: ErrorKind) -> Error {
-    Error::new(kind, OPERATION, store.backend())
-}
-
-fn mismatch<S: IdempotencyStore>(store: &S) -> Error {
-    error(store, ErrorKind::Mismatch).with_message(
-        "this idempotency key was used with another request: use a new key for a new request",
-    )
-}
-
-/// Its size is checked here, so that too large a value is an answer under the key like any other.
-fn receipt<S: Store>(store: &S, value: &impl Serialize) -> Result<Receipt> {
-    let receipt = Receipt::json(value)?;
-    let limit = store.capabilities().max_receipt_bytes;
-    receipt.check_size(limit, OPERATION, store.backend())?;
-    Ok(receipt)
+/// The receipt, and the value as it reads back. Both are checked here, so that what can't be stored is
+/// an answer under the key like any other.
+fn receipt<S, T>(store: &S, value: &T) -> Result<(Receipt, T)>
+where
+    S: Store,
+    T: Serialize + DeserializeOwned,
+{
+    let backend = store.backend();
+    let (receipt, value) =
+        Receipt::of(value).map_err(|error| error.reported_by(OPERATION, backend))?;
+    receipt.check_size(store.capabilities().max_receipt_bytes, OPERATION, backend)?;
+    Ok((receipt, value))
 }
 
 fn replay<S: IdempotencyStore, T: DeserializeOwned>(
@@ -223,7 +252,9 @@ fn replay<S: IdempotencyStore, T: DeserializeOwned>(
 ) -> Result<Executed<T>> {
     match outcome {
         Outcome::Applied(receipt) => Ok(Executed {
-            value: receipt.decode()?,
+            value: receipt
+                .decode()
+                .map_err(|error| error.reported_by(OPERATION, store.backend()))?,
             replayed: true,
         }),
         Outcome::Rejected(rejection) => Err(Error::rejected(rejection, OPERATION, store.backend())),

@@ -18,8 +18,10 @@
 //! - [`names`], [`amount`], [`time`], [`fingerprint`], [`receipt`], [`rejection`]: values, checked
 //!   when they are made.
 //! - [`error`]: one error; its kind says what to do next.
+//! - [`chain`]: what an error of the user's own type means.
 //! - [`store`], [`place`], [`transaction`]: what every store has.
 //! - [`idempotency`], [`one_shot`], [`lease`], [`execute`], [`settle`]: idempotency keys.
+//! - [`refusals`]: the one text of each refusal.
 //! - [`balance`]: versioned balances.
 //! - [`prepared`], [`one_shot_participant`], [`register`]: two-phase commit.
 //! - [`coordinator`]: one transaction over several databases.
@@ -31,6 +33,7 @@ pub mod amount;
 pub mod any;
 pub mod balance;
 mod canonical;
+pub mod chain;
 pub mod coordinator;
 pub mod engine;
 pub mod error;
@@ -45,6 +48,7 @@ pub mod place;
 pub mod prepared;
 pub mod receipt;
 mod refusal_text;
+pub mod refusals;
 pub mod register;
 pub mod rejection;
 #[cfg(feature = "restate")]

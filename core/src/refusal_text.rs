@@ -1,12 +1,9 @@
 //! A refusal as text: how it is recorded under a key, and how it is told where there is only room
 //! for a message.
 
-use std::{error::Error as _, fmt};
+use std::fmt;
 
-use crate::{
-    amount::Version,
-    error::{Error, ErrorKind},
-};
+use crate::{amount::Version, error::ErrorKind};
 
 /// What every such text begins with.
 const PREFIX: &str = "exactly-once/";
@@ -32,24 +29,6 @@ pub(crate) fn parse(status: u16, text: &str) -> Option<(ErrorKind, &str)> {
         None => (head, None),
     };
     Some((kind(word, status, current)?, message))
-}
-
-/// What the error says behind its kind, operation and store, which belong to who asks: its message,
-/// and its causes to the last, since some drivers say what was wrong only there.
-pub(crate) fn reason(error: &Error) -> String {
-    let mut reason = error.message().unwrap_or_default().to_owned();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let text = source.to_string();
-        if !reason.contains(&text) {
-            if !reason.is_empty() {
-                reason.push_str(": ");
-            }
-            reason.push_str(&text);
-        }
-        cause = source.source();
-    }
-    reason
 }
 
 /// The kinds that end an effect, by their words.

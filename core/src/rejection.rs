@@ -14,11 +14,54 @@ use crate::{
 /// Recorded under the key while all of the work's writes are undone. Return it only for what can
 /// never succeed by trying again (the card is declined, the order is closed); anything transient is
 /// a store error or another error, which is retried and never recorded.
+///
+/// The message is the work's own, whatever it says: one that reads like an error of this crate,
+/// forwarded from another service say, does not become that error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Rejection {
+#[serde(from = "Stored", into = "Stored")]
+pub struct Rejection(Reason);
+
+/// What a rejection says. Also its `source()`, by which it is found inside a transparent wrapper: see
+/// [`crate::chain`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reason {
+    status: u16,
+    message: String,
+    /// Whether it is the record of a store's refusal.
+    refusal: bool,
+}
+
+/// How it is written.
+#[derive(Serialize, Deserialize)]
+struct Stored {
     status: u16,
     message: String,
 }
+
+impl From<Rejection> for Stored {
+    fn from(rejection: Rejection) -> Self {
+        Self {
+            status: rejection.stored_status(),
+            message: rejection.0.message,
+        }
+    }
+}
+
+impl From<Stored> for Rejection {
+    fn from(stored: Stored) -> Self {
+        Self::from_stored(stored.status, stored.message)
+    }
+}
+
+impl From<Reason> for Rejection {
+    fn from(reason: Reason) -> Self {
+        Self(reason)
+    }
+}
+
+/// What is added to the status of a store's refusal where it is stored: no status of a rejection is
+/// that high, so no text of the user's makes one.
+const REFUSAL: u16 = 1000;
 
 /// The longest message of a rejection, in bytes; a longer one is cut at a character's edge.
 pub const MAX_REJECTION_BYTES: usize = 4096;
@@ -35,13 +78,37 @@ impl Rejection {
             422
         };
         let mut message: String = message.into();
-        if message.len() > MAX_REJECTION_BYTES {
-            let end = (0..=MAX_REJECTION_BYTES)
-                .rev()
-                .find(|at| message.is_char_boundary(*at));
-            message.truncate(end.unwrap_or(0));
+        let end = message.floor_char_boundary(MAX_REJECTION_BYTES);
+        message.truncate(end);
+        Self(Reason {
+            status,
+            message,
+            refusal: false,
+        })
+    }
+
+    /// For adapters: a rejection that was stored, from [`Self::stored_status`] and
+    /// [`Self::message`].
+    #[must_use]
+    pub fn from_stored(status: u16, message: impl Into<String>) -> Self {
+        let refusal = status >= REFUSAL;
+        let mut rejection = Self::new(status % REFUSAL, message);
+        rejection.0.refusal = refusal;
+        rejection
+    }
+
+    /// For adapters: the number to store beside the [message](Self::message), and to give to
+    /// [`Self::from_stored`].
+    ///
+    /// To ensure correctness, store it as it is, and not [`Self::status`]: it also says whether the
+    /// store refused the effect or the work did. Otherwise a replay is another error than the first
+    /// answer.
+    #[must_use]
+    pub const fn stored_status(&self) -> u16 {
+        match self.0.refusal {
+            true => self.0.status + REFUSAL,
+            false => self.0.status,
         }
-        Self { status, message }
     }
 
     /// What is recorded under the key when a *store* refused the effect for good, by a constraint
@@ -61,25 +128,33 @@ impl Rejection {
             return None;
         }
         let mut text = String::new();
-        refusal_text::write(&mut text, kind, &refusal_text::reason(error)).ok()?;
-        Some(Self::new(kind.http_status(), text))
+        refusal_text::write(&mut text, kind, &error.text()).ok()?;
+        let mut rejection = Self::new(kind.http_status(), text);
+        rejection.0.refusal = true;
+        Some(rejection)
     }
 
     /// Kind and reason, if this records the refusal of a store.
     pub(crate) fn refusal(&self) -> Option<(ErrorKind, &str)> {
-        refusal_text::parse(self.status, &self.message).filter(|(kind, _)| is_final(*kind))
+        let Reason {
+            status,
+            message,
+            refusal,
+        } = &self.0;
+        let read = refusal_text::parse(*status, message).filter(|_| *refusal);
+        read.filter(|(kind, _)| is_final(*kind))
     }
 
     /// The HTTP status to answer with.
     #[must_use]
     pub const fn status(&self) -> u16 {
-        self.status
+        self.0.status
     }
 
     /// The text for people.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 }
 
@@ -94,11 +169,27 @@ fn is_final(kind: ErrorKind) -> bool {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rejected with status {}: {}", self.status, self.message)
+        write!(
+            f,
+            "rejected with status {}: {}",
+            self.0.status, self.0.message
+        )
     }
 }
 
-impl std::error::Error for Rejection {}
+impl std::error::Error for Rejection {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Reason {}
 
 #[cfg(test)]
 mod tests {
@@ -123,8 +214,26 @@ mod tests {
 
     #[test]
     fn a_rejection_that_speaks_of_an_alarm_is_no_alarm() {
-        let told = Error::rejected(Rejection::new(422, "exactly-once/lost: x"), "t", "t");
-        assert_eq!(told.kind(), ErrorKind::Rejected { status: 422 });
+        for text in ["exactly-once/lost: x", "exactly-once/insufficient_funds: x"] {
+            let own = Rejection::new(422, text);
+            let stored = Rejection::from_stored(own.stored_status(), own.message());
+            assert_eq!(stored, own);
+            let answer = Error::rejected(stored, "t", "t");
+            assert_eq!(answer.kind(), ErrorKind::Rejected { status: 422 });
+        }
+    }
+
+    #[test]
+    fn a_refusal_survives_being_stored() {
+        let refused = Error::new(ErrorKind::Overflow, "adjust", "memory").with_message("x");
+        let recorded = Rejection::of_refusal(&refused).unwrap();
+        let stored = Rejection::from_stored(recorded.stored_status(), recorded.message());
+        assert_eq!(stored, recorded);
+        let text = serde_json::to_string(&recorded).unwrap();
+        assert_eq!(serde_json::from_str::<Rejection>(&text).unwrap(), recorded);
+        let long = Error::new(ErrorKind::Refused, "t", "t").with_message("é".repeat(5000));
+        let again = Error::rejected(Rejection::of_refusal(&long).unwrap(), "t", "t");
+        assert_eq!(again.to_string(), long.to_string());
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! gone when it arrives. The record makes it find the refusal.
 
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     idempotency::{Claim, Claimed, IdempotencyStore, Outcome, Settled},
     one_shot::OneShotDone,
+    refusals,
     rejection::Rejection,
 };
 
@@ -27,15 +28,19 @@ pub async fn settle_refusal<S: IdempotencyStore>(
     let Some(rejection) = Rejection::of_refusal(&refusal) else {
         return Err(refusal);
     };
-    let error = |kind| Error::new(kind, operation, store.backend());
     match store.claim(claim).await? {
         Claimed::Fresh(tx) => match store.reject(tx, claim, &rejection).await? {
-            Settled::Recorded => Err(refusal),
+            // As each replay will tell it.
+            Settled::Recorded => Err(refusal.reported_by(operation, store.backend())),
             Settled::Superseded(outcome) => Ok(outcome),
         },
         Claimed::Completed(outcome) => Ok(outcome),
-        Claimed::InProgress { retry_after } => Err(error(ErrorKind::InProgress { retry_after })),
-        Claimed::Mismatch => Err(error(ErrorKind::Mismatch)),
+        Claimed::InProgress { retry_after } => Err(refusals::in_progress(
+            retry_after,
+            operation,
+            store.backend(),
+        )),
+        Claimed::Mismatch => Err(refusals::mismatch(operation, store.backend())),
     }
 }
 

@@ -49,7 +49,14 @@ pub trait Transactional: Store {
     /// before its commit: nothing of it is stored.
     ///
     /// An error that is none of the driver's becomes
-    /// [work failed](crate::ErrorKind::WorkFailed); an [`Error`] of this crate is given back as it
-    /// is. The source is kept.
+    /// [work failed](crate::ErrorKind::WorkFailed); an [`Error`] of this crate, a
+    /// [`Rejection`](crate::Rejection) and an error of the driver keep their meaning wherever they
+    /// are in the chain of sources. To ensure correctness, write it as a call of
+    /// [`chain::classify`](crate::chain::classify): otherwise a user's own error type turns a refusal
+    /// into endless retries.
+    ///
+    /// The text is made of the server's primary message and of the names of the constraint and the
+    /// table, never of a `DETAIL`, a `HINT` or a value; the source is kept as
+    /// [hidden](Error::with_hidden_source).
     fn classify(&self, operation: &'static str, source: BoxError) -> Error;
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use exactly_once_core::{
     AccountId, Adjust, Amount, AnyStore, BalanceTransaction, Expected, IdempotencyKey, LeaseStore,
     Leg, OneShotStore, Rejection, Statement, Version,
-    restate::{ExactlyOnce, Refusal, Step},
+    restate::{Effect, ExactlyOnce, Refusal, Step},
 };
 use restate_sdk::prelude::*;
 
@@ -42,8 +42,10 @@ where
     ctx.durable_read("read", async move || Ok(reader.balance(&alice).await?))
         .await?;
     let statements = vec![Statement::new("DELETE FROM stale")];
-    ctx.one_shot(store, "one shot", &amount, statements, &7)
-        .await?;
+    let effect = Effect::of_request(&amount).statements(statements).value(&7);
+    ctx.one_shot(store, "one shot", effect).await?;
+    let fixed = ctx.fix_key("fixed").await?;
+    let _: Option<Result<i64, Refusal>> = ctx.outcome_of(store, &fixed).await?;
     let minute = Duration::from_secs(60);
     ctx.leased_effect(store, "outside", &amount, minute, async move |permit| {
         Ok(permit.token.get())

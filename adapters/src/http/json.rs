@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 /// The value without white space, its members sorted by name, each string spelled in one way. A
 /// number stays as it was written: `1`, `1.0` and `1e0` are three, because a program may read them
@@ -10,8 +10,9 @@ use serde::de::IgnoredAny;
 ///
 /// `None` where the bytes are no JSON.
 pub(super) fn canonical(bytes: &[u8]) -> Option<String> {
-    // Whole and well formed, and no deeper than serde_json's own limit: what follows relies on it.
-    serde_json::from_slice::<IgnoredAny>(bytes).ok()?;
+    // Whole and well formed, and no deeper than the limit that serde_json has for a value (`IgnoredAny`
+    // has none): what follows relies on it.
+    serde_json::from_slice::<Value>(bytes).ok()?;
     let mut reader = Reader { bytes, at: 0 };
     let mut out = String::with_capacity(bytes.len());
     reader.value(&mut out)?;

@@ -5,6 +5,7 @@ use exactly_once_core::{
     CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, HistoryPage, IdempotencyKey,
     OpenAccount, Result, Transfer, Transferred, Version,
     balance::{Refused, check_page, rules},
+    refusals,
 };
 
 use super::{
@@ -15,11 +16,7 @@ use super::{
 };
 
 fn mismatch(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Mismatch,
-        operation,
-        "this key was used for another operation",
-    )
+    refusals::mismatch(operation, BACKEND)
 }
 
 /// A refusal is final: the key keeps it.

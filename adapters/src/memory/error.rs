@@ -1,6 +1,6 @@
 //! The errors of this store: there is no driver, so each is made here.
 
-use exactly_once_core::{Error, ErrorKind, error::BoxError};
+use exactly_once_core::{Error, ErrorKind, chain, error::BoxError};
 
 /// The store's name in errors.
 pub(super) const BACKEND: &str = "memory";
@@ -39,8 +39,5 @@ pub(super) fn foreign(operation: &'static str) -> Error {
 
 /// What an error of the user's work means; there is no driver whose errors could be told apart.
 pub(super) fn classify(operation: &'static str, source: BoxError) -> Error {
-    match source.downcast::<Error>() {
-        Ok(own) => *own,
-        Err(source) => Error::new(ErrorKind::WorkFailed, operation, BACKEND).with_source(source),
-    }
+    chain::classify(operation, BACKEND, source, |_, _| None)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store, Timestamp,
-    time::check_duration,
+    refusals, time::check_duration,
 };
 
 use super::{
@@ -33,11 +33,7 @@ fn check_holder(
             fingerprint,
             state: EntryState::Leased { token: current, .. },
         }) if *current == token && fingerprint == claim.fingerprint() => Ok(()),
-        _ => Err(error(
-            ErrorKind::Fenced,
-            operation,
-            "this lease is not the current one: another attempt took the key over or completed it",
-        )),
+        _ => Err(refusals::fenced(operation, BACKEND)),
     }
 }
 
@@ -96,11 +92,7 @@ impl LeaseStore for MemoryStore {
         let space = state.space(&self.namespace);
         match space.keys.get(claim.key()) {
             Some(entry) if entry.fingerprint != *claim.fingerprint() => {
-                return Err(error(
-                    ErrorKind::Mismatch,
-                    "finalize",
-                    "the key belongs to another request",
-                ));
+                return Err(refusals::mismatch("finalize", BACKEND));
             }
             Some(KeyEntry {
                 state:

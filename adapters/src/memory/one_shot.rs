@@ -2,15 +2,11 @@
 
 use bytes::Bytes;
 use exactly_once_core::{
-    Claim, Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome,
-    Receipt, Result, Settled, Statement, Store, one_shot::Value, settle::settle_one_shot,
+    Claim, Claimed, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Receipt, Result,
+    Settled, Statement, Store, one_shot::Value, refusals, settle::settle_one_shot,
 };
 
-use super::{
-    MemoryStore,
-    error::{BACKEND, error},
-    transaction::MemoryTx,
-};
+use super::{MemoryStore, error::BACKEND, transaction::MemoryTx};
 
 /// Statements are commands on the user's rows; the arguments are bound.
 ///
@@ -22,7 +18,7 @@ use super::{
 /// | `delete` | row | 1, or 0 where there was none |
 ///
 /// A value is text, bytes, or a whole number in decimal digits. Anything else is
-/// [refused](ErrorKind::Refused).
+/// [refused](exactly_once_core::ErrorKind::Refused).
 impl OneShotStore for MemoryStore {
     async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
         let OneShot {
@@ -52,13 +48,9 @@ impl MemoryStore {
                 });
             }
             Claimed::InProgress { retry_after } => {
-                let kind = ErrorKind::InProgress { retry_after };
-                return Err(error(kind, OPERATION, "another attempt holds the key"));
+                return Err(refusals::in_progress(retry_after, OPERATION, BACKEND));
             }
-            Claimed::Mismatch => {
-                let message = "this idempotency key was used with another request";
-                return Err(error(ErrorKind::Mismatch, OPERATION, message));
-            }
+            Claimed::Mismatch => return Err(refusals::mismatch(OPERATION, BACKEND)),
         };
         apply(&mut tx, statements, OPERATION)?;
         Ok(match self.complete(tx, claim, receipt).await? {
@@ -82,13 +74,11 @@ pub(super) fn apply(
     statements: &[Statement],
     operation: &'static str,
 ) -> Result<()> {
-    for statement in statements {
+    for (at, statement) in (1..).zip(statements) {
         let rows = run(tx, statement, operation)?;
-        if statement
-            .expected_rows()
-            .is_some_and(|expected| expected != rows)
-        {
-            return Err(tx.refuse(operation, "the statement changed another number of rows"));
+        if let Some(expected) = statement.expected_rows().filter(|it| *it != rows) {
+            let refused = refusals::rows(at, rows, expected, operation, BACKEND);
+            return Err(tx.refuse(operation, refused.message().unwrap_or_default()));
         }
     }
     Ok(())

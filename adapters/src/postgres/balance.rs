@@ -11,6 +11,7 @@ use exactly_once_core::{
         Refused, check_page,
         rules::{self, Step},
     },
+    refusals,
 };
 use tokio::time::sleep;
 
@@ -18,7 +19,7 @@ use super::{
     PostgresTx, STORE,
     balance_row::{Asked, Ended, Known, account, known, line, states},
     driver::{Driver, DriverError, Reply},
-    error::{convert, error, garbled, mismatch},
+    error::{convert, error, garbled},
     group::{self, Booked, Operation},
     literal,
     sqlstate::{DEADLOCK, SERIALIZATION, Stage, UNIQUE_VIOLATION},
@@ -54,7 +55,7 @@ enum Plan {
 /// The original answer, if the operation is the same.
 fn replay(known: Known, fingerprint: Fingerprint, operation: &'static str) -> Result<Vec<Change>> {
     if known.fingerprint != fingerprint {
-        return Err(mismatch(operation));
+        return Err(refusals::mismatch(operation, STORE));
     }
     match known.ended {
         Ended::Applied(changes) => Ok(changes),

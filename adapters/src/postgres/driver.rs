@@ -46,6 +46,8 @@ pub enum Cause {
 pub struct DriverError {
     /// Decides what the error means.
     pub cause: Cause,
+    /// What may be shown of it, if the server answered.
+    pub said: Option<String>,
     /// What the driver said.
     pub source: Option<BoxError>,
     /// How many statements of the message had completed before: the position of the one that failed.
@@ -57,6 +59,7 @@ impl DriverError {
     pub fn new(cause: Cause, source: impl Into<BoxError>) -> Self {
         Self {
             cause,
+            said: None,
             source: Some(source.into()),
             after: 0,
         }
@@ -76,9 +79,17 @@ impl DriverError {
     pub fn bare(cause: Cause) -> Self {
         Self {
             cause,
+            said: None,
             source: None,
             after: 0,
         }
+    }
+
+    /// With what may be shown of it.
+    #[must_use]
+    pub fn saying(mut self, said: Option<String>) -> Self {
+        self.said = said;
+        self
     }
 
     /// The SQLSTATE, if the server answered.
@@ -121,6 +132,7 @@ pub trait Driver: Clone + Send + Sync + 'static {
     /// Closes the pool, if it is the store's own.
     fn close(&self) -> impl Future<Output = ()> + Send;
 
-    /// What an error is, if it is one of this driver's.
-    fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause>;
+    /// What an error is, if it is one of this driver's, and what may be shown of it if the server
+    /// answered.
+    fn cause_of(error: &(dyn StdError + 'static)) -> Option<(Cause, Option<String>)>;
 }

@@ -1,25 +1,36 @@
 //! Errors of the drivers, as errors of this crate.
 
-use std::error::Error as StdError;
-
-use exactly_once_core::{BoxError, Error, ErrorKind};
+use exactly_once_core::{BoxError, Error, ErrorKind, chain};
 
 use super::{
     STORE,
     driver::{Driver, DriverError},
+    said,
     sqlstate::{self, Stage},
 };
 
 /// What a driver's error means at this stage.
 pub(super) fn convert(error: DriverError, operation: &'static str, stage: Stage) -> Error {
-    let kind = sqlstate::kind(&error.cause, stage);
-    let mut converted = Error::new(kind, operation, STORE);
-    if let Some(hint) = sqlstate::hint(&error.cause) {
-        converted = converted.with_message(hint);
-    }
+    let converted = meaning(&error, operation, stage);
     match error.source {
-        Some(source) => converted.with_source(source),
+        Some(source) => converted.with_hidden_source(source),
         None => converted,
+    }
+}
+
+/// Its kind, and what may be shown of it: what the server said, and what we have to add.
+fn meaning(error: &DriverError, operation: &'static str, stage: Stage) -> Error {
+    let converted = Error::new(sqlstate::kind(&error.cause, stage), operation, STORE);
+    let said = match (&error.said, &error.source) {
+        (Some(said), _) => Some(said.clone()),
+        (None, Some(source)) => Some(said::chain(&**source)),
+        (None, None) => None,
+    };
+    match (said, sqlstate::hint(&error.cause)) {
+        (Some(said), Some(hint)) => converted.with_message(format!("{said}: {hint}")),
+        (Some(text), None) => converted.with_message(text),
+        (None, Some(hint)) => converted.with_message(hint),
+        (None, None) => converted,
     }
 }
 
@@ -28,11 +39,12 @@ pub(super) fn error(kind: ErrorKind, operation: &'static str, message: impl Into
     Error::new(kind, operation, STORE).with_message(message)
 }
 
+/// The name of a transaction; of a key, it is [`refusals::mismatch`](exactly_once_core::refusals).
 pub(super) fn mismatch(operation: &'static str) -> Error {
     error(
         ErrorKind::Mismatch,
         operation,
-        "the name was used with another request, or with other deadlines",
+        "this transaction's name was used for another request or with other deadlines",
     )
 }
 
@@ -48,18 +60,12 @@ pub(super) fn garbled(operation: &'static str) -> Error {
 
 /// What an error that the user's statement met means; the driver's own may be wrapped.
 pub(super) fn classify<D: Driver>(operation: &'static str, source: BoxError) -> Error {
-    let source = match source.downcast::<Error>() {
-        Ok(error) => return *error,
-        Err(source) => source,
-    };
-    let mut link: Option<&(dyn StdError + 'static)> = Some(&*source);
-    while let Some(error) = link {
-        if let Some(cause) = D::cause_of(error) {
-            return convert(DriverError::new(cause, source), operation, Stage::Before);
-        }
-        link = error.source();
-    }
-    Error::new(ErrorKind::WorkFailed, operation, STORE).with_source(source)
+    chain::classify(operation, STORE, source, |error, _| {
+        let (cause, said) = D::cause_of(error)?;
+        let said = said.or_else(|| Some(said::chain(error)));
+        let found = DriverError::bare(cause).saying(said);
+        Some(meaning(&found, operation, Stage::Before))
+    })
 }
 
 /// A key's claim is committed without an outcome.

@@ -71,7 +71,7 @@ impl KeyRow {
             Some(REJECTED) => {
                 let message = String::from_utf8(literal::unhex(text(2)?)?).ok()?;
                 let status = u16::try_from(number(3)?).ok()?;
-                Some(Outcome::Rejected(Rejection::new(status, message)))
+                Some(Outcome::Rejected(Rejection::from_stored(status, message)))
             }
             Some(_) => return None,
         };
@@ -155,7 +155,7 @@ pub(super) fn columns_of(outcome: &Outcome) -> (i64, &[u8], Option<i64>) {
         Outcome::Rejected(rejection) => (
             REJECTED,
             rejection.message().as_bytes(),
-            Some(i64::from(rejection.status())),
+            Some(i64::from(rejection.stored_status())),
         ),
     }
 }

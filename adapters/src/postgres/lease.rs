@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Timestamp,
-    time::check_duration,
+    refusals, time::check_duration,
 };
 
 use super::{
     STORE,
     driver::{Driver, Reply},
-    error::{convert, ended_by_work, error, garbled, mismatch},
+    error::{convert, ended_by_work, error, garbled},
     key_row::{KeyRow, RETRY_AFTER, Standing, set_outcome},
     literal,
     sqlstate::{LOCK_NOT_AVAILABLE, Stage},
@@ -35,11 +35,7 @@ fn granted(reply: Option<&Reply>) -> Option<Lease> {
 }
 
 fn fenced(operation: &'static str) -> exactly_once_core::Error {
-    error(
-        ErrorKind::Fenced,
-        operation,
-        "the token is not the one that holds the key now",
-    )
+    refusals::fenced(operation, STORE)
 }
 
 impl<D: Driver> PostgresStore<D> {
@@ -146,7 +142,9 @@ impl<D: Driver> LeaseStore for PostgresStore<D> {
         let (reply, row) = self.change_lease(claim, token, &change, "renew").await?;
         match (granted(Some(&reply)), row) {
             (Some(lease), _) => Ok(lease),
-            (None, Some(row)) if row.fingerprint != *claim.fingerprint() => Err(mismatch("renew")),
+            (None, Some(row)) if row.fingerprint != *claim.fingerprint() => {
+                Err(refusals::mismatch("renew", STORE))
+            }
             _ => Err(fenced("renew")),
         }
     }
@@ -166,7 +164,9 @@ impl<D: Driver> LeaseStore for PostgresStore<D> {
             return Ok(());
         }
         match row {
-            Some(row) if row.fingerprint != *claim.fingerprint() => Err(mismatch("finalize")),
+            Some(row) if row.fingerprint != *claim.fingerprint() => {
+                Err(refusals::mismatch("finalize", STORE))
+            }
             Some(row) if row.token == token.get() && row.token != 0 => match &row.outcome {
                 Some(first) if first == outcome => Ok(()),
                 _ => Err(error(
@@ -187,7 +187,7 @@ impl<D: Driver> LeaseStore for PostgresStore<D> {
                 if row.fingerprint == *claim.fingerprint() {
                     Err(fenced("release"))
                 } else {
-                    Err(mismatch("release"))
+                    Err(refusals::mismatch("release", STORE))
                 }
             }
             _ => Ok(()),

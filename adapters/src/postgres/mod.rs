@@ -53,6 +53,7 @@ pub mod options;
 mod outcome;
 mod prepared;
 mod register;
+mod said;
 pub(crate) mod schema;
 mod session;
 mod sql_text;

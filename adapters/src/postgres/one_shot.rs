@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use exactly_once_core::{
     Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Result,
-    Settled, Statement, Value, settle::settle_one_shot,
+    Settled, Statement, Value, refusals, settle::settle_one_shot,
 };
 
 use super::{
     PostgresTx, STORE,
     driver::{Cause, Driver, DriverError},
-    error::{convert, ended_by_work, error, garbled, mismatch},
+    error::{convert, ended_by_work, error, garbled},
     group::{self, Verdict},
     key_row::{KeyRow, Standing},
     literal,
@@ -69,12 +69,10 @@ fn done(outcome: Outcome, replayed: bool) -> OneShotDone {
 fn answer(row: KeyRow, effect: &OneShot) -> Result<Option<OneShotDone>> {
     match row.standing(&effect.claim) {
         Standing::Completed(outcome) => Ok(Some(done(outcome, true))),
-        Standing::Mismatch => Err(mismatch(ONE_SHOT)),
-        Standing::Leased { retry_after } => Err(error(
-            ErrorKind::InProgress { retry_after },
-            ONE_SHOT,
-            "a lease holds the key",
-        )),
+        Standing::Mismatch => Err(refusals::mismatch(ONE_SHOT, STORE)),
+        Standing::Leased { retry_after } => {
+            Err(refusals::in_progress(retry_after, ONE_SHOT, STORE))
+        }
         Standing::EndedByWork => Err(ended_by_work(ONE_SHOT)),
         Standing::Free => Ok(None),
     }
@@ -128,7 +126,7 @@ impl<D: Driver> PostgresStore<D> {
         statements: &[Statement],
         operation: &'static str,
     ) -> Result<()> {
-        for (at, statement) in statements.iter().enumerate() {
+        for (at, statement) in (1..).zip(statements) {
             let mut sql = String::new();
             append(&mut sql, statement);
             let replies = tx
@@ -142,14 +140,8 @@ impl<D: Driver> PostgresStore<D> {
             if let Some(expected) = statement.expected_rows()
                 && reply.affected != expected
             {
-                return Err(error(
-                    ErrorKind::Refused,
-                    operation,
-                    format!(
-                        "statement {at} changed {} rows; it must change {expected}",
-                        reply.affected
-                    ),
-                ));
+                let changed = reply.affected;
+                return Err(refusals::rows(at, changed, expected, operation, STORE));
             }
         }
         Ok(())
@@ -161,13 +153,9 @@ impl<D: Driver> PostgresStore<D> {
             Claimed::Fresh(tx) => tx,
             Claimed::Completed(outcome) => return Ok(done(outcome, true)),
             Claimed::InProgress { retry_after } => {
-                return Err(error(
-                    ErrorKind::InProgress { retry_after },
-                    ONE_SHOT,
-                    "another attempt holds the key",
-                ));
+                return Err(refusals::in_progress(retry_after, ONE_SHOT, STORE));
             }
-            Claimed::Mismatch => return Err(mismatch(ONE_SHOT)),
+            Claimed::Mismatch => return Err(refusals::mismatch(ONE_SHOT, STORE)),
         };
         if let Err(refused) = self.apply_in(&mut tx, &effect.statements, ONE_SHOT).await {
             tx.abandon().await;

@@ -172,7 +172,7 @@ impl<D: Driver> PostgresStore<D> {
                      database FROM pg_prepared_xacts), or GRANT it"
                 ),
             )
-            .with_source(
+            .with_hidden_source(
                 failed
                     .source
                     .unwrap_or_else(|| "no more is known".to_owned().into()),

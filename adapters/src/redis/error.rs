@@ -1,6 +1,6 @@
 //! What an error of the driver or the server means.
 
-use exactly_once_core::{Error, ErrorKind};
+use exactly_once_core::{BoxError, Error, ErrorKind, chain};
 use redis::{ErrorKind as DriverKind, RedisError, ServerErrorKind};
 
 /// The backend's name, in errors and spans.
@@ -40,12 +40,35 @@ pub(super) fn unexpected(operation: &'static str, answer: &str) -> Error {
 /// An error of a command that was sent, or could not be sent.
 pub(super) fn from_driver(operation: &'static str, source: RedisError, effect: Effect) -> Error {
     let (kind, message) = kind_of(&source, effect);
-    let error = error(kind, operation);
-    let error = match message {
-        Some(message) => error.with_message(message),
-        None => error,
+    let said = said(&source);
+    let text = match message {
+        Some(message) => format!("{said}: {message}"),
+        None => said,
     };
-    error.with_source(source)
+    error(kind, operation)
+        .with_message(text)
+        .with_hidden_source(source)
+}
+
+/// What an error means that the user's own work met: nothing of it is stored.
+pub(super) fn classify(operation: &'static str, source: BoxError) -> Error {
+    chain::classify(operation, BACKEND, source, |link, _| {
+        let source = link.downcast_ref::<RedisError>()?;
+        Some(from_driver(operation, source.clone(), Effect::Read))
+    })
+}
+
+/// What may be shown of it: of a server's answer its code and text, without the arguments that it
+/// quotes.
+fn said(source: &RedisError) -> String {
+    let text = match (source.code(), source.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => source.to_string(),
+    };
+    match text.find(", with args beginning with") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
 }
 
 fn kind_of(source: &RedisError, effect: Effect) -> (ErrorKind, Option<&'static str>) {

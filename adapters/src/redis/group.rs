@@ -277,7 +277,7 @@ fn copy(operation: &'static str, failure: &Arc<Error>) -> Error {
         Some(message) => copy.with_message(message),
         None => copy,
     };
-    copy.with_source(failure.clone())
+    copy.with_hidden_source(failure.clone())
 }
 
 /// What a call of a group was answered: its value, or the error that it alone met.

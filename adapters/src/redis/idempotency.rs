@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, Claimed, ErrorKind, FencingToken, Fingerprint, IdempotencyKey, IdempotencyStore,
-    KeyRecord, KeyState, Outcome, Receipt, Rejection, Result, Retention, Settled,
+    KeyRecord, KeyState, Outcome, Receipt, Rejection, Result, Retention, Settled, refusals,
     register::check_limit,
 };
 
@@ -147,12 +147,11 @@ pub(super) fn in_progress(
     at: usize,
 ) -> Result<exactly_once_core::Error> {
     let retry_after = duration_of(reply, at)?;
-    Ok(error(ErrorKind::InProgress { retry_after }, operation))
+    Ok(refusals::in_progress(retry_after, operation, BACKEND))
 }
 
 pub(super) fn mismatch(operation: &'static str) -> exactly_once_core::Error {
-    error(ErrorKind::Mismatch, operation)
-        .with_message("this key was used with another request: use a new key for a new request")
+    refusals::mismatch(operation, BACKEND)
 }
 
 /// The state's letter, and the bytes to keep. A rejection is `status message`.
@@ -161,7 +160,7 @@ pub(super) fn stored_outcome(outcome: &Outcome) -> (&'static str, Vec<u8>) {
         Outcome::Applied(receipt) => ("A", receipt.as_bytes().to_vec()),
         Outcome::Rejected(rejection) => (
             "J",
-            format!("{} {}", rejection.status(), rejection.message()).into_bytes(),
+            format!("{} {}", rejection.stored_status(), rejection.message()).into_bytes(),
         ),
     }
 }
@@ -178,7 +177,7 @@ pub(super) fn outcome_of(reply: &Reply, at: usize) -> Result<Outcome> {
                 .split_once(' ')
                 .ok_or_else(|| reply.unexpected())?;
             let status = status.parse().map_err(|_| reply.unexpected())?;
-            Ok(Outcome::Rejected(Rejection::new(status, message)))
+            Ok(Outcome::Rejected(Rejection::from_stored(status, message)))
         }
         _ => Err(reply.unexpected()),
     }

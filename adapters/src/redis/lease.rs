@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result,
+    Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, refusals,
     time::check_duration,
 };
 
@@ -16,8 +16,7 @@ use super::{
 };
 
 fn fenced(operation: &'static str) -> exactly_once_core::Error {
-    error(ErrorKind::Fenced, operation)
-        .with_message("the lease was taken over, completed or given back")
+    refusals::fenced(operation, BACKEND)
 }
 
 fn micros(ttl: Duration) -> Result<Vec<u8>> {

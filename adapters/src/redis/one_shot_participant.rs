@@ -1,10 +1,10 @@
 //! A participant whose work is known up front, by the steps of any other.
 
-use exactly_once_core::{ErrorKind, OneShotParticipant, Result, Statement};
+use exactly_once_core::{ErrorKind, OneShotParticipant, Result, Statement, refusals};
 
 use super::{
     commands::{Verb, Write},
-    error::error,
+    error::{BACKEND, error},
     statements::writes_of,
     store::RedisStore,
     transaction::RedisTx,
@@ -51,15 +51,9 @@ async fn apply(tx: &mut RedisTx, statements: &[Statement]) -> Result<()> {
             *rows += changed;
         }
     }
-    for (at, (statement, rows)) in statements.iter().zip(rows).enumerate() {
-        if statement
-            .expected_rows()
-            .is_some_and(|expected| expected != rows)
-        {
-            return Err(error(ErrorKind::Refused, OPERATION).with_message(format!(
-                "statement {at} changed {rows} rows; it must change {}",
-                statement.expected_rows().unwrap_or_default()
-            )));
+    for (at, (statement, rows)) in (1..).zip(statements.iter().zip(rows)) {
+        if let Some(expected) = statement.expected_rows().filter(|it| *it != rows) {
+            return Err(refusals::rows(at, rows, expected, OPERATION, BACKEND));
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Work as a blocking closure: it shares a commit with the work of other callers.
 
 use exactly_once_core::{
-    Claim, Error, ErrorKind, Executed, Outcome, Receipt, Rejection, Result, WorkError,
+    Claim, Error, ErrorKind, Executed, Outcome, Receipt, Rejection, Result, WorkError, refusals,
     settle::settle_refusal,
 };
 use rusqlite::Connection;
@@ -67,7 +67,7 @@ impl SqliteStore {
         }
     }
 
-    fn attempt<T: Serialize>(
+    fn attempt<T: Serialize + DeserializeOwned>(
         &self,
         bench: &Bench<'_>,
         claim: &Claim,
@@ -76,20 +76,17 @@ impl SqliteStore {
         match self.standing_in(bench, OPERATION, claim)? {
             Standing::Free => {}
             Standing::Done(outcome) => return Ok(Ended::Replayed(outcome)),
-            taken => return Err(refusal(&taken)),
+            taken => return Err(refusal(&taken, OPERATION)),
         }
         bench.forget_row_id().map_err(statement(OPERATION))?;
         mark_work(bench, OPERATION)?;
-        let worked = run(self, bench, work).and_then(|value| {
-            let receipt = self.receipt(&value)?;
-            Ok((value, receipt))
-        });
+        let worked = run(self, bench, work).and_then(|value| self.receipt(&value));
         if worked.is_ok() && bench.connection.is_autocommit() {
             // The work swallowed the reason, which may be a full disk.
             return Err(error(ErrorKind::Unavailable, OPERATION, ENDED));
         }
         let (ended, outcome) = match worked {
-            Ok((value, receipt)) => (Ended::Fresh(value), Outcome::Applied(receipt)),
+            Ok((receipt, value)) => (Ended::Fresh(value), Outcome::Applied(receipt)),
             Err(failure) => match Rejection::of_refusal(&failure) {
                 Some(_) if bench.connection.is_autocommit() => return Err(failure),
                 Some(refusal) => (Ended::Rejected(failure), Outcome::Rejected(refusal)),
@@ -109,10 +106,12 @@ impl SqliteStore {
         Ok(ended)
     }
 
-    fn receipt(&self, value: &impl Serialize) -> Result<Receipt> {
-        let receipt = Receipt::json(value)?;
+    /// The receipt, and the value as it reads back.
+    fn receipt<T: Serialize + DeserializeOwned>(&self, value: &T) -> Result<(Receipt, T)> {
+        let (receipt, value) =
+            Receipt::of(value).map_err(|error| error.reported_by(OPERATION, STORE))?;
         receipt.check_size(self.settings.max_receipt_bytes, OPERATION, STORE)?;
-        Ok(receipt)
+        Ok((receipt, value))
     }
 }
 
@@ -152,25 +151,18 @@ fn executed<T: DeserializeOwned>(ended: Ended<T>) -> Result<Executed<T>> {
             Err(Error::rejected(rejection, OPERATION, STORE))
         }
         Ended::Replayed(Outcome::Applied(receipt)) => Ok(Executed {
-            value: receipt.decode()?,
+            value: receipt
+                .decode()
+                .map_err(|error| error.reported_by(OPERATION, STORE))?,
             replayed: true,
         }),
     }
 }
 
 /// Why an attempt can't have the key.
-pub(super) fn refusal(standing: &Standing) -> Error {
+pub(super) fn refusal(standing: &Standing, operation: &'static str) -> Error {
     match standing {
-        Standing::Held { retry_after } => {
-            let kind = ErrorKind::InProgress {
-                retry_after: *retry_after,
-            };
-            error(kind, OPERATION, "a lease holds the key")
-        }
-        _ => error(
-            ErrorKind::Mismatch,
-            OPERATION,
-            "this idempotency key was used with another request: use a new key for a new request",
-        ),
+        Standing::Held { retry_after } => refusals::in_progress(*retry_after, operation, STORE),
+        _ => refusals::mismatch(operation, STORE),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
-use exactly_once_core::{BoxError, Error, ErrorKind};
+use exactly_once_core::{BoxError, Error, ErrorKind, chain};
 use rusqlite::ffi;
 
 /// The backend's name in errors, spans and metrics.
@@ -70,10 +70,10 @@ impl Failure {
 
     /// The meaning of a driver's error in this phase.
     pub(super) fn of(phase: Phase, source: rusqlite::Error) -> Self {
-        let (kind, message) = meaning(phase, &source);
+        let (kind, text) = meaning(phase, &source);
         Self {
             kind,
-            message,
+            message: Some(text),
             source: Some(Arc::new(source)),
         }
     }
@@ -94,7 +94,7 @@ impl Failure {
             error = error.with_message(message.clone());
         }
         match &self.source {
-            Some(source) => error.with_source(Shared(source.clone())),
+            Some(source) => error.with_hidden_source(Shared(source.clone())),
             None => error,
         }
     }
@@ -112,60 +112,117 @@ pub(super) fn statement(operation: &'static str) -> impl Fn(rusqlite::Error) -> 
 
 /// The error of a statement in this phase, with its source.
 pub(super) fn map(operation: &'static str, phase: Phase, source: rusqlite::Error) -> Error {
-    let (kind, message) = meaning(phase, &source);
-    let error = Error::new(kind, operation, STORE).with_source(source);
-    match message {
-        Some(message) => error.with_message(message),
-        None => error,
-    }
+    let (kind, text) = meaning(phase, &source);
+    error(kind, operation, text).with_hidden_source(source)
 }
 
 /// What an error in the user's own work means: see [`exactly_once_core::Transactional::classify`].
 pub(super) fn classify(operation: &'static str, source: BoxError) -> Error {
-    let source = match source.downcast::<Error>() {
-        Ok(error) => return *error,
-        Err(source) => source,
-    };
-    match source.downcast::<rusqlite::Error>() {
-        Ok(error) => map(operation, Phase::Statement, *error),
-        Err(source) => Error::new(ErrorKind::WorkFailed, operation, STORE).with_source(source),
+    chain::classify(operation, STORE, source, |link, wrapper| {
+        let (kind, text) = match link.downcast_ref::<rusqlite::Error>() {
+            Some(error) => meaning(Phase::Statement, error),
+            None => Said::of(link, wrapper)?.meaning(Phase::Statement),
+        };
+        Some(error(kind, operation, text))
+    })
+}
+
+/// An answer of SQLite: its code, and what it says.
+pub(super) struct Said {
+    code: i32,
+    text: String,
+}
+
+impl Said {
+    /// The first one in a chain of errors.
+    pub(super) fn find(error: &(dyn StdError + 'static)) -> Option<Self> {
+        let mut wrapper = None;
+        let mut next = Some(error);
+        while let Some(link) = next {
+            if let Some(said) = Self::of(link, wrapper) {
+                return Some(said);
+            }
+            wrapper = Some(link);
+            next = link.source();
+        }
+        None
+    }
+
+    /// The answer that this error is; inside a transparent wrapper there is only the code, and the
+    /// wrapper shows the text.
+    fn of(
+        link: &(dyn StdError + 'static),
+        wrapper: Option<&(dyn StdError + 'static)>,
+    ) -> Option<Self> {
+        if let Some(Shared(source)) = link.downcast_ref::<Shared>() {
+            return Self::of(&**source, wrapper);
+        }
+        let (error, text) = match link.downcast_ref::<rusqlite::Error>() {
+            Some(rusqlite::Error::SqliteFailure(error, text)) => (error, text.clone()),
+            // Not its `Display`: that holds the whole statement.
+            Some(rusqlite::Error::SqlInputError { error, msg, .. }) => (error, Some(msg.clone())),
+            Some(_) => return None,
+            None => (
+                link.downcast_ref::<ffi::Error>()?,
+                wrapper.map(ToString::to_string),
+            ),
+        };
+        Some(Self {
+            code: error.extended_code,
+            text: text.unwrap_or_else(|| ffi::code_to_str(error.extended_code).to_owned()),
+        })
+    }
+
+    /// Whether the guard's authorizer refused the statement.
+    pub(super) fn is_denied(&self) -> bool {
+        self.code & 0xff == ffi::SQLITE_AUTH
+    }
+
+    /// The table, if this is the guard triggers' "reserved".
+    pub(super) fn reserved_table(&self) -> Option<&str> {
+        if self.code != ffi::SQLITE_CONSTRAINT_TRIGGER {
+            return None;
+        }
+        let rest = self.text.strip_prefix(RESERVED)?;
+        Some(rest.trim_start_matches(", table "))
+    }
+
+    /// The kind, and what may be shown: SQLite's own words, and what we have to add.
+    fn meaning(&self, phase: Phase) -> (ErrorKind, String) {
+        if self.reserved_table().is_some() {
+            let text = "a prepared transaction holds the row: try again when it is decided";
+            return (ErrorKind::Reserved, text.to_owned());
+        }
+        let (kind, message) = by_code(phase, self.code, &self.text);
+        // What a value does not fit is quoted behind such a text.
+        let said = match kind {
+            ErrorKind::Invalid => self
+                .text
+                .split(['\'', '"'])
+                .next()
+                .unwrap_or_default()
+                .trim(),
+            _ => &self.text,
+        };
+        match message {
+            Some(message) => (kind, format!("{said}: {message}")),
+            None => (kind, said.to_owned()),
+        }
     }
 }
 
-/// Whether the error is the guard triggers' "reserved", and for which table.
-pub(super) fn reserved_table(error: &rusqlite::Error) -> Option<&str> {
-    match error {
-        rusqlite::Error::SqliteFailure(code, Some(message))
-            if code.extended_code == ffi::SQLITE_CONSTRAINT_TRIGGER =>
-        {
-            message
-                .strip_prefix(RESERVED)
-                .map(|rest| rest.trim_start_matches(", table "))
-        }
-        _ => None,
+fn meaning(phase: Phase, source: &rusqlite::Error) -> (ErrorKind, String) {
+    if let Some(said) = Said::of(source, None) {
+        return said.meaning(phase);
     }
-}
-
-fn meaning(phase: Phase, source: &rusqlite::Error) -> (ErrorKind, Option<String>) {
-    let (code, text) = match source {
-        rusqlite::Error::SqliteFailure(code, text) => (code.extended_code, text.as_deref()),
-        rusqlite::Error::SqlInputError { error, msg, .. } => {
-            (error.extended_code, Some(msg.as_str()))
-        }
+    let kind = match source {
         rusqlite::Error::MultipleStatement
         | rusqlite::Error::InvalidParameterCount(..)
         | rusqlite::Error::InvalidParameterName(_)
-        | rusqlite::Error::NulError(_) => return (ErrorKind::Invalid, None),
-        _ => return (ErrorKind::WorkFailed, None),
+        | rusqlite::Error::NulError(_) => ErrorKind::Invalid,
+        _ => ErrorKind::WorkFailed,
     };
-    if reserved_table(source).is_some() {
-        return (
-            ErrorKind::Reserved,
-            Some("a prepared transaction holds the row: try again when it is decided".to_owned()),
-        );
-    }
-    let (kind, message) = by_code(phase, code, text.unwrap_or_default());
-    (kind, message.map(str::to_owned))
+    (kind, source.to_string())
 }
 
 fn by_code(phase: Phase, code: i32, text: &str) -> (ErrorKind, Option<&'static str>) {
@@ -175,7 +232,7 @@ fn by_code(phase: Phase, code: i32, text: &str) -> (ErrorKind, Option<&'static s
             Some("another connection holds the database's write lock"),
         ),
         ffi::SQLITE_INTERRUPT | ffi::SQLITE_SCHEMA => (ErrorKind::Busy, None),
-        ffi::SQLITE_NOMEM => (ErrorKind::Unavailable, Some("out of memory")),
+        ffi::SQLITE_NOMEM => (ErrorKind::Unavailable, None),
         ffi::SQLITE_FULL | ffi::SQLITE_IOERR => match phase {
             Phase::Commit => (
                 ErrorKind::Ambiguous,
@@ -192,10 +249,42 @@ fn by_code(phase: Phase, code: i32, text: &str) -> (ErrorKind, Option<&'static s
         ),
         ffi::SQLITE_CONSTRAINT => constraint(code, text),
         ffi::SQLITE_AUTH => (ErrorKind::Refused, Some(REFUSED_STATEMENT)),
-        ffi::SQLITE_MISMATCH => (ErrorKind::Refused, Some("datatype mismatch")),
+        ffi::SQLITE_MISMATCH => (ErrorKind::Refused, None),
+        ffi::SQLITE_ERROR => by_text(text),
+        ffi::SQLITE_RANGE => (ErrorKind::Invalid, None),
+        // Of a statement's text: one that is empty is no statement to SQLite.
+        ffi::SQLITE_MISUSE if phase == Phase::Statement => (
+            ErrorKind::Invalid,
+            Some("the statement is empty, or was not used as one"),
+        ),
         other => (ErrorKind::Configuration, Some(advice(other))),
     }
 }
+
+/// The code for everything else says nothing: a function that a value does not fit, and that the
+/// same request will never get through, has it in common with a table that is not there yet.
+fn by_text(text: &str) -> (ErrorKind, Option<&'static str>) {
+    if text.contains("integer overflow") {
+        return (ErrorKind::Overflow, Some(OUT_OF_RANGE));
+    }
+    let of_a_value = [
+        "malformed JSON",
+        "JSON path error",
+        "bad JSON path",
+        "JSON cannot hold BLOB values",
+        "LIKE or GLOB pattern too complex",
+        "ESCAPE expression must be a single character",
+    ];
+    if of_a_value.iter().any(|begin| text.starts_with(begin)) {
+        return (
+            ErrorKind::Invalid,
+            Some("a value does not fit the function that it was given to"),
+        );
+    }
+    (ErrorKind::Configuration, Some(advice(ffi::SQLITE_ERROR)))
+}
+
+const OUT_OF_RANGE: &str = "the number leaves the range of a 64-bit integer";
 
 const REFUSED_STATEMENT: &str = "the store owns the transaction, the connection and its own \
     tables: COMMIT, ROLLBACK, ATTACH, VACUUM, temporary objects, most PRAGMAs and writes to \
@@ -204,10 +293,7 @@ const REFUSED_STATEMENT: &str = "the store owns the transaction, the connection 
 fn constraint(code: i32, text: &str) -> (ErrorKind, Option<&'static str>) {
     // A sum past the range of i64 becomes a REAL, which a STRICT table refuses.
     if code == ffi::SQLITE_CONSTRAINT_DATATYPE && text.contains("REAL value in INT") {
-        return (
-            ErrorKind::Overflow,
-            Some("the number leaves the range of a 64-bit integer"),
-        );
+        return (ErrorKind::Overflow, Some(OUT_OF_RANGE));
     }
     if code == ffi::SQLITE_CONSTRAINT_COMMITHOOK {
         return (ErrorKind::Refused, Some(REFUSED_STATEMENT));
@@ -283,7 +369,8 @@ mod tests {
     fn a_reservation_is_told_from_a_trigger_of_the_users() {
         let code = ffi::SQLITE_CONSTRAINT_TRIGGER;
         let ours = failure(code, &format!("{RESERVED}, table stock"));
-        assert_eq!(reserved_table(&ours), Some("stock"));
+        let said = Said::find(&ours).unwrap();
+        assert_eq!(said.reserved_table(), Some("stock"));
         assert_eq!(map("t", Phase::Statement, ours).kind(), ErrorKind::Reserved);
         let theirs = failure(code, "stock must not be negative");
         assert_eq!(
@@ -293,10 +380,54 @@ mod tests {
     }
 
     #[test]
+    fn what_a_value_does_not_fit_is_no_configuration() {
+        let of = |code, text| map("t", Phase::Statement, failure(code, text));
+        assert_eq!(of(1, "integer overflow").kind(), ErrorKind::Overflow);
+        let json = of(1, "bad JSON path: \'4711\'");
+        assert_eq!(json.kind(), ErrorKind::Invalid);
+        assert!(!json.to_string().contains("4711"), "{json}");
+        assert_eq!(of(1, "malformed JSON").kind(), ErrorKind::Invalid);
+        assert_eq!(of(21, "not an error").kind(), ErrorKind::Invalid);
+        assert_eq!(of(1, "no such table: a").kind(), ErrorKind::Configuration);
+    }
+
+    #[derive(Debug)]
+    struct Transparent(rusqlite::Error);
+
+    impl fmt::Display for Transparent {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.fmt(f)
+        }
+    }
+
+    impl StdError for Transparent {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.0.source()
+        }
+    }
+
+    #[test]
+    fn a_transparent_wrapper_changes_nothing() {
+        let trigger = format!("{RESERVED}, table stock");
+        for (code, text) in [
+            (275, "CHECK constraint failed: amount > 0"),
+            (1555, "UNIQUE constraint failed: payments.id"),
+            (ffi::SQLITE_CONSTRAINT_TRIGGER, trigger.as_str()),
+            (5, "database is locked"),
+        ] {
+            let plain = classify("t", failure(code, text).into());
+            let wrapped = classify("t", Transparent(failure(code, text)).into());
+            assert_eq!(wrapped.kind(), plain.kind(), "{text}");
+            assert_eq!(wrapped.to_string(), plain.to_string(), "{text}");
+        }
+    }
+
+    #[test]
     fn sources_are_kept() {
         let error = Failure::of(Phase::Commit, failure(10, "disk I/O error")).error("complete");
         assert_eq!(error.operation(), "complete");
-        assert!(StdError::source(&error).is_some());
+        assert!(error.cause().is_some());
+        assert!(error.to_string().contains("disk I/O error"), "{error}");
         let foreign = classify("work", "boom".into());
         assert_eq!(foreign.kind(), ErrorKind::WorkFailed);
         assert!(foreign.to_string().contains("boom"));

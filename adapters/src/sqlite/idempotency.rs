@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     Claim, Claimed, Error, ErrorKind, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome,
-    Receipt, Rejection, Result, Settled, register::check_limit,
+    Receipt, Rejection, Result, Settled, refusals, register::check_limit,
 };
 use rusqlite::params;
 
@@ -207,8 +207,7 @@ impl IdempotencyStore for SqliteStore {
             let there = match row.filter(|row| !row.is_expired(now)).map(|row| row.state) {
                 Some(RowState::Leased { deadline, .. }) if deadline > now => {
                     let retry_after = deadline.since(now);
-                    let kind = ErrorKind::InProgress { retry_after };
-                    return Err(error(kind, "forget", "a lease holds the key"));
+                    return Err(refusals::in_progress(retry_after, "forget", STORE));
                 }
                 Some(RowState::Done { .. }) => true,
                 _ => false,

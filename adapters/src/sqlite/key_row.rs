@@ -79,7 +79,10 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Option<KeyRow>> {
         let outcome = if state == "applied" {
             Outcome::Applied(Receipt::from_bytes(row.get::<_, Vec<u8>>(4)?))
         } else {
-            Outcome::Rejected(Rejection::new(row.get(5)?, row.get::<_, String>(6)?))
+            Outcome::Rejected(Rejection::from_stored(
+                row.get(5)?,
+                row.get::<_, String>(6)?,
+            ))
         };
         Some(RowState::Done {
             token,
@@ -180,7 +183,12 @@ impl KeyDone<'_> {
     fn put(&self, connection: &Connection, operation: &'static str, sql: &str) -> Result<usize> {
         let (state, receipt, status, message) = match self.outcome {
             Outcome::Applied(receipt) => ("applied", Some(receipt.as_bytes()), None, None),
-            Outcome::Rejected(no) => ("rejected", None, Some(no.status()), Some(no.message())),
+            Outcome::Rejected(no) => (
+                "rejected",
+                None,
+                Some(no.stored_status()),
+                Some(no.message()),
+            ),
         };
         let expires_at = self.claim.retention().expires_at(self.now);
         connection

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, Error, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Timestamp,
-    time::check_duration,
+    refusals, time::check_duration,
 };
 use rusqlite::params;
 
@@ -27,19 +27,11 @@ fn deadline(now: Timestamp, ttl: Duration, operation: &'static str) -> Result<Ti
 }
 
 fn fenced(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Fenced,
-        operation,
-        "this lease is not the current one: stop, and don't report the effect as done",
-    )
+    refusals::fenced(operation, STORE)
 }
 
 fn mismatch(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Mismatch,
-        operation,
-        "the key belongs to another request",
-    )
+    refusals::mismatch(operation, STORE)
 }
 
 fn answer(standing: Standing) -> Option<Leased> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use exactly_once_core::{
     AccountId, AccountState, Amount, Applied, Change, ChangeKind, Error, ErrorKind, Fingerprint,
     Floor, IdempotencyKey, Namespace, Result, Transfer, Transferred, Version, balance::rules,
+    refusals,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
@@ -54,11 +55,7 @@ impl Ledger<'_> {
     }
 
     pub(super) fn mismatch(&self) -> Error {
-        error(
-            ErrorKind::Mismatch,
-            self.operation,
-            "this key was used for another operation: use a new key for a new operation",
-        )
+        refusals::mismatch(self.operation, STORE)
     }
 
     /// The changes that this key made before, in the order of their legs; none if it is new. An

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use exactly_once_core::{
-    ErrorKind, OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value,
+    OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value, refusals,
     settle::settle_one_shot,
 };
 use rusqlite::{
@@ -79,11 +79,11 @@ impl SqliteStore {
                         replayed: true,
                     });
                 }
-                taken => return Err(refusal(&taken)),
+                taken => return Err(refusal(&taken, OPERATION)),
             }
         }
-        for statement in &effect.statements {
-            apply_statement(bench, OPERATION, false, statement)?;
+        for (at, statement) in (1..).zip(&effect.statements) {
+            apply_statement(bench, OPERATION, false, at, statement)?;
         }
         Ok(OneShotDone {
             outcome,
@@ -99,11 +99,12 @@ pub(super) fn reads_row_id(text: &str) -> bool {
     windows.any(|window| window.eq_ignore_ascii_case(FUNCTION))
 }
 
-/// Runs one statement of the user's; `staged` in work that is to be prepared.
+/// Runs one statement of the user's, the `at`th; `staged` in work that is to be prepared.
 pub(super) fn apply_statement(
     bench: &Bench<'_>,
     operation: &'static str,
     staged: bool,
+    at: usize,
     step: &Statement,
 ) -> Result<()> {
     let parameters = step.parameters().iter().map(Bound);
@@ -134,11 +135,9 @@ pub(super) fn apply_statement(
         bench.connection.changes()
     };
     match step.expected_rows() {
-        Some(expected) if expected != changed => Err(error(
-            ErrorKind::Refused,
-            operation,
-            format!("a statement changed {changed} rows and must change {expected}"),
-        )),
+        Some(expected) if expected != changed => {
+            Err(refusals::rows(at, changed, expected, operation, STORE))
+        }
         _ => Ok(()),
     }
 }

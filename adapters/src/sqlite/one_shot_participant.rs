@@ -27,9 +27,9 @@ impl OneShotParticipant for SqliteStore {
         let (statements, staged) = (statements.to_vec(), tx.is_staged());
         tx.step(OPERATION, move |bench| {
             bench.savepoint(OPERATION, || {
-                statements
-                    .iter()
-                    .try_for_each(|one| apply_statement(bench, OPERATION, staged, one))
+                (1..)
+                    .zip(&statements)
+                    .try_for_each(|(at, one)| apply_statement(bench, OPERATION, staged, at, one))
             })
         })
         .await
@@ -69,8 +69,8 @@ impl OneShotParticipant for SqliteStore {
                 bench.forget_row_id().map_err(statement(OPERATION))?;
             }
             mark_work(bench, OPERATION)?;
-            for statement in &statements {
-                apply_statement(bench, OPERATION, true, statement)?;
+            for (at, statement) in (1..).zip(&statements) {
+                apply_statement(bench, OPERATION, true, at, statement)?;
             }
             store.stage(bench, &asked)?;
             Ok(PreparedOneShot::Done)

@@ -3,11 +3,11 @@
 
 use std::{sync::mpsc::RecvTimeoutError, time::Instant};
 
-use exactly_once_core::{Error, ErrorKind};
+use exactly_once_core::{Error, ErrorKind, refusals};
 
 use super::{
     connection::Purpose,
-    error::{Failure, Phase, error},
+    error::{Failure, Phase, STORE, error},
     queue::{Call, Finish, KeyInUse, Message, Open, Ticket},
     turn::{held, in_progress},
     writer::{WriterThread, refuse_stale},
@@ -187,9 +187,5 @@ fn finish_on(
 }
 
 fn mismatch(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Mismatch,
-        operation,
-        "the key is in use for another request",
-    )
+    refusals::mismatch(operation, STORE)
 }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{
     SqliteStore,
     connection::Purpose,
-    error::{Phase, classify, error, map, reserved_table, statement},
+    error::{Phase, Said, classify, error, map, statement},
     guard::Scope,
     outcome,
     queue::{Bench, Call, Message, OpenTask, Opening, Task, Ticket, Undo},
@@ -266,16 +266,14 @@ pub(super) fn enrich(bench: &Bench<'_>, failure: Error) -> Error {
     if failure.kind() == ErrorKind::Unavailable {
         bench.guard.note_disk_end();
     }
-    let Some(source) = std::error::Error::source(&failure)
-        .and_then(|source| source.downcast_ref::<rusqlite::Error>())
-    else {
+    let Some(said) = failure.cause().and_then(Said::find) else {
         return failure;
     };
-    let denied = rusqlite::ErrorCode::AuthorizationForStatementDenied;
-    let message = if source.sqlite_error_code() == Some(denied) {
+    let message = if said.is_denied() {
         bench.guard.refused()
     } else {
-        reserved_table(source).and_then(|table| outcome::holders(bench.connection, table))
+        said.reserved_table()
+            .and_then(|table| outcome::holders(bench.connection, table))
     };
     match message {
         Some(message) => failure.with_message(message),
@@ -305,7 +303,7 @@ pub(super) fn end_work(bench: &Bench<'_>, operation: &'static str, keep: bool) -
             operation,
             "the work ended the transaction that it was given: nothing is committed",
         )
-        .with_source(source)
+        .with_hidden_source(source)
     })
 }
 

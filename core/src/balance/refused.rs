@@ -25,7 +25,7 @@ impl Refused {
             return None;
         }
         let mut text = String::new();
-        refusal_text::write(&mut text, error.kind(), &refusal_text::reason(error)).ok()?;
+        refusal_text::write(&mut text, error.kind(), &error.text()).ok()?;
         Some(Self(text))
     }
 

@@ -16,13 +16,13 @@ use crate::{
         Transfer, Transferred,
     },
     coordinator::TwoPhaseCommit,
-    error::{Error, Result as StoreResult},
+    error::Result as StoreResult,
     execute::{ExecuteOnce, Work, WorkError},
     fingerprint::Fingerprint,
-    idempotency::{Claim, IdempotencyStore, Outcome},
+    idempotency::{Claim, IdempotencyStore},
     lease::LeaseStore,
     names::{AccountId, IdempotencyKey},
-    one_shot::{OneShot, OneShotStore, Statement},
+    one_shot::{OneShotStore, Statement},
     receipt::Receipt,
     register::DecisionRegister,
 };
@@ -90,19 +90,9 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         R: Serialize + ?Sized,
     {
         let store = store.clone();
-        let receipt = Receipt::json(value);
+        let receipt = Receipt::of(value).map(|(receipt, _)| receipt);
         keyed(self, step.into(), request, move |claim| async move {
-            let effect = OneShot {
-                claim,
-                statements,
-                receipt: receipt?,
-            };
-            match store.execute_one_shot(&effect).await?.outcome {
-                Outcome::Applied(receipt) => receipt.decode(),
-                Outcome::Rejected(rejection) => {
-                    Err(Error::rejected(rejection, "one_shot", store.backend()))
-                }
-            }
+            super::one_shot::apply(&store, claim, statements, receipt).await
         })
     }
 
@@ -202,7 +192,12 @@ pub trait Effects<'run, M>: Engine<'run, M> {
                     let value = read().await;
                     let value = value
                         .map_err(|error| error.into_error_without_store("durable_read", engine));
-                    Settled::decide(value)
+                    // What the journal could not give back would be read again for ever.
+                    let read_back = value.and_then(|value| {
+                        let read_back = Receipt::of(&value).map(|(_, value)| value);
+                        read_back.map_err(|error| error.reported_by("durable_read", engine))
+                    });
+                    Settled::decide(read_back)
                 })
                 .await?;
             answer(self, settled)

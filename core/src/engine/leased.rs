@@ -12,6 +12,7 @@ use crate::{
     lease::{FencingToken, LeaseStore, Leased},
     names::IdempotencyKey,
     receipt::Receipt,
+    refusals,
     rejection::Rejection,
 };
 
@@ -55,12 +56,13 @@ where
         Leased::Granted(lease) => lease,
         Leased::Completed(outcome) => return replay(store, outcome),
         Leased::InProgress { retry_after } => {
-            return Err(error(store, ErrorKind::InProgress { retry_after }));
+            return Err(refusals::in_progress(
+                retry_after,
+                OPERATION,
+                store.backend(),
+            ));
         }
-        Leased::Mismatch => {
-            return Err(error(store, ErrorKind::Mismatch)
-                .with_message("this idempotency key was used with another request"));
-        }
+        Leased::Mismatch => return Err(refusals::mismatch(OPERATION, store.backend())),
     };
     let permit = Permit {
         key: claim.key().clone(),
@@ -68,7 +70,10 @@ where
     };
     let worked = while_renewing(store, claim, lease.token, ttl, &sleep, work(permit)).await?;
     let (outcome, answer) = match worked {
-        Ok(value) => (Outcome::Applied(Receipt::json(&value)?), Ok(value)),
+        Ok(value) => {
+            let (receipt, answer) = receipt(store, &value);
+            (Outcome::Applied(receipt), answer)
+        }
         Err(failed) => {
             let failed = failed.into_error_without_store(OPERATION, store.backend());
             let Some(rejection) = Rejection::of_refusal(&failed) else {
@@ -78,11 +83,41 @@ where
                 }
                 return Err(failed);
             };
+            let failed = failed.reported_by(OPERATION, store.backend());
             (Outcome::Rejected(rejection), Err(failed))
         }
     };
     finalize(store, claim, lease.token, &outcome, ttl, &sleep).await?;
     answer
+}
+
+/// What to record of work that is done, and what to answer. Work outside can't be undone: a value
+/// that can't be stored must not keep the effect from being recorded, or the next attempt does it
+/// again.
+fn receipt<S, T>(store: &S, value: &T) -> (Receipt, Result<T>)
+where
+    S: LeaseStore,
+    T: Serialize + DeserializeOwned,
+{
+    let limit = store.capabilities().max_receipt_bytes;
+    let kept = Receipt::of(value).and_then(|(receipt, value)| {
+        receipt.check_size(limit, OPERATION, store.backend())?;
+        Ok((receipt, value))
+    });
+    match kept {
+        Ok((receipt, value)) => (receipt, Ok(value)),
+        Err(reason) => {
+            tracing::error!(error = %reason, "an effect was applied, and its value is not stored");
+            let receipt = Receipt::without_value(&reason);
+            let answer = decode(store, &receipt);
+            (receipt, answer)
+        }
+    }
+}
+
+fn decode<S: LeaseStore, T: DeserializeOwned>(store: &S, receipt: &Receipt) -> Result<T> {
+    let read = receipt.decode();
+    read.map_err(|error| error.reported_by(OPERATION, store.backend()))
 }
 
 /// Does the work, and prolongs the lease meanwhile. Stops the work if the lease is lost.
@@ -154,13 +189,9 @@ fn superseded(source: Error) -> Error {
         .with_source(source)
 }
 
-fn error<S: LeaseStore>(store: &S, kind: ErrorKind) -> Error {
-    Error::new(kind, OPERATION, store.backend())
-}
-
 fn replay<S: LeaseStore, T: DeserializeOwned>(store: &S, outcome: Outcome) -> Result<T> {
     match outcome {
-        Outcome::Applied(receipt) => receipt.decode(),
+        Outcome::Applied(receipt) => decode(store, &receipt),
         Outcome::Rejected(rejection) => Err(Error::rejected(rejection, OPERATION, store.backend())),
     }
 }

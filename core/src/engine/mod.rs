@@ -27,6 +27,7 @@
 mod effects;
 pub(crate) mod key;
 pub(crate) mod leased;
+pub(crate) mod one_shot;
 pub(crate) mod operation;
 mod refusal;
 pub(crate) mod step;
@@ -41,6 +42,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use effects::Effects;
 pub use key::key_of;
 pub use leased::Permit;
+pub use one_shot::{Effect, ValuedEffect};
 pub use operation::BalanceOperation;
 pub use refusal::{Details, Refusal, Settled};
 pub use step::Step;

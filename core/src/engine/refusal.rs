@@ -238,6 +238,7 @@ mod tests {
         for kind in [
             ErrorKind::Ambiguous,
             ErrorKind::Busy,
+            ErrorKind::Unreadable,
             ErrorKind::Configuration,
         ] {
             assert_eq!(Refusal::from_details(&Details::of(kind), "x"), None);

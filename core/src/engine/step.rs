@@ -68,7 +68,7 @@ impl Step {
         &self.name
     }
 
-    /// The key, if it is [given](Self::with_key).
+    /// The key, if it is [given](Self::with_key) or fixed by the engine's glue.
     #[must_use]
     pub fn key(&self) -> Option<&IdempotencyKey> {
         self.key.as_ref()

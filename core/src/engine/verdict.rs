@@ -89,6 +89,7 @@ mod tests {
             | ErrorKind::Busy
             | ErrorKind::Reserved
             | ErrorKind::WorkFailed
+            | ErrorKind::Unreadable
             | ErrorKind::Configuration => Verdict::Retry,
             ErrorKind::Mismatch
             | ErrorKind::Conflict { .. }
@@ -120,6 +121,7 @@ mod tests {
             ErrorKind::Reserved,
             ErrorKind::InProgress { retry_after },
             ErrorKind::WorkFailed,
+            ErrorKind::Unreadable,
             ErrorKind::Configuration,
             ErrorKind::Mismatch,
             ErrorKind::Conflict { current: None },

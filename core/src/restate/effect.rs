@@ -7,6 +7,7 @@ use restate_sdk::errors::TerminalError;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    alone::Alone,
     context::Journal,
     identity,
     operation::BalanceOperation,
@@ -20,6 +21,19 @@ use crate::{
 
 /// The answer of a step: a boxed future, because no other form compiles in a handler.
 pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, TerminalError>>;
+
+/// Journals the key of a step, and gives the step with it.
+pub(super) fn fix_key<'a, 'ctx: 'a, C: Journal<'ctx>>(
+    context: &'a C,
+    step: Step,
+) -> Answer<'a, Step> {
+    let alone = Alone::begin(context, &step);
+    Box::pin(async move {
+        let _alone = alone?;
+        let key = identity::key(context, &step).await?;
+        Ok(step.with_key(key))
+    })
+}
 
 /// Journals the key, then the answer to the effect that is claimed with it.
 pub(super) fn keyed<'a, 'ctx: 'a, C, T, R, F, Fut>(
@@ -36,10 +50,10 @@ where
     Fut: Future<Output = StoreResult<T>> + Send + 'ctx,
 {
     let fingerprint = Fingerprint::of(step.name(), request);
+    let alone = Alone::begin(context, &step);
     Box::pin(async move {
-        let fingerprint = fingerprint.map_err(|error| Refusal::from_error(&error))?;
-        let key = identity::key(context, &step).await?;
-        let claim = Claim::new(key, fingerprint).with_retention(step.retention());
+        let _alone = alone?;
+        let claim = identity::claim(context, &step, fingerprint).await?;
         context
             .step(step.name().to_owned(), move || async move {
                 Journaled::from_answer(effect(claim).await)
@@ -62,7 +76,9 @@ where
     O: BalanceOperation,
 {
     let store = store.clone();
+    let alone = Alone::begin(context, &step);
     Box::pin(async move {
+        let _alone = alone?;
         let key = identity::key(context, &step).await?;
         let operation = operation(key).map_err(|error| Refusal::from_error(&error))?;
         context
@@ -86,7 +102,9 @@ where
     F: FnOnce() -> Fut + Send + 'ctx,
     Fut: Future<Output = StoreResult<T>> + Send + 'ctx,
 {
+    let alone = Alone::begin(context, &step);
     Box::pin(async move {
+        let _alone = alone?;
         context
             .step(step.name().to_owned(), move || async move {
                 Journaled::from_answer(read().await)

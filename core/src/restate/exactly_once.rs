@@ -6,9 +6,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     context::Journal,
-    effect::{Answer, apply, keyed, unkeyed},
+    effect::{Answer, apply, fix_key, keyed, unkeyed},
     leased::{self, Permit},
+    one_shot::{self, ValuedEffect},
     operation::BalanceOperation,
+    refusal::Refusal,
     step::Step,
     two_phase,
 };
@@ -19,13 +21,14 @@ use crate::{
         Transfer, Transferred,
     },
     coordinator::TwoPhaseCommit,
-    error::Error,
+    error::{Advice, Error, ErrorKind, Result as StoreResult},
     execute::{ExecuteOnce, Work, WorkError},
-    idempotency::{IdempotencyStore, Outcome},
+    idempotency::{IdempotencyStore, KeyState},
     lease::LeaseStore,
     names::{AccountId, IdempotencyKey},
-    one_shot::{OneShot, OneShotStore, Statement},
+    one_shot::OneShotStore,
     receipt::Receipt,
+    refusals,
     register::DecisionRegister,
 };
 
@@ -36,7 +39,24 @@ use crate::{
 ///
 /// # Errors
 /// A terminal error is either a [`Refusal`](super::Refusal), or a cancellation of the invocation
-/// (409 `cancelled`, and the effect may have been applied).
+/// (409 `cancelled`, and the effect may have been applied: see [`Self::outcome_of`]).
+///
+/// A step that is made while another one of the same context is under way, for a `join!` say, is
+/// refused at once ([unsupported](crate::ErrorKind::Unsupported), with both names): the SDK can't run
+/// two side by side.
+///
+/// # Where a key is reused, and where it is forgotten
+/// A key made from the invocation lives as long as Restate and the store both remember it. Two cases
+/// end or outlive that, and no error says so:
+/// - **A workflow id that runs again after its retention** (24 hours by default), or after a purge,
+///   gets the same invocation id, and with it the same keys: the store replays the old answers and
+///   *nothing is done*. To run the workflow again, give it another id: put a date or a number into
+///   it. The same holds for an ingress idempotency key.
+/// - **An invocation that is paused for longer than a key's retention**
+///   ([30 days](crate::Retention) by default) *does its effect a second time* when it resumes, if the
+///   pause fell between the commit and the journal entry: the store has forgotten the key. Resume or
+///   kill paused invocations within the retention, or give the step a
+///   [longer one](Step::with_retention).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no Restate context",
     note = "the five contexts of `restate-sdk` are; take one of them, or be generic over \
@@ -63,17 +83,15 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         R: Serialize + ?Sized,
         W: for<'t> Work<&'t mut S::Tx, Result<T, WorkError>> + 'ctx;
 
-    /// Applies statements that are known up front, exactly once, in one round trip, and gives
-    /// `value`; a retry gets the value of the attempt that committed.
+    /// Applies statements that are known up front, exactly once, in one round trip, and gives the
+    /// effect's value; a retry gets the value of the attempt that committed.
     ///
-    /// `request` is as in [`Self::execute_once`].
+    /// The request is as in [`Self::execute_once`].
     fn one_shot<'a, S, T, R>(
         &'a self,
         store: &S,
         step: impl Into<Step>,
-        request: &R,
-        statements: Vec<Statement>,
-        value: &T,
+        effect: ValuedEffect<'_, R, T>,
     ) -> Answer<'a, T>
     where
         'ctx: 'a,
@@ -91,7 +109,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
     /// for the other side to compare.
     ///
     /// A [rejection](crate::Rejection) is recorded and final; any other error gives the key back,
-    /// and is retried.
+    /// and is retried. A value that can't be stored (it does not
+    /// [read back](crate::Receipt::of), or exceeds the receipt limit) does not undo what was done:
+    /// the effect is recorded as applied without a value, and this attempt and each later one
+    /// report so, as [forgotten](crate::ErrorKind::Forgotten).
     fn leased_effect<'a, S, T, R, W, Fut>(
         &'a self,
         store: &S,
@@ -131,6 +152,54 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         R: DecisionRegister,
         Q: Serialize + ?Sized,
         P: FnOnce(TwoPhaseCommit<'ctx, R>) -> TwoPhaseCommit<'ctx, R> + Send + 'ctx;
+
+    /// Journals the key of a step before the step begins, and gives the step with it: so that a
+    /// handler that is cancelled in the middle of the effect can
+    /// [ask for its outcome](Self::outcome_of).
+    fn fix_key<'a>(&'a self, step: impl Into<Step>) -> Answer<'a, Step>
+    where
+        'ctx: 'a;
+
+    /// How the effect of a step ended, by what the store recorded under its key: `None` if nothing
+    /// is recorded, the value if it was applied, or the refusal. The step must have a
+    /// [key](Step::key): [fixed](Self::fix_key), or [its own](Step::with_key).
+    ///
+    /// For a handler that was cancelled: **cancelled does not mean not applied**.
+    ///
+    /// ```
+    /// # use exactly_once_core::{IdempotencyStore, restate::ExactlyOnce};
+    /// # use restate_sdk::prelude::*;
+    /// # async fn handler<S: IdempotencyStore>(ctx: Context<'_>, store: &S) -> Result<i64, TerminalError> {
+    /// let charge = ctx.fix_key("charge").await?;
+    /// match ctx.execute_once(store, charge.clone(), &500, async |_tx| Ok(500)).await {
+    ///     Err(cancelled) if cancelled.message() == "cancelled" => {
+    ///         match ctx.outcome_of::<_, i64>(store, &charge).await? {
+    ///             Some(Ok(_cents)) => { /* it was applied: undo it with a step of its own */ }
+    ///             Some(Err(_refusal)) => { /* it was refused: nothing to undo */ }
+    ///             None => { /* nothing is recorded so far */ }
+    ///         }
+    ///         Err(cancelled)
+    ///     }
+    ///     other => other,
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// `None` is what the store knew at that moment: an attempt whose statement is still under way in
+    /// the database may commit afterwards. Where that matters, repeat the step with its key instead:
+    /// it waits for the attempt, and its answer is final.
+    ///
+    /// # Errors
+    /// [Invalid](crate::ErrorKind::Invalid) for a step without a key.
+    fn outcome_of<'a, S, T>(
+        &'a self,
+        store: &S,
+        step: &Step,
+    ) -> Answer<'a, Option<Result<T, Refusal>>>
+    where
+        'ctx: 'a,
+        S: IdempotencyStore,
+        T: Serialize + DeserializeOwned + Send + 'static;
 
     /// Reads, and journals what was read: a retry goes on with the same value, however the
     /// database has changed since.
@@ -213,6 +282,35 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         'ctx: 'a;
 }
 
+/// What the store recorded under a key, as a value or a refusal.
+async fn recorded<S: IdempotencyStore, T: DeserializeOwned>(
+    store: &S,
+    key: Option<&IdempotencyKey>,
+) -> StoreResult<Option<Result<T, Refusal>>> {
+    const OPERATION: &str = "outcome_of";
+    let key = key.ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, OPERATION, store.backend())
+            .with_message("the step has no key: make it with `fix_key` or `Step::with_key`")
+    })?;
+    match store.lookup(key).await?.map(|record| record.state) {
+        None => Ok(None),
+        Some(KeyState::Leased { .. }) => Err(refusals::in_progress(
+            Duration::from_secs(1),
+            OPERATION,
+            store.backend(),
+        )),
+        Some(KeyState::Completed { outcome, .. }) => {
+            match one_shot::value_of(store, OPERATION, outcome) {
+                Ok(value) => Ok(Some(Ok(value))),
+                Err(error) => match error.kind().advice() {
+                    Advice::Stop { .. } => Ok(Some(Err(Refusal::from_error(&error)))),
+                    _ => Err(error),
+                },
+            }
+        }
+    }
+}
+
 impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {
     fn execute_once<'a, S, T, R, W>(
         &'a self,
@@ -238,9 +336,7 @@ impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {
         &'a self,
         store: &S,
         step: impl Into<Step>,
-        request: &R,
-        statements: Vec<Statement>,
-        value: &T,
+        effect: ValuedEffect<'_, R, T>,
     ) -> Answer<'a, T>
     where
         'ctx: 'a,
@@ -249,19 +345,10 @@ impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {
         R: Serialize + ?Sized,
     {
         let store = store.clone();
-        let receipt = Receipt::json(value);
-        keyed(self, step.into(), request, move |claim| async move {
-            let effect = OneShot {
-                claim,
-                statements,
-                receipt: receipt?,
-            };
-            match store.execute_one_shot(&effect).await?.outcome {
-                Outcome::Applied(receipt) => receipt.decode(),
-                Outcome::Rejected(rejection) => {
-                    Err(Error::rejected(rejection, "one_shot", store.backend()))
-                }
-            }
+        let receipt = Receipt::of(effect.value).map(|(receipt, _)| receipt);
+        let statements = effect.statements;
+        keyed(self, step.into(), effect.request, move |claim| async move {
+            one_shot::apply(&store, claim, statements, receipt).await
         })
     }
 
@@ -311,8 +398,37 @@ impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {
         Fut: Future<Output = Result<T, WorkError>> + Send + 'ctx,
     {
         unkeyed(self, step.into(), move || async move {
+            const OPERATION: &str = "durable_read";
             let value = read().await;
-            value.map_err(|error| error.into_error_without_store("durable_read", "restate"))
+            let value =
+                value.map_err(|error| error.into_error_without_store(OPERATION, "restate"))?;
+            // What the journal could not give back would be read again for ever.
+            let read_back = Receipt::of(&value).map(|(_, value)| value);
+            read_back.map_err(|error| error.reported_by(OPERATION, "restate"))
+        })
+    }
+
+    fn fix_key<'a>(&'a self, step: impl Into<Step>) -> Answer<'a, Step>
+    where
+        'ctx: 'a,
+    {
+        fix_key(self, step.into())
+    }
+
+    fn outcome_of<'a, S, T>(
+        &'a self,
+        store: &S,
+        step: &Step,
+    ) -> Answer<'a, Option<Result<T, Refusal>>>
+    where
+        'ctx: 'a,
+        S: IdempotencyStore,
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let (store, key) = (store.clone(), step.key().cloned());
+        let lookup = Step::named(format!("{}/outcome", step.name()));
+        unkeyed(self, lookup, move || async move {
+            recorded(&store, key.as_ref()).await
         })
     }
 

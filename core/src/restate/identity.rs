@@ -16,10 +16,48 @@
 //!   place for a counter of ours, and one beside them would not know when an attempt begins.
 
 use restate_sdk::errors::TerminalError;
+use serde::{Deserialize, Serialize};
 
-use super::{context::Journal, step::Step};
+use super::{context::Journal, refusal::Journaled, step::Step};
 pub(super) use crate::engine::key::derive;
-use crate::names::IdempotencyKey;
+use crate::{
+    error::{Error, Result as StoreResult},
+    fingerprint::Fingerprint,
+    idempotency::Claim,
+    names::IdempotencyKey,
+};
+
+/// What an effect is claimed with, in one entry of the journal.
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    key: IdempotencyKey,
+    fingerprint: Fingerprint,
+}
+
+/// The claim of a step: its key, and the fingerprint of its request. Both are journaled before they
+/// are used, also where the key is the caller's own: a later version of the handler may write one
+/// field more, and a retry by it must not be a mismatch with what the first attempt committed.
+pub(super) async fn claim<'ctx, C: Journal<'ctx>>(
+    context: &C,
+    step: &Step,
+    fingerprint: StoreResult<Fingerprint>,
+) -> Result<Claim, TerminalError> {
+    let key = match step.key() {
+        Some(key) => Ok(key.clone()),
+        None => {
+            let key = derive(context.invocation(), step.name(), &context.ordinal());
+            IdempotencyKey::new(key).map_err(Error::from)
+        }
+    };
+    let identity = fingerprint.and_then(|fingerprint| key.map(|key| Identity { key, fingerprint }));
+    let Identity { key, fingerprint } = context
+        .step(format!("{}/key", step.name()), || async {
+            Journaled::from_answer(identity)
+        })
+        .await?
+        .into_answer()?;
+    Ok(Claim::new(key, fingerprint).with_retention(step.retention()))
+}
 
 /// The step's own key if it has one, otherwise the journaled one.
 pub(super) async fn key<'ctx, C: Journal<'ctx>>(

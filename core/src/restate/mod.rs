@@ -37,8 +37,9 @@
 //! ```
 //!
 //! # How a step runs
-//! 1. **Identity.** A step `charge/key` journals the idempotency key; only then is it used. A step
-//!    that brings [a key of its own](Step::with_key) skips this.
+//! 1. **Identity.** A step `charge/key` journals the idempotency key and the request's fingerprint;
+//!    only then are they used. A version of the handler that is deployed meanwhile may build another
+//!    request: the retry is still the same effect.
 //! 2. **Effect.** A step `charge` calls the store with that key, and journals the answer: the
 //!    value, or the refusal, so that a retry sees the same refusal.
 //!
@@ -52,7 +53,7 @@
 //! |---|---|
 //! | stop, alarm | a terminal error with the HTTP status; journaled; [`Refusal`] reads it back |
 //! | retry, retry with the same key | a retryable error: the engine tries again, with the same key |
-//! | fix the configuration | a retryable error too: mend it, and the invocation goes on |
+//! | fix | a retryable error too: fix the configuration, or deploy the program that reads the receipt, and the invocation goes on |
 //!
 //! No step here has a bounded retry policy: one that gives up turns *ambiguous* into a terminal
 //! error although the effect may be committed.
@@ -61,22 +62,24 @@
 //! does not mean not applied**. A conflict is 409 too; [`Refusal::of`] tells them apart.
 //!
 //! # Rules
-//! - Await one step before the next begins: the SDK hangs on two that run side by side.
+//! - Await one step before you make the next: the SDK can't run two side by side, and the second is
+//!   refused.
 //! - The work owns what it uses; it may outlive the handler's borrows.
 //!
 //! # Layout
 //! What does not depend on the engine is in [`crate::engine`]: steps, verdicts, refusals, leases and
 //! balance operations. Here:
 //! - `context`: what is needed of a context; the one place that names the five types.
-//! - `identity`: the key of a step.
+//! - `identity`, `alone`: the key of a step, and that there is one step at a time.
 //! - `exactly_once`: the trait that handlers use; `effect`: the two steps behind its methods.
 //! - `two_phase`: one transaction over several databases.
 //! - `refusal`: what becomes terminal, and how it is read back.
 //! - `listener`: serving with `TCP_NODELAY` and an orderly end.
 //! - [`services`]: services to bind as they are: key expiry, the sweeper, an account.
 
-use crate::engine::{leased, operation, step};
+use crate::engine::{leased, one_shot, operation, step};
 
+mod alone;
 mod context;
 mod effect;
 mod exactly_once;
@@ -86,7 +89,7 @@ mod refusal;
 pub mod services;
 mod two_phase;
 
-pub use crate::engine::{BalanceOperation, Permit, Step};
+pub use crate::engine::{BalanceOperation, Effect, Permit, Step, ValuedEffect};
 pub use exactly_once::ExactlyOnce;
 pub use listener::{Listener, serve, shutdown_signal};
 pub use refusal::Refusal;

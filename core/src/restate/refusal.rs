@@ -129,6 +129,7 @@ mod tests {
             ErrorKind::Reserved,
             ErrorKind::InProgress { retry_after },
             ErrorKind::WorkFailed,
+            ErrorKind::Unreadable,
             ErrorKind::Configuration,
         ] {
             let answer = Journaled::<()>::from_answer(Err(Error::new(kind, "adjust", "memory")));
@@ -149,6 +150,7 @@ mod tests {
             | ErrorKind::Reserved
             | ErrorKind::InProgress { .. }
             | ErrorKind::WorkFailed
+            | ErrorKind::Unreadable
             | ErrorKind::Configuration => true,
             ErrorKind::Mismatch
             | ErrorKind::Conflict { .. }
@@ -180,6 +182,7 @@ mod tests {
             ErrorKind::Reserved,
             ErrorKind::InProgress { retry_after },
             ErrorKind::WorkFailed,
+            ErrorKind::Unreadable,
             ErrorKind::Configuration,
             ErrorKind::Mismatch,
             ErrorKind::Conflict { current: None },

@@ -5,6 +5,7 @@ use restate_sdk::errors::TerminalError;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    alone::Alone,
     context::Journal,
     identity,
     refusal::{Journaled, Refusal},
@@ -22,10 +23,11 @@ use crate::{
 
 const OPERATION: &str = "two_phase";
 
-/// The transaction's name, and its deadlines by the register's clock: fixed once, and together.
+/// The transaction's name, its request, and its deadlines by the register's clock: fixed once, and together.
 #[derive(Serialize, Deserialize)]
 struct Identity {
     name: String,
+    fingerprint: Fingerprint,
     not_after: Timestamp,
     forget_after: Timestamp,
 }
@@ -51,13 +53,14 @@ where
 {
     let register = register.clone();
     let fingerprint = check(&step).and_then(|()| Fingerprint::of(step.name(), request));
+    let alone = Alone::begin(context, &step);
     Box::pin(async move {
-        let fingerprint = fingerprint.map_err(|error| Refusal::from_error(&error))?;
+        let _alone = alone?;
         let name = identity::derive(context.invocation(), step.name(), &context.ordinal());
         let clock = (register.clone(), step.clone());
         let identity = context
             .step(format!("{}/key", step.name()), move || async move {
-                Journaled::from_answer(identity(name, &clock.0, &clock.1).await)
+                Journaled::from_answer(identity(name, fingerprint, &clock.0, &clock.1).await)
             })
             .await?
             .into_answer()?;
@@ -66,7 +69,7 @@ where
             .and_then(|name| {
                 Participation::new(
                     &name,
-                    fingerprint,
+                    identity.fingerprint,
                     identity.not_after,
                     identity.forget_after,
                 )
@@ -97,9 +100,11 @@ fn check(step: &Step) -> Result<()> {
 
 async fn identity<R: DecisionRegister>(
     name: String,
+    fingerprint: Result<Fingerprint>,
     register: &R,
     step: &Step,
 ) -> Result<Identity> {
+    let fingerprint = fingerprint?;
     let too_late = || {
         Error::new(ErrorKind::Invalid, OPERATION, register.backend())
             .with_message("the deadline is out of range")
@@ -110,6 +115,7 @@ async fn identity<R: DecisionRegister>(
     let forget_after = not_after.checked_add(kept).ok_or_else(too_late)?;
     Ok(Identity {
         name,
+        fingerprint,
         not_after,
         forget_after,
     })

@@ -1,6 +1,6 @@
 //! What redb's errors mean: each is a kind, which says what the caller does next.
 
-use exactly_once_core::{BoxError, Error, ErrorKind, Result};
+use exactly_once_core::{BoxError, Error, ErrorKind, Result, chain};
 use redb::{CommitError, StorageError, TableError, TransactionError};
 
 /// The store's name in errors.
@@ -63,24 +63,31 @@ pub(crate) fn committed(operation: &'static str, result: Result<(), CommitError>
 
 /// What an error of the user's own statement means, whichever of redb's types it has.
 pub(crate) fn classify(operation: &'static str, source: BoxError) -> Error {
-    let source = match source.downcast::<Error>() {
-        Ok(own) => return *own,
-        Err(source) => source,
-    };
-    let source = match source.downcast::<redb::Error>() {
-        Ok(error) => return from_redb(operation, *error),
-        Err(source) => source,
-    };
-    let source = match source.downcast::<StorageError>() {
-        Ok(error) => return from_redb(operation, (*error).into()),
-        Err(source) => source,
-    };
-    let source = match source.downcast::<TableError>() {
-        Ok(error) => return from_redb(operation, (*error).into()),
-        Err(source) => source,
-    };
-    match source.downcast::<TransactionError>() {
-        Ok(error) => from_redb(operation, (*error).into()),
-        Err(source) => Error::new(ErrorKind::WorkFailed, operation, BACKEND).with_source(source),
+    chain::classify(operation, BACKEND, source, |link, _| {
+        let kind = if let Some(error) = link.downcast_ref::<redb::Error>() {
+            kind(error)
+        } else if let Some(error) = link.downcast_ref::<StorageError>() {
+            stored(error)
+        } else if let Some(error) = link.downcast_ref::<TableError>() {
+            match error {
+                TableError::Storage(error) => stored(error),
+                TableError::TableAlreadyOpen(..) => ErrorKind::WorkFailed,
+                _ => ErrorKind::Configuration,
+            }
+        } else {
+            match link.downcast_ref::<TransactionError>()? {
+                TransactionError::Storage(error) => stored(error),
+                _ => ErrorKind::WorkFailed,
+            }
+        };
+        Some(error(kind, operation, &link.to_string()))
+    })
+}
+
+fn stored(error: &StorageError) -> ErrorKind {
+    match error {
+        StorageError::ValueTooLarge(_) => ErrorKind::TooLarge,
+        StorageError::Corrupted(_) => ErrorKind::Configuration,
+        _ => ErrorKind::Unavailable,
     }
 }

@@ -104,7 +104,7 @@ impl KeyRow {
             }
             REJECTED => {
                 let message = String::from_utf8_lossy(body);
-                let outcome = Outcome::Rejected(Rejection::new(status, message));
+                let outcome = Outcome::Rejected(Rejection::from_stored(status, message));
                 State::Completed { outcome, at, end }
             }
             other => {
@@ -152,7 +152,7 @@ impl KeyRow {
             } => (
                 REJECTED,
                 at,
-                rejection.status(),
+                rejection.stored_status(),
                 rejection.message().as_bytes(),
             ),
         };

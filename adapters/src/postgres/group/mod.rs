@@ -140,10 +140,11 @@ impl Groups {
 fn copy(failed: &DriverError) -> DriverError {
     DriverError {
         cause: failed.cause.clone(),
+        said: failed.said.clone(),
         source: failed
             .source
             .as_ref()
-            .map(|source| source.to_string().into()),
+            .map(|source| super::said::chain(&**source).into()),
         after: failed.after,
     }
 }

@@ -6,6 +6,7 @@ use futures_util::TryStreamExt;
 use sqlx::{
     AssertSqlSafe, Connection as _, Database, Either, Error as SqlxError, PgConnection, PgPool,
     Postgres, Row, SqlSafeStr, ValueRef,
+    error::DatabaseError,
     pool::PoolConnection,
     postgres::{PgDatabaseError, PgRow},
 };
@@ -15,6 +16,7 @@ use crate::postgres::{
     builder::Pooled,
     driver::{Cause, Connection, Driver, DriverError, Reply},
     options::Timeouts,
+    said::Answer,
     sqlstate::PLAN_CHANGED,
     tls::refused,
 };
@@ -57,7 +59,7 @@ impl Driver for SqlxDriver {
             Ok(Err(error)) if refused(&error) => Err(DriverError::new(Cause::Tls, error)),
             Ok(Err(error)) => Err(match cause(&error) {
                 Cause::Lost => DriverError::new(Cause::Unreachable, error),
-                cause => DriverError::new(cause, error),
+                _ => failed(error),
             }),
             Err(ended) => Err(DriverError::new(Cause::Unreachable, ended)),
         }
@@ -69,17 +71,39 @@ impl Driver for SqlxDriver {
         }
     }
 
-    fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
+    fn cause_of(error: &(dyn StdError + 'static)) -> Option<(Cause, Option<String>)> {
         if let Some(error) = error.downcast_ref::<SqlxError>() {
-            let answer = error
-                .as_database_error()
-                .and_then(|answer| answer.try_downcast_ref::<PgDatabaseError>());
-            return Some(answer.map_or_else(|| cause(error), of_users_statement));
+            let cause = server_answer(error).map_or_else(|| cause(error), of_users_statement);
+            return Some((cause, said(error)));
         }
-        error
-            .downcast_ref::<PgDatabaseError>()
-            .map(of_users_statement)
+        // What a transparent wrapper around the driver's own error shows.
+        let boxed = error
+            .downcast_ref::<Box<dyn DatabaseError>>()
+            .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+        let error = boxed.or_else(|| error.downcast_ref::<PgDatabaseError>())?;
+        Some((of_users_statement(error), Some(answer(error))))
     }
+}
+
+/// What may be shown of the server's answer, if it is one.
+fn said(error: &SqlxError) -> Option<String> {
+    server_answer(error).map(answer)
+}
+
+fn server_answer(error: &SqlxError) -> Option<&PgDatabaseError> {
+    error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+}
+
+fn answer(error: &PgDatabaseError) -> String {
+    Answer {
+        message: error.message(),
+        code: error.code(),
+        constraint: error.constraint(),
+        table: error.table(),
+    }
+    .text()
 }
 
 fn cause(error: &SqlxError) -> Cause {
@@ -107,7 +131,8 @@ fn of_users_statement(answer: &PgDatabaseError) -> Cause {
 }
 
 fn failed(error: SqlxError) -> DriverError {
-    DriverError::new(cause(&error), error)
+    let said = said(&error);
+    DriverError::new(cause(&error), error).saying(said)
 }
 
 type Manager = <Postgres as Database>::TransactionManager;

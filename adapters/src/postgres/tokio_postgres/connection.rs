@@ -10,6 +10,7 @@ use crate::postgres::{
     builder::Pooled,
     driver::{Cause, Connection, Driver, DriverError, Reply},
     options::Timeouts,
+    said::Answer,
     sqlstate::PLAN_CHANGED,
     tls::refused,
 };
@@ -51,15 +52,33 @@ impl Driver for TokioDriver {
         }
     }
 
-    fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
+    fn cause_of(error: &(dyn StdError + 'static)) -> Option<(Cause, Option<String>)> {
         if let Some(error) = error.downcast_ref::<PgError>() {
-            return Some(match error.as_db_error() {
+            let cause = match error.as_db_error() {
                 Some(answer) => of_users_statement(answer),
                 None => cause(error),
-            });
+            };
+            return Some((cause, said(error)));
         }
-        error.downcast_ref::<DbError>().map(of_users_statement)
+        error
+            .downcast_ref::<DbError>()
+            .map(|error| (of_users_statement(error), Some(answer(error))))
     }
+}
+
+/// What may be shown of the server's answer, if it is one.
+fn said(error: &PgError) -> Option<String> {
+    error.as_db_error().map(answer)
+}
+
+fn answer(error: &DbError) -> String {
+    Answer {
+        message: error.message(),
+        code: error.code().code(),
+        constraint: error.constraint(),
+        table: error.table(),
+    }
+    .text()
 }
 
 fn pool_error(error: PoolError) -> DriverError {
@@ -67,7 +86,10 @@ fn pool_error(error: PoolError) -> DriverError {
         PoolError::Timeout(TimeoutType::Wait) => DriverError::bare(Cause::Exhausted),
         PoolError::Timeout(_) => DriverError::bare(Cause::Unreachable),
         PoolError::Closed => DriverError::bare(Cause::Closed),
-        PoolError::Backend(error) => DriverError::new(connect_cause(&error), error),
+        PoolError::Backend(error) => {
+            let said = said(&error);
+            DriverError::new(connect_cause(&error), error).saying(said)
+        }
         other => DriverError::new(Cause::Settings, other),
     }
 }
@@ -119,7 +141,8 @@ fn failed(error: PgError) -> DriverError {
         // The server ends a session with an answer: afterwards there is no connection.
         cause => cause,
     };
-    DriverError::new(cause, error)
+    let said = said(&error);
+    DriverError::new(cause, error).saying(said)
 }
 
 /// A connection of a deadpool pool.

@@ -17,8 +17,8 @@ if refusal then return refusal end
 for statement, count in string.gmatch(ARGV[6], '(%d+)=(%d+)') do
   local found = rows[tonumber(statement)] or 0
   if tonumber(count) ~= found then
-    local told = 'statement ' .. statement .. ' would change ' .. found .. ' rows, not '
-    return { 'refused', told .. count }
+    local text = 'statement ' .. statement .. ' changed ' .. found .. ' rows and must change exactly '
+    return { 'refused', text .. count }
   end
 end
 check_index(KEYS[2])

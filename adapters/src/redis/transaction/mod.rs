@@ -11,14 +11,13 @@ mod user;
 use std::{collections::HashMap, fmt};
 
 use exactly_once_core::{BoxError, Claim, Error, ErrorKind, Namespace, Result, Transactional};
-use redis::RedisError;
 
 pub(super) use keys::check_user_key;
 
 use super::{
     attempt::Attempt,
     commands::{Part, Work},
-    error::{BACKEND, Effect, error, from_driver, refused},
+    error::{classify, error, refused},
     overlay::Overlay,
     reply::{Item, Reply},
     schema::{Placement, Shard},
@@ -155,15 +154,6 @@ impl Transactional for RedisStore {
     }
 
     fn classify(&self, operation: &'static str, source: BoxError) -> Error {
-        let source = match source.downcast::<Error>() {
-            Ok(error) => return *error,
-            Err(source) => source,
-        };
-        match source.downcast::<RedisError>() {
-            Ok(error) => from_driver(operation, *error, Effect::Read),
-            Err(source) => {
-                Error::new(ErrorKind::WorkFailed, operation, BACKEND).with_source(source)
-            }
-        }
+        classify(operation, source)
     }
 }

@@ -290,7 +290,7 @@ fn unreadable(operation: &'static str) -> impl Fn(rusqlite::Error) -> exactly_on
             "the work stored text that is not UTF-8 in a unique key, which can't be staged: store \
              it as a blob",
         )
-        .with_source(source),
+        .with_hidden_source(source),
         other => statement(operation)(other),
     }
 }

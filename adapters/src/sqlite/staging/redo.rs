@@ -314,7 +314,7 @@ pub(in crate::sqlite) fn apply(
             Ok(1) => {}
             Ok(fit) => return Err(heuristic(operation, &format!("{fit} rows fit"))),
             Err(source) if is_conflict(&source) => {
-                return Err(heuristic(operation, "a row conflicts").with_source(source));
+                return Err(heuristic(operation, "a row conflicts").with_hidden_source(source));
             }
             Err(source) => return Err(statement(operation)(source)),
         }

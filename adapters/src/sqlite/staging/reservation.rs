@@ -88,7 +88,7 @@ fn taken(
 ) -> exactly_once_core::Error {
     if source.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) {
         let message = format!("another prepared transaction holds a row of the table {table}");
-        return error(ErrorKind::Reserved, operation, message).with_source(source);
+        return error(ErrorKind::Reserved, operation, message).with_hidden_source(source);
     }
     statement(operation)(source)
 }

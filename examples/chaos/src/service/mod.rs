@@ -11,7 +11,7 @@ use std::{net::SocketAddr, time::Duration};
 use exactly_once::{
     AccountId, AccountState, Adjust, Amount, BalanceStore, CompareAndSet, Expected, Leg, Rejection,
     WorkError,
-    restate::{ExactlyOnce, Permit},
+    restate::{Effect, ExactlyOnce, Permit},
 };
 use restate_sdk::prelude::*;
 
@@ -82,8 +82,8 @@ impl Effects {
         let row = rows::stamped(operation.name.clone(), amount);
         let statement = rows::statement(operation.place, &row);
         at!(self.stores, operation.place, |store| {
-            ctx.one_shot(store, step, operation, vec![statement], &row)
-                .await
+            let effect = Effect::of_request(operation).statement(statement);
+            ctx.one_shot(store, step, effect.value(&row)).await
         })
     }
 
