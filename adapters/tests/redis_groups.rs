@@ -23,7 +23,7 @@ fn effect(name: &str, statement: Statement) -> OneShot {
     OneShot {
         claim: Claim::new(key(name), Fingerprint::of("charge", name).unwrap()),
         statements: vec![statement],
-        receipt: Receipt::json(&name).unwrap(),
+        receipt: Receipt::json(name).unwrap(),
     }
 }
 
@@ -142,7 +142,7 @@ async fn one_key_in_one_group_is_applied_once() {
         fresh += usize::from(!done.replayed);
         assert_eq!(
             done.outcome,
-            Outcome::Applied(Receipt::json(&"twice").unwrap())
+            Outcome::Applied(Receipt::json("twice").unwrap())
         );
     }
     assert_eq!(fresh, 1);

@@ -82,7 +82,10 @@ impl Failure {
     pub(super) fn of_error(source: Error) -> Self {
         Self {
             kind: source.kind(),
-            message: source.message().map(str::to_owned),
+            message: source
+                .message()
+                .map(str::to_owned)
+                .or_else(|| source.cause().map(ToString::to_string)),
             source: Some(Arc::new(source)),
         }
     }
@@ -171,6 +174,11 @@ impl Said {
             code: error.extended_code,
             text: text.unwrap_or_else(|| ffi::code_to_str(error.extended_code).to_owned()),
         })
+    }
+
+    /// SQLite's own words.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether the guard's authorizer refused the statement.

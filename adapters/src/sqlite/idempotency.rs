@@ -81,7 +81,7 @@ impl SqliteStore {
                 match store.standing_in(bench, operation, &claim)? {
                     Standing::Free => {}
                     Standing::Done(outcome) => return Ok(Settled::Superseded(outcome)),
-                    taken => return Err(super::closure::refusal(&taken)),
+                    taken => return Err(super::closure::refusal(&taken, operation)),
                 }
             }
             let now = bench.settings.now();

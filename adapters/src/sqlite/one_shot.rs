@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use exactly_once_core::{
-    OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value, refusals,
+    ErrorKind, OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value, refusals,
     settle::settle_one_shot,
 };
 use rusqlite::{
@@ -107,6 +107,9 @@ pub(super) fn apply_statement(
     at: usize,
     step: &Statement,
 ) -> Result<()> {
+    if step.text().trim().is_empty() {
+        return Err(error(ErrorKind::Invalid, operation, "the statement is empty"));
+    }
     let parameters = step.parameters().iter().map(Bound);
     let before = bench.connection.total_changes();
     let scope = Scope::Statement { staged };

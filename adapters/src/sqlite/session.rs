@@ -3,11 +3,11 @@
 
 use std::{sync::mpsc::RecvTimeoutError, time::Instant};
 
-use exactly_once_core::{Error, ErrorKind, refusals};
+use exactly_once_core::{Error, refusals};
 
 use super::{
     connection::Purpose,
-    error::{Failure, Phase, STORE, error},
+    error::{Failure, Phase, STORE},
     queue::{Call, Finish, KeyInUse, Message, Open, Ticket},
     turn::{held, in_progress},
     writer::{WriterThread, refuse_stale},

@@ -135,10 +135,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The answer to a call that waited for another attempt at its own key.
 pub(super) fn in_progress(operation: &'static str) -> Error {
-    let kind = ErrorKind::InProgress {
-        retry_after: RETRY_AFTER,
-    };
-    error(kind, operation, "another attempt holds this key; retry")
+    refusals::in_progress(RETRY_AFTER, operation, STORE)
 }
 
 /// The answer to a call that waited for another transaction.

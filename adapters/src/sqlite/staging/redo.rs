@@ -13,7 +13,7 @@ use super::{
 };
 use crate::sqlite::{
     bench::Bench,
-    error::{error, reserved_table, statement},
+    error::{Said, error, statement},
 };
 
 /// One statement of the redo.
@@ -214,10 +214,15 @@ pub(in crate::sqlite) fn rehearse(
         match rows.apply(bench.connection, step) {
             Ok(1) => Ok(()),
             Ok(fit) => Err(refused(format!("{fit} rows fit a change of one"))),
-            Err(source) if reserved_table(&source).is_none() && is_conflict(&source) => {
-                Err(refused(source.to_string()).with_source(source))
+            Err(source) => {
+                let said = Said::find(&source);
+                match said.filter(|said| said.reserved_table().is_none()) {
+                    Some(said) if is_conflict(&source) => {
+                        Err(refused(said.text().to_owned()).with_hidden_source(source))
+                    }
+                    _ => Err(statement(operation)(source)),
+                }
             }
-            Err(source) => Err(statement(operation)(source)),
         }
     });
     if without_triggers {

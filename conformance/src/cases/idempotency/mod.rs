@@ -1,6 +1,7 @@
 //! Topic I: idempotency stores, transactional form.
 
 mod abandoned;
+mod answers;
 mod basic;
 mod concurrency;
 mod crash;
@@ -38,4 +39,5 @@ where
     declared::register(registry);
     retention::register(registry);
     shared::register(registry);
+    answers::register(registry);
 }

@@ -1,6 +1,7 @@
 //! Mutants of stores of keys, by what they do wrong.
 
 mod abandoned;
+mod answers;
 mod atomicity;
 mod fingerprint;
 mod lease;

@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 use exactly_once::{
     AccountId, Adjust, Amount, BalanceStore as _, Error, ErrorKind, Expected, Leg,
     PreparedTransactions as _, Statement,
-    restate::ExactlyOnce,
+    restate::{Effect, ExactlyOnce},
     sqlite::{SqliteStore, SqliteTx},
 };
 use exactly_once_patterns::{
@@ -99,8 +99,8 @@ where
     lost.once("one_shot");
     let statement = Statement::new("INSERT INTO payments (name, cents) VALUES (?1, 1)");
     let statements = vec![statement.bind(name.as_str()).expecting_rows(1)];
-    ctx.one_shot(store, "one shot", &name, statements, &7)
-        .await?;
+    let effect = Effect::of_request(&name).statements(statements).value(&7);
+    ctx.one_shot(store, "one shot", effect).await?;
 
     lost.once("leased_effect");
     let outside = stores.outside.clone();

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use exactly_once::{
     AccountId, BalanceStore as _, CompareAndSet, Expected, IdempotencyKey, Rejection, Statement,
     Version, WorkError,
-    restate::{ExactlyOnce, Step},
+    restate::{Effect, ExactlyOnce, Step},
     sqlite::{SqliteStore, SqliteTx},
 };
 use restate_sdk::prelude::*;
@@ -84,8 +84,8 @@ impl TestForms {
         let insert = Statement::new("INSERT INTO effects (name) VALUES (?1)")
             .bind(name.as_str())
             .expecting_rows(1);
-        ctx.one_shot(&self.0, keyed("one shot")?, &name, vec![insert], &7)
-            .await
+        let effect = Effect::of_request(&name).statement(insert).value(&7);
+        ctx.one_shot(&self.0, keyed("one shot")?, effect).await
     }
 
     /// The outside effect is a count in this process; the first attempt at it fails before it.
@@ -124,6 +124,23 @@ impl TestForms {
         .await
     }
 
+    /// The outside effect happens, and its value can't be stored.
+    #[handler]
+    async fn valueless(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<(), TerminalError> {
+        let faults = self.1.clone();
+        let step = keyed("valueless")?;
+        ctx.leased_effect(&self.0, step, &name, TTL, async move |_permit| {
+            faults.went_out();
+            Ok(f64::NAN)
+        })
+        .await
+        .map(drop)
+    }
+
     #[handler]
     async fn declined(
         &self,
@@ -150,6 +167,75 @@ impl TestService {
     #[handler]
     async fn once(&self, ctx: Context<'_>, name: Json<String>) -> Result<i64, TerminalError> {
         once(&ctx, &self.0, name.into_inner()).await
+    }
+
+    /// Each attempt builds another request; the first one fails after the commit.
+    #[handler]
+    async fn grown(&self, ctx: Context<'_>, Json(name): Json<String>) -> HandlerResult<i64> {
+        let attempt = self.1.attempt();
+        let request = name.clone();
+        let work = async move |tx: &mut SqliteTx| insert(tx, request).await;
+        let grown = (name.clone(), attempt);
+        let rows = ctx
+            .execute_once(&self.0, keyed(&name)?, &grown, work)
+            .await?;
+        let work = async move |tx: &mut SqliteTx| insert(tx, name).await;
+        let more = ctx.execute_once(&self.0, "grown", &grown, work).await?;
+        if attempt == 1 {
+            return Err(io::Error::other("a deployment").into());
+        }
+        Ok(rows + more)
+    }
+
+    /// Two steps side by side.
+    #[handler]
+    async fn joined(&self, ctx: Context<'_>, Json(name): Json<String>) -> HandlerResult<i64> {
+        let (one, two) = (name.clone(), name.clone());
+        let first = ctx.execute_once(&self.0, "left", &name, async move |tx: &mut SqliteTx| {
+            insert(tx, one).await
+        });
+        let second = ctx.execute_once(&self.0, "right", &name, async move |tx: &mut SqliteTx| {
+            insert(tx, two).await
+        });
+        let (first, second) = tokio::join!(first, second);
+        Ok(first? + second?)
+    }
+
+    /// A value that no journal can carry.
+    #[handler]
+    async fn nan(&self, ctx: Context<'_>, Json(name): Json<String>) -> Result<(), TerminalError> {
+        let request = name.clone();
+        let work = async move |tx: &mut SqliteTx| {
+            insert(tx, request).await?;
+            Ok(f64::NAN)
+        };
+        ctx.execute_once(&self.0, "nan", &name, work)
+            .await
+            .map(drop)
+    }
+
+    /// Waits in the middle of its effect's step, is cancelled, and asks what became of it.
+    #[handler]
+    async fn asks(
+        &self,
+        ctx: Context<'_>,
+        Json(name): Json<String>,
+    ) -> Result<Json<Vec<Option<i64>>>, TerminalError> {
+        let before = ctx.fix_key("before").await?;
+        let known = ctx.outcome_of::<_, i64>(&self.0, &before).await?;
+        let request = name.clone();
+        let work = async move |tx: &mut SqliteTx| insert(tx, request).await;
+        ctx.execute_once(&self.0, before.clone(), &name, work)
+            .await?;
+        self.1.attempt();
+        let cancelled = ctx.sleep(Duration::from_secs(3_600)).await;
+        let after = ctx.outcome_of::<_, i64>(&self.0, &before).await?;
+        let value = |outcome: Option<Result<i64, _>>| outcome.and_then(Result::ok);
+        Ok(Json(vec![
+            value(known),
+            value(after),
+            cancelled.err().map(|error| i64::from(error.code())),
+        ]))
     }
 
     #[handler]

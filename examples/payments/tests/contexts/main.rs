@@ -320,3 +320,77 @@ async fn two_databases_agree() -> Result<()> {
     assert_eq!(bench.in_doubt().await?, 0);
     Ok(())
 }
+
+/// Goal: a retry by a version of the handler that builds another request is the same effect. Method:
+/// the first attempt commits under a key of its own and under a made one, and fails; the second one
+/// has another request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_grew_between_two_attempts_is_no_mismatch() -> Result<()> {
+    let bench = Bench::start().await?;
+    let (status, body) = bench.call("TestService/grown", "", "grown").await?;
+    assert_eq!((status, body.as_str()), (200, "3"));
+    assert!(bench.faults.attempts() > 1, "the handler was not retried");
+    assert_eq!(bench.rows("grown").await?, 2);
+    Ok(())
+}
+
+/// Goal: the second of two steps that are joined is refused at once, by name, and each attempt gives
+/// the same. Method: join two, with a lost reply for the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_of_two_joined_steps_is_refused_by_name() -> Result<()> {
+    let bench = Bench::start().await?;
+    for lost in [0, 1] {
+        bench.faults.lose_replies(lost);
+        let name = format!("joined-{lost}");
+        let (status, body) = bench.call("TestService/joined", "", &name).await?;
+        assert_eq!(status, 501, "{body}");
+        let refusal = bench::refusal(status, &body).context("it is a refusal")?;
+        for word in ["`left`", "`right`"] {
+            assert!(refusal.message().contains(word), "{refusal}");
+        }
+        assert_eq!(bench.rows(&name).await?, 1, "the first step is done");
+    }
+    Ok(())
+}
+
+/// Goal: a value that can't be stored is refused with nothing applied, and poisons no journal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_does_not_survive_is_refused() -> Result<()> {
+    let bench = Bench::start().await?;
+    let (status, body) = bench.call("TestService/nan", "", "nan").await?;
+    let refusal = bench::refusal(status, &body).context("it is a refusal")?;
+    assert_eq!(refusal.kind(), ErrorKind::Invalid, "{refusal}");
+    assert_eq!(bench.rows("nan").await?, 0);
+    Ok(())
+}
+
+/// Goal: an effect outside whose value can't be stored happens once, and each call gets the same answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outside_effect_without_a_storable_value_is_recorded() -> Result<()> {
+    let bench = Bench::start().await?;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let (status, body) = bench.call("TestForms/valueless", "", "valueless").await?;
+        let refusal = bench::refusal(status, &body).context("it is a refusal")?;
+        assert_eq!(refusal.kind(), ErrorKind::Forgotten, "{refusal}");
+        assert!(refusal.message().contains("was applied"), "{refusal}");
+        answers.push(refusal);
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(bench.faults.outside(), 1, "effects outside");
+    Ok(())
+}
+
+/// Goal: a cancelled handler learns what became of its effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_handler_asks_for_the_outcome() -> Result<()> {
+    let bench = Bench::start().await?;
+    let id = bench.send("TestService/asks", "asks").await?;
+    while bench.faults.attempts() == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bench.cancel(&id).await?;
+    let (status, body) = bench.attach(&id).await?;
+    assert_eq!((status, body.as_str()), (200, "[null,1,409]"));
+    Ok(())
+}

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn growth_is_told_by_the_floor_where_there_is_one() {
+    fn growth_is_reported_by_the_floor_where_there_is_one() {
         let row = |keys, p50, ratio| ScaleRow {
             keys,
             case: "one-shot".to_owned(),
