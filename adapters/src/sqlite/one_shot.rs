@@ -108,7 +108,11 @@ pub(super) fn apply_statement(
     step: &Statement,
 ) -> Result<()> {
     if step.text().trim().is_empty() {
-        return Err(error(ErrorKind::Invalid, operation, "the statement is empty"));
+        return Err(error(
+            ErrorKind::Invalid,
+            operation,
+            "the statement is empty",
+        ));
     }
     let parameters = step.parameters().iter().map(Bound);
     let before = bench.connection.total_changes();

@@ -11,10 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use exactly_once_core::{Error, ErrorKind, Place, Result};
+use exactly_once_core::{Error, ErrorKind, Place, Result, refusals};
 use tokio::sync::oneshot;
 
-use super::{error::error, queue::KeyInUse};
+use super::{
+    error::{STORE, error},
+    queue::KeyInUse,
+};
 
 /// Where a call stands between its caller and the thread. The one that moves it first decides: a
 /// call that its caller gave up is never begun, and one that was begun is waited for.
