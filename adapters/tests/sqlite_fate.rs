@@ -91,7 +91,7 @@ fn one_shot(name: &str, statements: &[&str]) -> OneShot {
     OneShot {
         claim: claim(name),
         statements: statements.iter().map(|sql| Statement::new(*sql)).collect(),
-        receipt: Receipt::json(&name).unwrap(),
+        receipt: Receipt::json(name).unwrap(),
     }
 }
 

@@ -234,7 +234,7 @@ fn effect(name: &str) -> OneShot {
     OneShot {
         claim: Claim::new(key, Fingerprint::of("effect", &name).unwrap()),
         statements: Vec::new(),
-        receipt: Receipt::json(&name).unwrap(),
+        receipt: Receipt::json(name).unwrap(),
     }
 }
 
