@@ -17,7 +17,7 @@ use std::{
 
 use exactly_once::{
     BegunPrepared, Claim, Decision, DecisionRegister, ExecuteOnce, Fingerprint, IdempotencyKey,
-    Participation, PreparedTransactions, Store, TransactionId,
+    Participants, Participation, PreparedTransactions, Store, TransactionId, identity_of,
     sqlite::{SqliteStore, SqliteTx},
 };
 
@@ -124,6 +124,8 @@ async fn what_is_in_doubt_is_ended_as_the_register_says_and_not_before_its_deadl
         let name = TransactionId::new(name).unwrap();
         let print = Fingerprint::of("order", &1).unwrap();
         let participation = Participation::new(&name, print, until, forget).unwrap();
+        let own = identity_of(&store).await.unwrap();
+        let participation = participation.entitled(own, Participants::of([own]));
         let BegunPrepared::Fresh(tx) = store.begin_prepared(&participation).await.unwrap() else {
             panic!("it is new");
         };
@@ -173,7 +175,13 @@ async fn a_sweep_ends_everything_everywhere_and_forgets_it_in_its_time() {
     for name in ["decided", "undecided", "lost"] {
         let request = Fingerprint::of("order", name).unwrap();
         let name = TransactionId::new(name).unwrap();
-        names.push(Participation::new(&name, request, until, over).unwrap());
+        let [register, other] = [
+            identity_of(&orders).await.unwrap(),
+            identity_of(&stock).await.unwrap(),
+        ];
+        let participation = Participation::new(&name, request, until, over).unwrap();
+        let participants = Participants::of([register, other]);
+        names.push(participation.entitled(register, participants));
     }
     for (participation, places) in [
         (&names[0], &[&orders, &stock][..]),

@@ -15,9 +15,10 @@ mod world;
 use std::{process::Command, time::Duration};
 
 use exactly_once::{
-    BegunPrepared, Decision, DecisionRegister, ErrorKind, Participation, PreparedStatus,
-    PreparedTransactions, Store,
+    BegunPrepared, Decision, DecisionRegister, ErrorKind, Participants, Participation,
+    PreparedStatus, PreparedTransactions, Store,
     coordinator::{Outcome, Sweeper, TwoPhaseCommit},
+    identity_of,
     memory::{MemoryStore, MemoryTx},
     postgres::{TokioPostgresStore, TokioPostgresTx},
 };
@@ -58,6 +59,19 @@ async fn overdue(store: &impl Store, transaction: &Participation) {
     while store.now().await.unwrap() <= transaction.not_after() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Completed, as the coordinator does it.
+async fn between_both(
+    register: &MemoryStore,
+    store: &TokioPostgresStore,
+    transaction: &Participation,
+) -> Participation {
+    let held = identity_of(register).await.unwrap();
+    let member = identity_of(store).await.unwrap();
+    transaction
+        .clone()
+        .entitled(held, Participants::of([held, member]))
 }
 
 async fn rows(server: &Postgres) -> String {
@@ -228,11 +242,13 @@ async fn what_an_asynchronous_failover_lost_is_told_as_lost() {
     let committed = within(&register, "committed", deadline).await;
     let (standby, promoted) = lost(async |primary| {
         for transaction in [&prepared, &committed] {
+            let transaction = &between_both(&register, primary, transaction).await;
             prepare_as(primary, transaction).await;
             let decided = register.decide(transaction, Decision::Commit).await;
             assert_eq!(decided.unwrap(), Decision::Commit);
         }
         // Acknowledged, and lost all the same.
+        let committed = between_both(&register, primary, &committed).await;
         primary.commit_prepared(&committed).await.unwrap();
     })
     .await;
@@ -246,9 +262,12 @@ async fn what_an_asynchronous_failover_lost_is_told_as_lost() {
     let sweeper = sweeper.participant("a", promoted.clone()).unwrap();
     let report = sweeper.sweep().await.unwrap();
     assert_eq!(report.committed, 0, "{report:?}");
-    assert_eq!(report.unfinished.len(), 2, "{report:?}");
+    // Of each: the participant that lost it, and the one that this sweeper does not know.
+    assert_eq!(report.alarms.len(), 2, "{report:?}");
+    assert_eq!(report.unfinished.len(), 4, "{report:?}");
     for transaction in [&prepared, &committed] {
-        let entry = register.decision(transaction).await.unwrap().unwrap();
+        let transaction = between_both(&register, &promoted, transaction).await;
+        let entry = register.decision(&transaction).await.unwrap().unwrap();
         assert!(!entry.finished, "a loss is not finished");
     }
     assert_eq!(rows(standby.postgres()).await, "0");
@@ -260,6 +279,7 @@ async fn a_retry_in_time_mends_what_a_failover_lost() {
     let register = MemoryStore::new();
     let transaction = within(&register, "t", Duration::from_secs(120)).await;
     let (standby, promoted) = lost(async |primary| {
+        let transaction = between_both(&register, primary, &transaction).await;
         prepare_as(primary, &transaction).await;
         let decided = register.decide(&transaction, Decision::Commit).await;
         assert_eq!(decided.unwrap(), Decision::Commit);

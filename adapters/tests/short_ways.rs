@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use exactly_once::{
     BegunPrepared, Decision, DecisionRegister, ErrorKind, Fingerprint, LastResource,
-    OneShotParticipant, Participation, PreparedOneShot, PreparedStatus, PreparedTransactions,
-    Rejection, Statement, Store, TransactionId,
+    OneShotParticipant, Participants, Participation, PreparedOneShot, PreparedStatus,
+    PreparedTransactions, Rejection, Statement, Store, TransactionId,
     coordinator::{Outcome, Sweeper, TwoPhaseCommit},
+    identity_of,
     memory::{MemoryStore, VirtualClock},
 };
 
@@ -29,18 +30,33 @@ impl Bench {
         let orders = MemoryStore::with_clock(clock.clone());
         let now = orders.now().await.unwrap();
         let not_after = now.checked_add(HOUR).unwrap();
+        let stock = MemoryStore::with_clock(clock.clone());
+        let [register, other] = [
+            identity_of(&orders).await.unwrap(),
+            identity_of(&stock).await.unwrap(),
+        ];
         Self {
-            stock: MemoryStore::with_clock(clock.clone()),
+            stock,
             work: Participation::new(
                 &TransactionId::new("order").unwrap(),
                 Fingerprint::of("order", "order").unwrap(),
                 not_after,
                 not_after.checked_add(HOUR).unwrap(),
             )
-            .unwrap(),
+            .unwrap()
+            .entitled(register, Participants::of([register, other])),
             orders,
             clock,
         }
+    }
+
+    /// The same with `stock` as the only one that writes.
+    async fn alone(&self) -> Participation {
+        let stock = identity_of(&self.stock).await.unwrap();
+        let register = *self.work.register();
+        self.work
+            .clone()
+            .entitled(register, Participants::of([stock]))
     }
 
     fn transaction(&self) -> TwoPhaseCommit<'static, MemoryStore> {
@@ -118,7 +134,8 @@ async fn a_refusal_of_the_only_one_stands_against_every_later_attempt() {
     };
     let rejected = ErrorKind::Rejected { status: 422 };
     assert_eq!((name.as_str(), error.kind()), ("stock", rejected));
-    assert_eq!(bench.status(&bench.stock).await, PreparedStatus::RolledBack);
+    let status = bench.stock.prepared_status(&bench.alone().await).await;
+    assert_eq!(status.unwrap(), PreparedStatus::RolledBack);
     let again = bench
         .transaction()
         .participant("stock", &bench.stock, sell!());
@@ -130,8 +147,8 @@ async fn a_refusal_of_the_only_one_stands_against_every_later_attempt() {
 #[tokio::test]
 async fn a_refusal_beside_a_zombie_waits_for_it_and_tells_its_commit() {
     let bench = Bench::new().await;
-    let BegunPrepared::Fresh(mut zombie) = bench.stock.begin_prepared(&bench.work).await.unwrap()
-    else {
+    let work = bench.alone().await;
+    let BegunPrepared::Fresh(mut zombie) = bench.stock.begin_prepared(&work).await.unwrap() else {
         panic!("it is not fresh");
     };
     zombie.append("sold", "x");
@@ -145,7 +162,7 @@ async fn a_refusal_beside_a_zombie_waits_for_it_and_tells_its_commit() {
     };
     let busy = attempt().run().await.unwrap_err();
     assert!(busy.is_retryable(), "{busy}");
-    bench.stock.commit_alone(zombie, &bench.work).await.unwrap();
+    bench.stock.commit_alone(zombie, &work).await.unwrap();
     assert!(matches!(attempt().run().await.unwrap(), Outcome::Committed));
     assert_eq!(sold(&bench.stock), 1);
 }

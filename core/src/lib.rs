@@ -23,7 +23,7 @@
 //! - [`idempotency`], [`one_shot`], [`lease`], [`execute`], [`settle`]: idempotency keys.
 //! - [`refusals`]: the one text of each refusal.
 //! - [`balance`]: versioned balances.
-//! - [`prepared`], [`one_shot_participant`], [`register`]: two-phase commit.
+//! - [`prepared`], [`one_shot_participant`], [`register`], [`identity`]: two-phase commit.
 //! - [`coordinator`]: one transaction over several databases.
 //! - [`any`]: a store chosen at run time.
 //! - [`engine`]: what a durable engine provides, and the effects that it gets.
@@ -40,6 +40,7 @@ pub mod error;
 pub mod execute;
 pub mod fingerprint;
 pub mod idempotency;
+pub mod identity;
 pub mod lease;
 pub mod names;
 pub mod one_shot;
@@ -69,6 +70,7 @@ pub use error::{Advice, BoxError, Error, ErrorKind, Result};
 pub use execute::{ExecuteOnce, Executed, Work, WorkError};
 pub use fingerprint::Fingerprint;
 pub use idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, KeyState, Outcome, Settled};
+pub use identity::{NamespaceIdentity, Participants, StoreIdentity, identity_of};
 pub use lease::{FencingToken, Lease, LeaseStore, Leased};
 pub use names::{AccountId, IdempotencyKey, InvalidName, MAX_NAME_BYTES, Namespace, TransactionId};
 pub use one_shot::{OneShot, OneShotDone, OneShotStore, Statement, Value};
@@ -79,7 +81,7 @@ pub use prepared::{
     PreparedTransactions, TransactionDigest,
 };
 pub use receipt::{MAX_RECEIPT_BYTES, Receipt};
-pub use register::{Decision, DecisionRegister, RegisterEntry, RegisterPage};
+pub use register::{Decision, DecisionRegister, RegisterEntry, RegisterPage, Settlement};
 pub use rejection::Rejection;
 pub use store::{Capabilities, ClaimMode, Durability, Store, TwoPhase};
 pub use time::{InvalidDuration, MAX_DURATION, Retention, Timestamp};

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::{Error, ErrorKind, Result},
     fingerprint::Fingerprint,
+    identity::{IDENTITY_BYTES, NamespaceIdentity, Participants},
     names::TransactionId,
     register::{Decision, DecisionRegister},
     time::Timestamp,
@@ -72,14 +73,22 @@ impl fmt::Debug for TransactionDigest {
 
 /// What identifies a transaction to every participant, and to the register.
 ///
-/// Fixed once, journaled, and the same on every retry: name, request and both deadlines.
+/// Name, request and both deadlines are fixed once, journaled, and the same on every retry. The
+/// coordinator [completes](Self::entitled) it with the register and the set of participants. A
+/// participation with another register or other participants is a *mismatch*, as one with another
+/// request is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Participation {
     transaction: TransactionDigest,
     fingerprint: Fingerprint,
     not_after: Timestamp,
     forget_after: Timestamp,
+    register: NamespaceIdentity,
+    participants: Participants,
 }
+
+/// The bytes of a participation's [terms](Participation::terms).
+pub const TERMS_BYTES: usize = 32 + 2 * IDENTITY_BYTES;
 
 impl Participation {
     /// The transaction `name`, for the request behind `fingerprint`.
@@ -124,7 +133,72 @@ impl Participation {
             fingerprint,
             not_after,
             forget_after,
+            register: NamespaceIdentity::NONE,
+            participants: Participants::NONE,
         })
+    }
+
+    /// As it was read back from a store: its digest, its [terms](Self::terms) and both deadlines.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; [`ErrorKind::Invalid`] too for terms of another length.
+    pub fn from_terms(
+        transaction: TransactionDigest,
+        terms: &[u8],
+        not_after: Timestamp,
+        forget_after: Timestamp,
+    ) -> Result<Self> {
+        let invalid = || {
+            Error::new(ErrorKind::Invalid, "participation", "core")
+                .with_message("the stored terms of a transaction have another length")
+        };
+        let (fingerprint, rest) = terms.split_first_chunk().ok_or_else(invalid)?;
+        let (register, rest) = rest.split_first_chunk().ok_or_else(invalid)?;
+        let participants = rest.try_into().map_err(|_| invalid())?;
+        let fingerprint = Fingerprint::from_bytes(*fingerprint);
+        Ok(
+            Self::from_digest(transaction, fingerprint, not_after, forget_after)?.entitled(
+                NamespaceIdentity::from_bytes(*register),
+                Participants::from_digest(participants),
+            ),
+        )
+    }
+
+    /// With the register that decides it, and with the participants that write.
+    ///
+    /// [`TwoPhaseCommit`](crate::coordinator::TwoPhaseCommit) does this. A caller that drives
+    /// participants by hand does it as well: a sweeper leaves alone what names no register, or
+    /// another one than its own.
+    #[must_use]
+    pub fn entitled(self, register: NamespaceIdentity, participants: Participants) -> Self {
+        Self {
+            register,
+            participants,
+            ..self
+        }
+    }
+
+    /// With the members of its participants, where these bytes of a register's row match its digest.
+    #[must_use]
+    pub fn with_named(self, members: &[u8]) -> Self {
+        Self {
+            participants: self.participants.with_named(members),
+            ..self
+        }
+    }
+
+    /// What must be the same in every attempt, beside the deadlines: the fingerprint (32 bytes), the
+    /// register's identity (16) and the digest of the participants (16).
+    #[must_use]
+    pub fn terms(&self) -> [u8; TERMS_BYTES] {
+        let mut terms = [0; TERMS_BYTES];
+        let parts = (self.fingerprint.as_bytes().iter())
+            .chain(self.register.as_bytes())
+            .chain(self.participants.digest());
+        for (to, from) in terms.iter_mut().zip(parts) {
+            *to = *from;
+        }
+        terms
     }
 
     /// Another transaction with the same deadlines, which nobody else has.
@@ -149,6 +223,41 @@ impl Participation {
     #[must_use]
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
+    }
+
+    /// The register that decides it; [none](NamespaceIdentity::NONE) before a coordinator has
+    /// completed it.
+    #[must_use]
+    pub fn register(&self) -> &NamespaceIdentity {
+        &self.register
+    }
+
+    /// Refuses a register that is not the one this transaction names; for adapters of registers.
+    ///
+    /// # Errors
+    /// [Configuration](ErrorKind::Configuration).
+    pub fn check_register(
+        &self,
+        held: &NamespaceIdentity,
+        operation: &'static str,
+        store: &'static str,
+    ) -> Result<()> {
+        if self.register == *held || self.register == NamespaceIdentity::NONE {
+            return Ok(());
+        }
+        Err(
+            Error::new(ErrorKind::Configuration, operation, store).with_message(format!(
+                "the transaction {} names the register {}, and this one is {held}: open the \
+                 register that it names",
+                self.transaction, self.register
+            )),
+        )
+    }
+
+    /// The participants that write.
+    #[must_use]
+    pub fn participants(&self) -> &Participants {
+        &self.participants
     }
 
     /// The deadline to prepare and to decide commit.
@@ -253,8 +362,8 @@ pub trait PreparedTransactions: Transactional {
     ///
     /// # Errors
     /// - [Rolled back](ErrorKind::RolledBack): it was rolled back, or the deadline has passed.
-    /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request or
-    ///   with other deadlines.
+    /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request, with
+    ///   other deadlines, with another register or with other participants.
     /// - [Forgotten](ErrorKind::Forgotten): `forget_after` has passed.
     /// - [Busy](ErrorKind::Busy): another attempt is at it.
     /// - [Ambiguous](ErrorKind::Ambiguous): it is prepared or committed, and a failover may take that

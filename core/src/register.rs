@@ -12,9 +12,10 @@ use std::future::Future;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::Result,
+    error::{Error, ErrorKind, Result},
     prepared::{Participation, TransactionDigest},
     store::Store,
+    time::Timestamp,
 };
 
 /// Commit or roll back.
@@ -53,8 +54,83 @@ pub struct RegisterEntry {
     pub participation: Participation,
     /// What was decided, for good.
     pub decision: Decision,
-    /// Whether every participant has been told.
+    /// Whether every participant has confirmed it, or it was settled.
     pub finished: bool,
+    /// How an operator settled it, if participants ended otherwise than was decided.
+    pub settled: Option<Settlement>,
+}
+
+/// How an operator settled a transaction whose participants did not all end as was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// How the transaction counts as ended. What is still in doubt at a participant is ended so.
+    pub outcome: Decision,
+    /// The operator.
+    pub by: String,
+    /// The reason, for those that read it later.
+    pub reason: String,
+    /// When, by the register's clock.
+    pub at: Timestamp,
+}
+
+/// The longest `by` and `reason` of a [`Settlement`], in bytes.
+pub const MAX_SETTLEMENT_BYTES: usize = 1_024;
+
+impl Settlement {
+    /// A settlement now, by the register's clock; write it with [`DecisionRegister::settle`].
+    ///
+    /// # Errors
+    /// [Invalid](ErrorKind::Invalid) where the operator or the reason is empty or longer than
+    /// [`MAX_SETTLEMENT_BYTES`]; as [`Store::now`].
+    pub async fn now<R: DecisionRegister>(
+        register: &R,
+        outcome: Decision,
+        by: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Result<Self> {
+        let (by, reason) = (by.into(), reason.into());
+        for (what, text) in [("operator", &by), ("reason", &reason)] {
+            if text.trim().is_empty() || text.len() > MAX_SETTLEMENT_BYTES {
+                return Err(Error::new(ErrorKind::Invalid, "settle", register.backend())
+                    .with_message(format!(
+                        "the {what} of a settlement has {} bytes; it needs 1 to \
+                             {MAX_SETTLEMENT_BYTES}",
+                        text.len()
+                    )));
+            }
+        }
+        let at = register.now().await?;
+        Ok(Self {
+            outcome,
+            by,
+            reason,
+            at,
+        })
+    }
+
+    /// As one text, for an adapter's row.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        serde_json::json!({
+            "outcome": self.outcome.as_str(),
+            "by": self.by,
+            "reason": self.reason,
+            "at": self.at.as_micros(),
+        })
+        .to_string()
+    }
+
+    /// From [`Self::to_text`]; `None` for any other text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let value: serde_json::Value = serde_json::from_str(text).ok()?;
+        Some(Self {
+            outcome: Decision::parse(value.get("outcome")?.as_str()?)?,
+            by: value.get("by")?.as_str()?.to_owned(),
+            reason: value.get("reason")?.as_str()?.to_owned(),
+            at: Timestamp::from_micros(value.get("at")?.as_i64()?),
+        })
+    }
 }
 
 /// A page of register entries.
@@ -77,6 +153,10 @@ pub struct RegisterPage {
 ///   Otherwise a late coordinator could commit while the sweeper, seeing nothing, rolls back.
 /// - **A commit decision is removed only when finished and past `forget_after`.**
 /// - **After `forget_after` nothing is written**: the answer is *forgotten*.
+/// - **A decision is kept with the participants that its proposal names**
+///   ([`Participants::to_bytes`](crate::Participants::to_bytes)), and reads back with them. Without
+///   them a sweeper that knows only a part would finish it, and the rest would be rolled back once
+///   the decision is forgotten.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't keep the decisions of two-phase commits",
     label = "this is no decision register",
@@ -103,7 +183,19 @@ pub trait DecisionRegister: Store {
         participation: &Participation,
     ) -> impl Future<Output = Result<Option<RegisterEntry>>> + Send;
 
-    /// Notes that every participant has been told. Again is ok.
+    /// Records how an operator settled a decision that participants did not obey, and finishes it.
+    /// Returns the settlement that stands: the first one.
+    ///
+    /// # Errors
+    /// [Not prepared](crate::ErrorKind::NotPrepared) where nothing was decided;
+    /// [mismatch](crate::ErrorKind::Mismatch); retryable kinds.
+    fn settle(
+        &self,
+        participation: &Participation,
+        settlement: &Settlement,
+    ) -> impl Future<Output = Result<Settlement>> + Send;
+
+    /// Notes that every participant has confirmed the decision. Idempotent.
     ///
     /// The note may be lost with the server's crash: then the decision is carried out once more, which
     /// changes nothing. So a store need not wait for its disk.
@@ -139,8 +231,6 @@ pub fn check_limit(limit: u32, operation: &'static str, store: &'static str) -> 
     if limit > 0 {
         return Ok(limit);
     }
-    Err(
-        crate::Error::new(crate::ErrorKind::Invalid, operation, store)
-            .with_message("a limit of zero does nothing: it must be at least 1"),
-    )
+    Err(Error::new(ErrorKind::Invalid, operation, store)
+        .with_message("a limit of zero does nothing: it must be at least 1"))
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use crate::{
     error::Result,
+    identity::StoreIdentity,
     names::{MAX_NAME_BYTES, Namespace},
     place::Place,
     receipt::MAX_RECEIPT_BYTES,
@@ -142,6 +143,28 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// # Errors
     /// Retryable kinds only, and [configuration](crate::ErrorKind::Configuration).
     fn now(&self) -> impl Future<Output = Result<Timestamp>> + Send;
+
+    /// The identity of the data: random, made with the tables, and kept by a backup, a restore, a move
+    /// and a rename. A handle may read it once and keep it.
+    ///
+    /// To ensure correctness, two handles report the same identity exactly if one was opened on the
+    /// data of the other, or on a copy of them. A register that reports the identity of another one
+    /// would be asked about transactions that it never saw, and they would be rolled back.
+    ///
+    /// # Errors
+    /// Retryable kinds, and [configuration](crate::ErrorKind::Configuration) where none is stored.
+    fn identity(&self) -> impl Future<Output = Result<StoreIdentity>> + Send;
+
+    /// Gives the data a new identity, and returns it: for a copy that was restored beside its
+    /// original and goes on as a store of its own. Other handles keep the old one until they are
+    /// opened again, so stop the programs that use the copy first.
+    ///
+    /// What is in doubt in the copy names the register of the original; no sweeper of the copy
+    /// resolves it any more.
+    ///
+    /// # Errors
+    /// [Configuration](crate::ErrorKind::Configuration) where the right is missing; retryable kinds.
+    fn adopt(&self) -> impl Future<Output = Result<StoreIdentity>> + Send;
 
     /// Ends this handle and its clones: what is in flight ends or rolls back, connections close,
     /// and later calls are refused as [unavailable](crate::ErrorKind::Unavailable).

@@ -22,8 +22,11 @@ pub(super) async fn forget(
     limit: u32,
 ) -> Result<Answer> {
     let sweeper = sweeper(store, namespace, over).await?;
-    let removed = sweeper.forget(limit).await?;
-    Ok(Answer::said(format!("{removed} records removed")))
+    let mut report = sweeper.forget(limit).await;
+    match report.failed.pop() {
+        Some(error) => Err(error),
+        None => Ok(Answer::said(format!("{} records removed", report.removed))),
+    }
 }
 
 async fn sweeper(store: &AnyStore, namespace: &str, over: SweepOver) -> Result<Sweeper<AnyStore>> {
@@ -51,9 +54,20 @@ fn told(report: &SweepReport) -> Answer {
         count("committed", report.committed),
         count("rolled back", report.rolled_back),
     ];
+    rows.extend(report.foreign.iter().map(|foreign| {
+        let at = format!(
+            "{} at {}, of the register {}",
+            foreign.transaction, foreign.participant, foreign.register
+        );
+        vec![
+            "of another register, left alone".to_owned(),
+            "1".to_owned(),
+            at,
+        ]
+    }));
     rows.extend(report.unfinished.iter().map(|(digest, name)| {
         let at = format!("{digest} at {name}");
-        vec!["UNFINISHED, perhaps lost".to_owned(), "1".to_owned(), at]
+        vec!["UNFINISHED".to_owned(), "1".to_owned(), at]
     }));
     rows.extend(report.alarms.iter().map(|alarm| error("ALARM", alarm)));
     rows.extend(report.failed.iter().map(|failed| error("failed", failed)));

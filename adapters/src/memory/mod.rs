@@ -55,7 +55,8 @@ use std::sync::{
 use bytes::Bytes;
 pub use clock::VirtualClock;
 use exactly_once_core::{
-    Capabilities, Durability, ErrorKind, Namespace, Place, Result, Store, Timestamp, TwoPhase,
+    Capabilities, Durability, ErrorKind, Namespace, Place, Result, Store, StoreIdentity, Timestamp,
+    TwoPhase,
 };
 pub use transaction::MemoryTx;
 
@@ -79,6 +80,8 @@ struct Shared {
     clock: Clock,
     /// Tells these data from all others of the process.
     number: u64,
+    /// Tells them from all others, and is kept by a copy.
+    identity: Mutex<StoreIdentity>,
 }
 
 impl Shared {
@@ -86,6 +89,10 @@ impl Shared {
     /// runs under it.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn identity(&self) -> MutexGuard<'_, StoreIdentity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,6 +122,7 @@ impl MemoryStore {
                 state: Mutex::default(),
                 clock,
                 number: NEXT.fetch_add(1, Ordering::Relaxed),
+                identity: Mutex::new(StoreIdentity::random()),
             }),
             namespace: default_namespace(),
             closed: Arc::default(),
@@ -197,6 +205,18 @@ impl Store for MemoryStore {
     async fn now(&self) -> Result<Timestamp> {
         check_open(&self.closed, "now")?;
         Ok(self.shared.clock.now())
+    }
+
+    async fn identity(&self) -> Result<StoreIdentity> {
+        check_open(&self.closed, "identity")?;
+        Ok(*self.shared.identity())
+    }
+
+    async fn adopt(&self) -> Result<StoreIdentity> {
+        check_open(&self.closed, "adopt")?;
+        let adopted = StoreIdentity::random();
+        *self.shared.identity() = adopted;
+        Ok(adopted)
     }
 
     async fn close(&self) -> Result<()> {

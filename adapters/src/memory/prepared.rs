@@ -106,6 +106,7 @@ impl LastResource for MemoryStore {
         participation: &Participation,
     ) -> Result<Decision> {
         const OPERATION: &str = "commit_deciding";
+        self.check_register(participation, OPERATION)?;
         let mut state = self.state(OPERATION)?;
         match register::find(state.space(&self.namespace), participation, OPERATION)? {
             Some(known) if known.decision == Decision::Rollback => return Ok(Decision::Rollback),

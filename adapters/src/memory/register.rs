@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, Participation, RegisterEntry, RegisterPage, Result,
-    TransactionDigest, register::check_limit,
+    Settlement, TransactionDigest, register::check_limit,
 };
 
 use super::{
@@ -33,6 +33,7 @@ pub(super) fn write(space: &mut Space, participation: &Participation, decision: 
         participation: participation.clone(),
         decision,
         finished: false,
+        settled: None,
     };
     space
         .decisions
@@ -44,11 +45,29 @@ fn entry(decided: &Decided) -> RegisterEntry {
         participation: decided.participation.clone(),
         decision: decided.decision,
         finished: decided.finished,
+        settled: decided.settled.clone(),
+    }
+}
+
+fn undecided(operation: &'static str) -> exactly_once_core::Error {
+    error(ErrorKind::NotPrepared, operation, "nothing was decided")
+}
+
+impl MemoryStore {
+    /// Refuses a transaction of another register.
+    pub(super) fn check_register(
+        &self,
+        participation: &Participation,
+        operation: &'static str,
+    ) -> Result<()> {
+        let held = self.shared.identity().within(&self.namespace);
+        participation.check_register(&held, operation, BACKEND)
     }
 }
 
 impl DecisionRegister for MemoryStore {
     async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
+        self.check_register(participation, "decide")?;
         let mut state = self.state("decide")?;
         let now = self.shared.clock.now();
         let space = state.space(&self.namespace);
@@ -66,23 +85,38 @@ impl DecisionRegister for MemoryStore {
     }
 
     async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
+        self.check_register(participation, "decision")?;
         let mut state = self.state("decision")?;
         let known = find(state.space(&self.namespace), participation, "decision")?;
         Ok(known.map(|known| entry(known)))
     }
 
+    async fn settle(
+        &self,
+        participation: &Participation,
+        settlement: &Settlement,
+    ) -> Result<Settlement> {
+        self.check_register(participation, "settle")?;
+        let mut state = self.state("settle")?;
+        match find(state.space(&self.namespace), participation, "settle")? {
+            Some(known) => {
+                known.finished = true;
+                let settled = known.settled.get_or_insert_with(|| settlement.clone());
+                Ok(settled.clone())
+            }
+            None => Err(undecided("settle")),
+        }
+    }
+
     async fn finish(&self, participation: &Participation) -> Result<()> {
+        self.check_register(participation, "finish")?;
         let mut state = self.state("finish")?;
         match find(state.space(&self.namespace), participation, "finish")? {
             Some(known) => {
                 known.finished = true;
                 Ok(())
             }
-            None => Err(error(
-                ErrorKind::NotPrepared,
-                "finish",
-                "nothing was decided",
-            )),
+            None => Err(undecided("finish")),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use exactly_once_core::{
     AccountId, AccountState, Change, Decision, FencingToken, Fingerprint, IdempotencyKey,
-    Namespace, Outcome, Participation, Timestamp, TransactionDigest, balance::Refused,
+    Namespace, Outcome, Participation, Settlement, Timestamp, TransactionDigest, balance::Refused,
 };
 
 use super::transaction::Writes;
@@ -113,6 +113,7 @@ pub(super) struct Decided {
     pub(super) participation: Participation,
     pub(super) decision: Decision,
     pub(super) finished: bool,
+    pub(super) settled: Option<Settlement>,
 }
 
 impl State {

@@ -9,8 +9,8 @@ use exactly_once_core::{
     InDoubtPage, KeyRecord, LastOneShotParticipant, LastResource, Lease, LeaseStore, Leased,
     Namespace, OneShot, OneShotDone, OneShotParticipant, OneShotStore, OpenAccount, Outcome,
     Participation, Place, PreparedOneShot, PreparedStatus, PreparedTransactions, Receipt,
-    RegisterEntry, RegisterPage, Rejection, Result, Settled, Statement, Store, Timestamp,
-    TransactionDigest, Transactional, Transfer, Transferred, Version,
+    RegisterEntry, RegisterPage, Rejection, Result, Settled, Settlement, Statement, Store,
+    StoreIdentity, Timestamp, TransactionDigest, Transactional, Transfer, Transferred, Version,
 };
 
 use super::{Observed, call::call, outcome::Begun};
@@ -46,6 +46,13 @@ forward! { Store {
     }
     fn capabilities(&self) -> Capabilities {
         self.0.capabilities()
+    }
+    // A handle reads it once: there is nothing to observe.
+    async fn identity(&self) -> Result<StoreIdentity> {
+        self.0.identity().await
+    }
+    async fn adopt(&self) -> Result<StoreIdentity> {
+        self.0.adopt().await
     }
 }
 
@@ -121,6 +128,7 @@ forward! { LastOneShotParticipant {
 forward! { DecisionRegister {
     fn decide(participation: &Participation, proposal: Decision) -> Decision;
     fn decision(participation: &Participation) -> Option<RegisterEntry>;
+    fn settle(participation: &Participation, settlement: &Settlement) -> Settlement;
     fn finish(participation: &Participation) -> ();
     fn unfinished(after: Option<&TransactionDigest>, limit: u32) -> RegisterPage;
     fn forget_decisions(limit: u32) -> u64;

@@ -3,7 +3,7 @@
 use exactly_once_core::{
     AccountState, Applied, BegunPrepared, Claimed, Decision, HistoryPage, InDoubtPage, KeyRecord,
     Lease, Leased, OneShotDone, PreparedOneShot, PreparedStatus, RegisterEntry, RegisterPage,
-    Settled, Timestamp, Transferred,
+    Settled, Settlement, Timestamp, Transferred,
 };
 
 /// An answer that has a word.
@@ -20,7 +20,15 @@ pub(super) trait Outcome {
 macro_rules! plain {
     ($($type:ty),*) => {$(impl Outcome for $type {})*};
 }
-plain!((), u64, Timestamp, Lease, HistoryPage, RegisterPage);
+plain!(
+    (),
+    u64,
+    Settlement,
+    Timestamp,
+    Lease,
+    HistoryPage,
+    RegisterPage
+);
 
 /// A transaction that was begun.
 pub(super) struct Begun<Tx>(pub(super) Tx);

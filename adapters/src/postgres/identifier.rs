@@ -1,10 +1,15 @@
 //! Identifiers that can't be bound as parameters: the schema's name, and the identifier of a
 //! prepared transaction.
 
-use exactly_once_core::{Fingerprint, Participation, Result, Timestamp, TransactionDigest};
+use exactly_once_core::{
+    Participation, Result, Timestamp, TransactionDigest, prepared::TERMS_BYTES,
+};
 use sha2::{Digest, Sha256};
 
-use super::literal::{hex, unhex};
+use super::{
+    base64,
+    literal::{hex, unhex},
+};
 
 /// The longest identifier of the server, in bytes (`NAMEDATALEN - 1`); it cuts longer ones.
 const MAX_SCHEMA_BYTES: usize = 63;
@@ -56,7 +61,7 @@ impl GidPrefix {
             hash.update(part.as_bytes());
         }
         let digest: [u8; 32] = hash.finalize().into();
-        Self(format!("eo1:{}:", hex(&digest[..12])))
+        Self(format!("eo1:{}:", base64::encode(&digest[..12])))
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -69,14 +74,19 @@ impl GidPrefix {
     }
 
     /// The identifier of a participation. It carries all of it, so that a sweeper needs nothing
-    /// but the server's own list.
+    /// but the server's own list: terms and deadlines in base 64, to fit.
     pub(super) fn gid(&self, participation: &Participation) -> String {
+        let moments = [participation.not_after(), participation.forget_after()];
+        let mut rest = participation.terms().to_vec();
+        rest.extend(
+            moments
+                .into_iter()
+                .flat_map(|at| at.as_micros().to_be_bytes()),
+        );
         let gid = format!(
-            "{}{}:{}:{}",
+            "{}{}",
             self.of(participation.transaction()),
-            hex(participation.fingerprint().as_bytes()),
-            base36(participation.not_after()),
-            base36(participation.forget_after()),
+            base64::encode(&rest)
         );
         debug_assert!(gid.len() <= MAX_GID_BYTES && is_plain(&gid));
         gid
@@ -86,16 +96,18 @@ impl GidPrefix {
     pub(super) fn parse(&self, gid: &str) -> Option<Participation> {
         let mut parts = gid.strip_prefix(&self.0)?.split(':');
         let digest: [u8; 32] = unhex(parts.next()?)?.try_into().ok()?;
-        let fingerprint: [u8; 32] = unhex(parts.next()?)?.try_into().ok()?;
-        let (not_after, forget_after) = (moment(parts.next()?)?, moment(parts.next()?)?);
+        let rest = base64::decode(parts.next()?)?;
         if parts.next().is_some() {
             return None;
         }
-        Participation::from_digest(
+        let (terms, rest) = rest.split_first_chunk::<TERMS_BYTES>()?;
+        let (not_after, rest) = rest.split_first_chunk()?;
+        let moment = |bytes| Timestamp::from_micros(i64::from_be_bytes(bytes));
+        Participation::from_terms(
             TransactionDigest::from_bytes(digest),
-            Fingerprint::from_bytes(fingerprint),
-            not_after,
-            forget_after,
+            terms,
+            moment(*not_after),
+            moment(rest.try_into().ok()?),
         )
         .ok()
     }
@@ -107,29 +119,12 @@ fn is_plain(gid: &str) -> bool {
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-'))
 }
 
-/// A moment in few letters; moments before 1970 wrap round and come back the same.
-fn base36(moment: Timestamp) -> String {
-    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    let mut rest = moment.as_micros().cast_unsigned();
-    let mut digits = Vec::new();
-    loop {
-        digits.push(char::from(DIGITS[(rest % 36) as usize]));
-        rest /= 36;
-        if rest == 0 {
-            return digits.iter().rev().collect();
-        }
-    }
-}
-
-fn moment(text: &str) -> Option<Timestamp> {
-    let micros = u64::from_str_radix(text, 36).ok()?;
-    Some(Timestamp::from_micros(micros.cast_signed()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use exactly_once_core::{Namespace, TransactionId};
+    use exactly_once_core::{
+        Fingerprint, Namespace, NamespaceIdentity, Participants, TransactionId,
+    };
 
     const NASTY: [&str; 9] = [
         "'",
@@ -151,6 +146,10 @@ mod tests {
             Timestamp::from_micros(forget_after),
         )
         .unwrap()
+        .entitled(
+            NamespaceIdentity::from_bytes([0xff; 16]),
+            Participants::from_digest([0xfb; 16]),
+        )
     }
 
     #[test]

@@ -34,6 +34,7 @@
 
 mod balance;
 mod balance_row;
+mod base64;
 pub mod builder;
 mod checks;
 mod driver;

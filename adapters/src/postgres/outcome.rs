@@ -1,7 +1,7 @@
 //! What a participant and the register keep of a transaction, and how both are read.
 
 use exactly_once_core::{
-    Error, ErrorKind, Fingerprint, Participation, Result, Timestamp, TransactionDigest,
+    Error, ErrorKind, Participation, Result, Settlement, Timestamp, TransactionDigest,
 };
 
 use super::{
@@ -30,27 +30,33 @@ pub(super) struct Outcome {
     pub(super) committed: bool,
     /// Of decisions only.
     pub(super) finished: bool,
+    /// Of decisions only.
+    pub(super) settled: Option<Settlement>,
 }
 
 impl Outcome {
-    /// Columns as [`COLUMNS`] says, and *finished* where it is asked for.
+    /// Columns as [`COLUMNS`] says, and those of [`DECISION`] where they are asked for.
     pub(super) fn parse(row: &[Option<String>]) -> Option<Self> {
         let text = |column: usize| row.get(column)?.as_deref();
-        let bytes =
-            |column: usize| -> Option<[u8; 32]> { literal::unhex(text(column)?)?.try_into().ok() };
+        let bytes = |column: usize| literal::unhex(text(column)?);
         let moment = |column: usize| -> Option<Timestamp> {
             Some(Timestamp::from_micros(text(column)?.parse().ok()?))
         };
         Some(Self {
-            participation: Participation::from_digest(
-                TransactionDigest::from_bytes(bytes(0)?),
-                Fingerprint::from_bytes(bytes(1)?),
+            participation: Participation::from_terms(
+                TransactionDigest::from_bytes(bytes(0)?.try_into().ok()?),
+                &bytes(1)?,
                 moment(3)?,
                 moment(4)?,
             )
-            .ok()?,
+            .ok()?
+            .with_named(&bytes(6).unwrap_or_default()),
             committed: text(2)? == "t",
             finished: text(5).is_some_and(|finished| finished == "t"),
+            settled: match text(7) {
+                None => None,
+                Some(settled) => Some(Settlement::parse(settled)?),
+            },
         })
     }
 
@@ -62,7 +68,7 @@ impl Outcome {
         }
     }
 
-    /// The same name for another request, or with other deadlines, is another transaction.
+    /// The same name with other terms or other deadlines is another transaction.
     pub(super) fn check(
         &self,
         participation: &Participation,
@@ -78,7 +84,10 @@ impl Outcome {
 
 /// What [`Outcome::parse`] reads.
 pub(super) const COLUMNS: &str = "pg_catalog.encode(transaction, 'hex'), \
-     pg_catalog.encode(fingerprint, 'hex'), committed, not_after, forget_after";
+     pg_catalog.encode(terms, 'hex'), committed, not_after, forget_after";
+
+/// What a decision has beside them.
+pub(super) const DECISION: &str = "finished, pg_catalog.encode(participants, 'hex'), settled";
 
 /// What is prepared in this database by an identifier that starts so; the start is SQL.
 pub(super) fn rows_of_prepared(start: &str) -> String {
@@ -111,13 +120,13 @@ impl<D: Driver> PostgresStore<D> {
         )
     }
 
-    /// `namespace, transaction, fingerprint, not_after, forget_after`, as values.
+    /// `namespace, transaction, terms, not_after, forget_after`, as values.
     pub(super) fn participation_values(&self, participation: &Participation) -> String {
         format!(
             "{}, {}, {}, {}, {}",
             self.namespace_sql(),
             literal::bytes(participation.transaction().as_bytes()),
-            literal::bytes(participation.fingerprint().as_bytes()),
+            literal::bytes(&participation.terms()),
             literal::int(participation.not_after().as_micros()),
             literal::int(participation.forget_after().as_micros()),
         )

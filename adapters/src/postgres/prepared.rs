@@ -185,7 +185,7 @@ impl<D: Driver> PostgresStore<D> {
     /// where the marker is held.
     async fn bury(&self, participation: &Participation) -> Result<Option<Known>> {
         let sql = format!(
-            "INSERT INTO {} (namespace, transaction, fingerprint, not_after, forget_after, \
+            "INSERT INTO {} (namespace, transaction, terms, not_after, forget_after, \
              committed) VALUES ({}, false) ON CONFLICT DO NOTHING; {}",
             self.tables().outcomes,
             self.participation_values(participation),

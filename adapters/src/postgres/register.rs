@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, Participation, RegisterEntry, RegisterPage, Result,
-    TransactionDigest, register::check_limit,
+    Settlement, Store as _, TransactionDigest, register::check_limit,
 };
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     error::{convert, error, garbled},
     expiry::Over,
     literal,
-    outcome::{COLUMNS, Outcome, forgotten},
+    outcome::{COLUMNS, DECISION, Outcome, forgotten},
     sqlstate::Stage,
     statements::{NOW, cell, number},
     store::PostgresStore,
@@ -32,6 +32,7 @@ fn entry(outcome: Outcome) -> RegisterEntry {
     RegisterEntry {
         decision: decided(outcome.committed),
         finished: outcome.finished,
+        settled: outcome.settled,
         participation: outcome.participation,
     }
 }
@@ -39,15 +40,51 @@ fn entry(outcome: Outcome) -> RegisterEntry {
 impl<D: Driver> PostgresStore<D> {
     fn select_decision(&self, participation: &Participation) -> String {
         format!(
-            "SELECT {COLUMNS}, finished FROM {} WHERE {}",
+            "SELECT {COLUMNS}, {DECISION} FROM {} WHERE {}",
             self.tables().decisions,
             self.transaction_is(participation)
         )
     }
+
+    /// Refuses a transaction of another register.
+    pub(super) async fn check_register(
+        &self,
+        participation: &Participation,
+        operation: &'static str,
+    ) -> Result<()> {
+        let held = self.identity().await?.within(self.namespace());
+        participation.check_register(&held, operation, STORE)
+    }
+
+    /// Refuses to go on where the data were adopted since this handle read their identity.
+    async fn check_same(&self, operation: &'static str) -> Result<()> {
+        let known = self.known_identity();
+        let stored = self.read_identity(operation).await?;
+        if known == Some(stored) {
+            return Ok(());
+        }
+        Err(error(
+            ErrorKind::Configuration,
+            operation,
+            format!(
+                "the identity of the register's data is {stored} now, and was another one when this \
+                 handle was opened: open the store again"
+            ),
+        ))
+    }
+}
+
+fn undecided(operation: &'static str) -> exactly_once_core::Error {
+    error(
+        ErrorKind::NotPrepared,
+        operation,
+        "nothing was decided about this transaction",
+    )
 }
 
 impl<D: Driver> DecisionRegister for PostgresStore<D> {
     async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
+        self.check_register(participation, "decide").await?;
         let read = format!("{}; SELECT {NOW}", self.select_decision(participation));
         for _ in 0..ROUNDS {
             let first = self
@@ -67,11 +104,13 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
             if now > participation.forget_after().as_micros() {
                 return Err(forgotten("decide"));
             }
+            self.check_same("decide").await?;
         }
         Err(error(ErrorKind::Busy, "decide", "its row keeps changing"))
     }
 
     async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
+        self.check_register(participation, "decision").await?;
         let replies = self
             .read("decision", &self.select_decision(participation))
             .await?;
@@ -82,7 +121,34 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
         Ok(Some(entry(stands)))
     }
 
+    async fn settle(
+        &self,
+        participation: &Participation,
+        settlement: &Settlement,
+    ) -> Result<Settlement> {
+        const OPERATION: &str = "settle";
+        self.check_register(participation, OPERATION).await?;
+        let sql = format!(
+            "UPDATE {} SET finished = true, settled = coalesce(settled, {}) \
+             WHERE {} AND terms = {}; {}",
+            self.tables().decisions,
+            literal::text(&settlement.to_text()),
+            self.transaction_is(participation),
+            literal::bytes(&participation.terms()),
+            self.select_decision(participation),
+        );
+        let replies = self
+            .try_transact(&sql)
+            .await
+            .map_err(|failed| convert(failed, OPERATION, Stage::Durable))?;
+        let stands = Outcome::read(replies.get(1), OPERATION)?;
+        let stands = stands.ok_or_else(|| undecided(OPERATION))?;
+        stands.check(participation, OPERATION)?;
+        stands.settled.ok_or_else(|| garbled(OPERATION))
+    }
+
     async fn finish(&self, participation: &Participation) -> Result<()> {
+        self.check_register(participation, "finish").await?;
         let read = self.select_decision(participation);
         for _ in 0..ROUNDS {
             let first = self
@@ -94,11 +160,7 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
             }
             let replies = self.read("finish", &read).await?;
             let Some(stands) = Outcome::read(replies.first(), "finish")? else {
-                return Err(error(
-                    ErrorKind::NotPrepared,
-                    "finish",
-                    "nothing was decided about this transaction",
-                ));
+                return Err(undecided("finish"));
             };
             stands.check(participation, "finish")?;
             // Otherwise it was decided since we looked.
@@ -119,7 +181,7 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
             format!(" AND transaction > {}", literal::bytes(after.as_bytes()))
         });
         let sql = format!(
-            "SELECT {COLUMNS}, finished FROM {} WHERE namespace = {} AND NOT finished{after} \
+            "SELECT {COLUMNS}, {DECISION} FROM {} WHERE namespace = {} AND NOT finished{after} \
              ORDER BY transaction LIMIT {}",
             self.tables().decisions,
             self.namespace_sql(),

@@ -1,5 +1,6 @@
 //! The store's own tables, and how they come to be.
 
+use exactly_once_core::StoreIdentity;
 use sha2::{Digest, Sha256};
 
 use super::identifier::quote;
@@ -66,10 +67,11 @@ impl Tables {
             decisions,
         } = self;
         let changes = Self::create_changes(changes);
+        let identity = super::literal::bytes(StoreIdentity::random().as_bytes());
         format!(
             "CREATE SCHEMA IF NOT EXISTS {schema};
-CREATE TABLE {version} (version int8 NOT NULL);
-INSERT INTO {version} VALUES ({VERSION});
+CREATE TABLE {version} (version int8 NOT NULL, identity bytea NOT NULL);
+INSERT INTO {version} VALUES ({VERSION}, {identity});
 CREATE SEQUENCE {fencing} AS int8;
 CREATE TABLE {keys} (
     namespace bytea NOT NULL,
@@ -102,7 +104,8 @@ CREATE TABLE {accounts} (
 CREATE TABLE {outcomes} (
     namespace bytea NOT NULL,
     transaction bytea NOT NULL,
-    fingerprint bytea NOT NULL,
+    -- fingerprint (32 bytes), the register's identity (16), digest of the participants (16)
+    terms bytea NOT NULL,
     committed bool NOT NULL,
     not_after int8 NOT NULL,
     forget_after int8 NOT NULL,
@@ -112,9 +115,13 @@ CREATE INDEX outcomes_by_end ON {outcomes} (namespace, forget_after);
 CREATE TABLE {decisions} (
     namespace bytea NOT NULL,
     transaction bytea NOT NULL,
-    fingerprint bytea NOT NULL,
+    terms bytea NOT NULL,
+    -- identities, 16 bytes each; empty where a sweeper decided
+    participants bytea NOT NULL,
     committed bool NOT NULL,
     finished bool NOT NULL DEFAULT false,
+    -- how an operator settled it, as JSON
+    settled text,
     not_after int8 NOT NULL,
     forget_after int8 NOT NULL,
     PRIMARY KEY (namespace, transaction)
@@ -171,6 +178,14 @@ CREATE INDEX decisions_unfinished ON {decisions} (namespace, transaction) WHERE 
              AND relnamespace = (SELECT oid FROM pg_catalog.pg_namespace \
              WHERE nspname = (SELECT {}::name)))",
             super::literal::text(&self.name)
+        )
+    }
+
+    /// The identity of the data, in hexadecimal, where [`Self::exists`].
+    pub(super) fn read_identity(&self) -> String {
+        format!(
+            "SELECT pg_catalog.encode(identity, 'hex') FROM {}",
+            self.version
         )
     }
 

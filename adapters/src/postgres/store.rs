@@ -3,14 +3,14 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use exactly_once_core::{
-    Capabilities, ClaimMode, Durability, ErrorKind, Namespace, Place, Result, Store, Timestamp,
-    TwoPhase,
+    Capabilities, ClaimMode, Durability, ErrorKind, Namespace, Place, Result, Store, StoreIdentity,
+    Timestamp, TwoPhase,
 };
 use tokio::time::timeout;
 
@@ -50,6 +50,8 @@ struct Shared<D> {
     preamble: Preamble,
     server: Server,
     groups: Groups,
+    /// As it was read last; a handle reads it once.
+    identity: Mutex<Option<StoreIdentity>>,
     closed: AtomicBool,
 }
 
@@ -84,6 +86,7 @@ impl<D: Driver> PostgresStore<D> {
             preamble,
             server,
             options,
+            identity: Mutex::default(),
             closed: AtomicBool::new(false),
         });
         let store = Self::bound(shared, namespace);
@@ -93,6 +96,7 @@ impl<D: Driver> PostgresStore<D> {
             store.check_schema("connect").await?;
         }
         store.check_rights().await?;
+        store.read_identity("connect").await?;
         Ok(store)
     }
 
@@ -144,6 +148,24 @@ impl<D: Driver> PostgresStore<D> {
 
     pub(super) fn max_receipt_bytes(&self) -> usize {
         self.shared.options.max_receipt_bytes
+    }
+
+    /// The identity of the data, as this handle has read it.
+    pub(super) fn known_identity(&self) -> Option<StoreIdentity> {
+        *self.identity_cell()
+    }
+
+    fn identity_cell(&self) -> MutexGuard<'_, Option<StoreIdentity>> {
+        let cell = &self.shared.identity;
+        cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The identity of the data now.
+    pub(super) async fn read_identity(&self, operation: &'static str) -> Result<StoreIdentity> {
+        let replies = self.read(operation, &self.tables().read_identity()).await?;
+        let identity = parse_identity(replies.first(), operation)?;
+        self.identity_cell().get_or_insert(identity);
+        Ok(identity)
     }
 
     /// A connection of the pool.
@@ -213,6 +235,14 @@ impl<D: Driver> PostgresStore<D> {
     }
 }
 
+fn parse_identity(reply: Option<&Reply>, operation: &'static str) -> Result<StoreIdentity> {
+    statements::cell(reply, 0)
+        .and_then(literal::unhex)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(StoreIdentity::from_bytes)
+        .ok_or_else(|| garbled(operation))
+}
+
 impl<D: Driver> Store for PostgresStore<D> {
     fn backend(&self) -> &'static str {
         STORE
@@ -253,6 +283,29 @@ impl<D: Driver> Store for PostgresStore<D> {
         statements::number(replies.first(), 0)
             .map(Timestamp::from_micros)
             .ok_or_else(|| garbled("now"))
+    }
+
+    async fn identity(&self) -> Result<StoreIdentity> {
+        match self.known_identity() {
+            Some(known) => Ok(known),
+            None => self.read_identity("identity").await,
+        }
+    }
+
+    async fn adopt(&self) -> Result<StoreIdentity> {
+        const OPERATION: &str = "adopt";
+        let sql = format!(
+            "UPDATE {} SET identity = {} RETURNING pg_catalog.encode(identity, 'hex')",
+            self.tables().version,
+            literal::bytes(StoreIdentity::random().as_bytes()),
+        );
+        let replies = self
+            .try_transact(&sql)
+            .await
+            .map_err(|failed| convert(failed, OPERATION, Stage::Durable))?;
+        let adopted = parse_identity(replies.first(), OPERATION)?;
+        *self.identity_cell() = Some(adopted);
+        Ok(adopted)
     }
 
     async fn close(&self) -> Result<()> {

@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Change, ErrorKind, IdempotencyKey, Result,
+    Change, ErrorKind, IdempotencyKey, Result, StoreIdentity,
     balance::{MAX_LEGS, Refused},
+    identity::IDENTITY_BYTES,
 };
 
 use super::{
@@ -245,9 +246,23 @@ fn write(tables: &Tables, old: &[Old]) -> String {
 fn end(tables: &Tables) -> String {
     format!(
         "ALTER TABLE {changes} ALTER COLUMN leg DROP DEFAULT, DROP COLUMN changes; \
-         DROP TABLE {history}; UPDATE {version} SET version = {VERSION}",
+         DROP TABLE {history}; \
+         ALTER TABLE {outcomes} RENAME fingerprint TO terms; \
+         UPDATE {outcomes} SET terms = terms || {none}; \
+         ALTER TABLE {decisions} RENAME fingerprint TO terms; \
+         ALTER TABLE {decisions} ADD COLUMN participants bytea NOT NULL DEFAULT '', \
+         ADD COLUMN settled text; \
+         ALTER TABLE {decisions} ALTER COLUMN participants DROP DEFAULT; \
+         UPDATE {decisions} SET terms = terms || {none}; \
+         ALTER TABLE {version} ADD COLUMN identity bytea; \
+         UPDATE {version} SET version = {VERSION}, identity = {identity}; \
+         ALTER TABLE {version} ALTER COLUMN identity SET NOT NULL",
         changes = tables.changes,
         history = tables.sibling("history"),
         version = tables.version,
+        outcomes = tables.outcomes,
+        decisions = tables.decisions,
+        none = literal::bytes(&[0; 2 * IDENTITY_BYTES]),
+        identity = literal::bytes(StoreIdentity::random().as_bytes()),
     )
 }

@@ -168,9 +168,10 @@ impl RedisStoreBuilder {
             (true, false) => Placement::Spread,
             (true, true) => Placement::ByNamespace,
         };
-        Ok(RedisStore::new(
+        let store = RedisStore::new(
             Arc::new(Shared {
                 link,
+                data: std::sync::Mutex::default(),
                 identity,
                 layout: Layout {
                     prefix: self.prefix,
@@ -182,7 +183,9 @@ impl RedisStoreBuilder {
                 groups: Groups::new(self.group_from),
             }),
             namespace,
-        ))
+        );
+        store.read_identity(OPERATION, false).await?;
+        Ok(store)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use exactly_once_core::{Fingerprint, Participation, Result, Timestamp, TransactionDigest};
+use exactly_once_core::{Participation, Result, Timestamp, TransactionDigest};
 use futures_util::future::try_join_all;
 
 use super::{error::unexpected, prepared::micros, schema::Shard, scripts, store::RedisStore};
@@ -39,16 +39,13 @@ fn from_hex(text: &[u8]) -> Option<TransactionDigest> {
 pub(super) fn digest_of(
     operation: &'static str,
     digest: TransactionDigest,
-    fingerprint: &[u8],
+    terms: &[u8],
     not_after: &[u8],
     forget_after: &[u8],
 ) -> Result<Participation> {
-    let fingerprint = fingerprint
-        .try_into()
-        .map_err(|_| unexpected(operation, "a fingerprint that is not 32 bytes"))?;
-    Participation::from_digest(
+    Participation::from_terms(
         digest,
-        Fingerprint::from_bytes(fingerprint),
+        terms,
         micros(operation, not_after)?,
         micros(operation, forget_after)?,
     )

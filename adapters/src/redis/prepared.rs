@@ -86,7 +86,7 @@ fn taken(operation: &'static str) -> Error {
 /// The three arguments by which scripts compare a participation.
 pub(super) fn identity(participation: &Participation) -> Vec<Vec<u8>> {
     vec![
-        participation.fingerprint().as_bytes().to_vec(),
+        participation.terms().to_vec(),
         participation
             .not_after()
             .as_micros()
@@ -357,15 +357,14 @@ impl PreparedTransactions for RedisStore {
             .fields(operation, &record, &page.found, &fields)
             .await?
         {
-            let [state, fingerprint, not_after, forget_after, prepared_at] = found.as_slice()
-            else {
+            let [state, terms, not_after, forget_after, prepared_at] = found.as_slice() else {
                 continue;
             };
             // Finished between the two reads.
             if state != b"P" {
                 continue;
             }
-            let participation = digest_of(operation, digest, fingerprint, not_after, forget_after)?;
+            let participation = digest_of(operation, digest, terms, not_after, forget_after)?;
             let prepared_at = micros(operation, prepared_at)?;
             let age: Duration = page.now.since(prepared_at);
             entries.push(InDoubt {

@@ -2,12 +2,12 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, Error, ErrorKind, Participation, RegisterEntry, RegisterPage,
-    Result, TransactionDigest, register::check_limit,
+    Result, Settlement, Store as _, TransactionDigest, register::check_limit,
 };
 
 use super::{
     digests::{digest_of, hex},
-    error::{BACKEND, error},
+    error::{BACKEND, error, unexpected},
     idempotency::mismatch,
     prepared::identity,
     schema::Shard,
@@ -30,6 +30,28 @@ impl RedisStore {
         ];
         (shard, keys)
     }
+
+    /// Refuses a transaction of another register.
+    async fn check_register(
+        &self,
+        participation: &Participation,
+        operation: &'static str,
+    ) -> Result<()> {
+        let held = self.identity().await?.within(&self.namespace);
+        participation.check_register(&held, operation, BACKEND)
+    }
+}
+
+/// How a decision was settled, as it is stored; empty where it was not.
+fn settled(operation: &'static str, stored: &[u8]) -> Result<Option<Settlement>> {
+    if stored.is_empty() {
+        return Ok(None);
+    }
+    std::str::from_utf8(stored)
+        .ok()
+        .and_then(Settlement::parse)
+        .map(Some)
+        .ok_or_else(|| unexpected(operation, "a settlement that is not what this crate wrote"))
 }
 
 fn forgotten(operation: &'static str) -> Error {
@@ -39,10 +61,12 @@ fn forgotten(operation: &'static str) -> Error {
 impl DecisionRegister for RedisStore {
     async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
         let operation = "decide";
+        self.check_register(participation, operation).await?;
         let (shard, keys) = self.decision_place(participation);
         let mut arguments = identity(participation);
         arguments.push(hex(participation.transaction()).into_bytes());
         arguments.push(proposal.as_str().into());
+        arguments.push(participation.participants().to_bytes());
         let reply = self
             .write(operation, &scripts::DECIDE, shard, keys, arguments)
             .await?;
@@ -55,6 +79,7 @@ impl DecisionRegister for RedisStore {
 
     async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
         let operation = "decision";
+        self.check_register(participation, operation).await?;
         let (shard, keys) = self.decision_place(participation);
         let keys = keys.into_iter().take(1).collect();
         let arguments = identity(participation);
@@ -67,16 +92,42 @@ impl DecisionRegister for RedisStore {
             word => {
                 let decision = Decision::parse(word).ok_or_else(|| reply.unexpected())?;
                 Ok(Some(RegisterEntry {
-                    participation: participation.clone(),
+                    participation: participation.clone().with_named(reply.bytes(2)),
                     decision,
                     finished: reply.bytes(1) == b"1",
+                    settled: settled(operation, reply.bytes(3))?,
                 }))
             }
         }
     }
 
+    async fn settle(
+        &self,
+        participation: &Participation,
+        settlement: &Settlement,
+    ) -> Result<Settlement> {
+        let operation = "settle";
+        self.check_register(participation, operation).await?;
+        let (shard, keys) = self.decision_place(participation);
+        let mut arguments = identity(participation);
+        arguments.push(hex(participation.transaction()).into_bytes());
+        arguments.push(settlement.to_text().into_bytes());
+        let reply = self
+            .write(operation, &scripts::SETTLE, shard, keys, arguments)
+            .await?;
+        match reply.word() {
+            "settled" => settled(operation, reply.bytes(1))?.ok_or_else(|| reply.unexpected()),
+            "none" => Err(error(ErrorKind::NotPrepared, operation)
+                .with_message("nothing was decided about the transaction")),
+            "forgotten" => Err(forgotten(operation)),
+            "mismatch" => Err(mismatch(operation)),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
     async fn finish(&self, participation: &Participation) -> Result<()> {
         let operation = "finish";
+        self.check_register(participation, operation).await?;
         let (shard, keys) = self.decision_place(participation);
         let mut arguments = identity(participation);
         arguments.push(hex(participation.transaction()).into_bytes());
@@ -104,10 +155,10 @@ impl DecisionRegister for RedisStore {
         let page = self
             .digests(operation, &shards, UNFINISHED, after, limit)
             .await?;
-        let fields = ["v", "z", "f", "n", "g"];
+        let fields = ["v", "z", "f", "n", "g", "m"];
         let mut entries = Vec::new();
         for (digest, found) in self.fields(operation, RECORD, &page.found, &fields).await? {
-            let [decision, finished, fingerprint, not_after, forget_after] = found.as_slice()
+            let [decision, finished, terms, not_after, forget_after, members] = found.as_slice()
             else {
                 continue;
             };
@@ -116,11 +167,12 @@ impl DecisionRegister for RedisStore {
             let Some(decision) = decision.filter(|_| finished == b"0") else {
                 continue;
             };
-            let participation = digest_of(operation, digest, fingerprint, not_after, forget_after)?;
+            let participation = digest_of(operation, digest, terms, not_after, forget_after)?;
             entries.push(RegisterEntry {
-                participation,
+                participation: participation.with_named(members),
                 decision,
                 finished: false,
+                settled: None,
             });
         }
         Ok(RegisterPage {

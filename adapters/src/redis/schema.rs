@@ -160,6 +160,13 @@ impl Layout {
         format!("{}:{{{}}}:reserved", self.prefix, shard.tag()).into_bytes()
     }
 
+    /// The identity of the data, of all namespaces, and its shard.
+    pub(super) fn identity(&self) -> (Shard, Vec<u8>) {
+        let shard = Shard(0);
+        let key = format!("{}:{{{}}}:identity", self.prefix, shard.tag());
+        (shard, key.into_bytes())
+    }
+
     /// What is written to be waited for.
     pub(super) fn barrier(&self, shard: Shard) -> Vec<u8> {
         format!("{}:{{{}}}:barrier", self.prefix, shard.tag()).into_bytes()

@@ -8,7 +8,7 @@ use std::{
 
 use exactly_once_core::{
     Capabilities, ClaimMode, Durability, IdempotencyKey, Namespace, Place, Result, Store,
-    Timestamp, TwoPhase,
+    StoreIdentity, Timestamp, TwoPhase,
 };
 
 use super::{
@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) link: Link,
     /// Which database of which server or cluster this is, the same for every handle on it.
     pub(super) identity: String,
+    /// The identity of the data; a handle reads it once.
+    pub(super) data: Mutex<Option<StoreIdentity>>,
     pub(super) layout: Layout,
     pub(super) max_receipt_bytes: usize,
     pub(super) durability: Durability,
@@ -154,6 +156,43 @@ impl RedisStore {
         Ok(reply)
     }
 
+    /// Reads the identity of the data, which is made the first time, or replaces it.
+    pub(super) async fn read_identity(
+        &self,
+        operation: &'static str,
+        adopt: bool,
+    ) -> Result<StoreIdentity> {
+        let (shard, key) = self.layout().identity();
+        let arguments = vec![
+            StoreIdentity::random().as_bytes().to_vec(),
+            if adopt { b"adopt".to_vec() } else { Vec::new() },
+        ];
+        let reply = self
+            .read(operation, &scripts::IDENTITY, shard, vec![key], arguments)
+            .await?;
+        // A failover must not bring another one.
+        if reply.word() == "made" {
+            self.replicate(operation, shard).await?;
+        }
+        let identity = reply.bytes(1).try_into();
+        let identity = StoreIdentity::from_bytes(identity.map_err(|_| reply.unexpected())?);
+        let mut known = self
+            .shared
+            .data
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *known = Some(identity);
+        Ok(identity)
+    }
+
+    fn known_identity(&self) -> Option<StoreIdentity> {
+        *self
+            .shared
+            .data
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is acknowledged must have reached the replicas, also what an earlier call wrote.
     pub(super) async fn replicate(&self, operation: &'static str, shard: Shard) -> Result<()> {
         let barrier = self.layout().barrier(shard);
@@ -239,6 +278,22 @@ impl Store for RedisStore {
             .read("now", &scripts::PAGE, shard, vec![index], arguments)
             .await?;
         reply.time(1)
+    }
+
+    async fn identity(&self) -> Result<StoreIdentity> {
+        let identity = match self.known_identity() {
+            Some(known) => known,
+            None => self.read_identity("identity", false).await?,
+        };
+        // A bound handle is a participant of its own.
+        Ok(match self.bound {
+            Some(shard) => identity.part(&shard.number().to_be_bytes()),
+            None => identity,
+        })
+    }
+
+    async fn adopt(&self) -> Result<StoreIdentity> {
+        self.read_identity("adopt", true).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -100,7 +100,8 @@ use std::{
 };
 
 use exactly_once_core::{
-    Capabilities, Durability, ErrorKind, Namespace, Place, Result, Store, Timestamp, TwoPhase,
+    Capabilities, Durability, ErrorKind, Namespace, Place, Result, Store, StoreIdentity, Timestamp,
+    TwoPhase,
 };
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -305,6 +306,21 @@ impl Store for SqliteStore {
         let settings = self.settings.clone();
         // Through a reader, so that a closed store says so.
         self.readers.read("now", move |_| Ok(settings.now())).await
+    }
+
+    async fn identity(&self) -> Result<StoreIdentity> {
+        self.readers
+            .read("identity", |connection| {
+                register::identity(connection, "identity")
+            })
+            .await
+    }
+
+    async fn adopt(&self) -> Result<StoreIdentity> {
+        self.write("adopt", queue::Undo::Nothing, None, |bench| {
+            register::adopt(bench.connection, "adopt")
+        })
+        .await
     }
 
     async fn close(&self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The stored row of a prepared transaction, and who holds a reserved row.
 
 use exactly_once_core::{
-    Error, ErrorKind, Fingerprint, Namespace, Participation, Result, Timestamp, TransactionDigest,
+    Error, ErrorKind, Namespace, Participation, Result, Timestamp, TransactionDigest,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -31,14 +31,14 @@ impl Stage {
     }
 }
 
-/// Reads the four columns `tx, fingerprint, not_after, forget_after` from position `at` on.
+/// Reads the four columns `tx, terms, not_after, forget_after` from position `at` on.
 pub(super) fn read_participation(
     row: &Row<'_>,
     at: usize,
 ) -> rusqlite::Result<Result<Participation>> {
-    Ok(Participation::from_digest(
+    Ok(Participation::from_terms(
         TransactionDigest::from_bytes(row.get(at)?),
-        Fingerprint::from_bytes(row.get(at + 1)?),
+        &row.get::<_, Vec<u8>>(at + 1)?,
         Timestamp::from_micros(row.get(at + 2)?),
         Timestamp::from_micros(row.get(at + 3)?),
     ))
@@ -53,7 +53,7 @@ pub(super) fn find(
 ) -> Result<Option<Stage>> {
     let stored = connection
         .prepare_cached(
-            "SELECT tx, fingerprint, not_after, forget_after, state FROM exactly_once_outcome \
+            "SELECT tx, terms, not_after, forget_after, state FROM exactly_once_outcome \
              WHERE namespace = ?1 AND tx = ?2",
         )
         .and_then(|mut query| {
@@ -92,7 +92,7 @@ pub(super) fn set(
 ) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO exactly_once_outcome (namespace, tx, fingerprint, state, not_after, \
+            "INSERT INTO exactly_once_outcome (namespace, tx, terms, state, not_after, \
              forget_after, prepared_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE \
              SET state = ?4",
         )
@@ -100,7 +100,7 @@ pub(super) fn set(
             upsert.execute(params![
                 namespace.as_str(),
                 participation.transaction().as_bytes(),
-                participation.fingerprint().as_bytes(),
+                participation.terms(),
                 stage.as_str(),
                 participation.not_after().as_micros(),
                 participation.forget_after().as_micros(),
@@ -139,7 +139,7 @@ pub(super) fn mismatch(operation: &'static str) -> Error {
     error(
         ErrorKind::Mismatch,
         operation,
-        "this transaction's name was used for another request or with other deadlines",
+        "this transaction's name was used for another request, with other deadlines or with other participants",
     )
 }
 

@@ -300,7 +300,7 @@ impl PreparedTransactions for SqliteStore {
 
 /// What is prepared, by its digest. The index is named: without statistics SQLite takes the primary
 /// key for as good, and reads all outcomes.
-pub(super) const IN_DOUBT: &str = "SELECT tx, fingerprint, not_after, forget_after, prepared_at \
+pub(super) const IN_DOUBT: &str = "SELECT tx, terms, not_after, forget_after, prepared_at \
      FROM exactly_once_outcome INDEXED BY exactly_once_outcome_prepared WHERE namespace = ?1 AND \
      state = 'prepared' AND (?2 IS NULL OR tx > ?2) ORDER BY tx LIMIT ?3";
 

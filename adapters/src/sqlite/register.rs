@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, Namespace, Participation, RegisterEntry, RegisterPage,
-    Result, TransactionDigest, register::check_limit,
+    Result, Settlement, StoreIdentity, TransactionDigest, register::check_limit,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -13,20 +13,48 @@ use super::{
     queue::{Bench, Undo},
 };
 
-const ENTRY: &str = "SELECT tx, fingerprint, not_after, forget_after, decision, finished FROM \
-                     exactly_once_decision";
+const ENTRY: &str = "SELECT tx, terms, not_after, forget_after, decision, finished, \
+                     participants, settled FROM exactly_once_decision";
 
 fn read_entry(row: &Row<'_>) -> rusqlite::Result<Option<RegisterEntry>> {
     let decision = Decision::parse(&row.get::<_, String>(4)?);
     let finished = row.get(5)?;
     let participation = read_participation(row, 0)?.ok();
+    let members: Vec<u8> = row.get(6)?;
+    let settled = match row.get::<_, Option<String>>(7)? {
+        None => None,
+        Some(text) => match Settlement::parse(&text) {
+            None => return Ok(None),
+            settled => settled,
+        },
+    };
     Ok(participation
         .zip(decision)
         .map(|(participation, decision)| RegisterEntry {
-            participation,
+            participation: participation.with_named(&members),
             decision,
             finished,
+            settled,
         }))
+}
+
+/// The identity of the data. It is read each time: another process may have adopted them.
+pub(super) fn identity(connection: &Connection, operation: &'static str) -> Result<StoreIdentity> {
+    connection
+        .prepare_cached("SELECT identity FROM exactly_once_meta")
+        .and_then(|mut query| query.query_row([], |row| row.get(0)))
+        .map(StoreIdentity::from_bytes)
+        .map_err(statement(operation))
+}
+
+/// Gives the data another identity.
+pub(super) fn adopt(connection: &Connection, operation: &'static str) -> Result<StoreIdentity> {
+    let adopted = StoreIdentity::random();
+    connection
+        .prepare_cached("UPDATE exactly_once_meta SET identity = ?1")
+        .and_then(|mut update| update.execute([adopted.as_bytes()]))
+        .map(|_| adopted)
+        .map_err(statement(operation))
 }
 
 fn unreadable(operation: &'static str) -> exactly_once_core::Error {
@@ -44,6 +72,8 @@ fn find(
     namespace: &Namespace,
     participation: &Participation,
 ) -> Result<Option<RegisterEntry>> {
+    let held = identity(connection, operation)?.within(namespace);
+    participation.check_register(&held, operation, STORE)?;
     let stored = connection
         .prepare_cached(&format!("{ENTRY} WHERE namespace = ?1 AND tx = ?2"))
         .and_then(|mut query| {
@@ -61,6 +91,10 @@ fn find(
         Some(Some(entry)) if entry.participation != *participation => Err(mismatch(operation)),
         Some(entry) => Ok(entry),
     }
+}
+
+fn undecided(operation: &'static str) -> exactly_once_core::Error {
+    error(ErrorKind::NotPrepared, operation, "nothing was decided")
 }
 
 fn decide(
@@ -81,17 +115,18 @@ fn decide(
     bench
         .connection
         .prepare_cached(
-            "INSERT INTO exactly_once_decision (namespace, tx, fingerprint, decision, finished, \
-             not_after, forget_after) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6)",
+            "INSERT INTO exactly_once_decision (namespace, tx, terms, decision, finished, \
+             not_after, forget_after, participants) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)",
         )
         .and_then(|mut insert| {
             insert.execute(params![
                 namespace.as_str(),
                 participation.transaction().as_bytes(),
-                participation.fingerprint().as_bytes(),
+                participation.terms(),
                 decision.as_str(),
                 participation.not_after().as_micros(),
-                participation.forget_after().as_micros()
+                participation.forget_after().as_micros(),
+                participation.participants().to_bytes()
             ])
         })
         .map_err(statement("decide"))?;
@@ -129,13 +164,44 @@ impl DecisionRegister for SqliteStore {
             .await
     }
 
+    async fn settle(
+        &self,
+        participation: &Participation,
+        settlement: &Settlement,
+    ) -> Result<Settlement> {
+        const OPERATION: &str = "settle";
+        let (namespace, participation) = (self.namespace.clone(), participation.clone());
+        let settlement = settlement.clone();
+        self.write(OPERATION, Undo::Nothing, None, move |bench| {
+            let known = find(bench.connection, OPERATION, &namespace, &participation)?;
+            let known = known.ok_or_else(|| undecided(OPERATION))?;
+            if let Some(settled) = known.settled {
+                return Ok(settled);
+            }
+            bench
+                .connection
+                .prepare_cached(
+                    "UPDATE exactly_once_decision SET finished = 1, settled = ?3 \
+                     WHERE namespace = ?1 AND tx = ?2",
+                )
+                .and_then(|mut update| {
+                    update.execute(params![
+                        namespace.as_str(),
+                        participation.transaction().as_bytes(),
+                        settlement.to_text()
+                    ])
+                })
+                .map_err(statement(OPERATION))?;
+            Ok(settlement)
+        })
+        .await
+    }
+
     async fn finish(&self, participation: &Participation) -> Result<()> {
         let (namespace, participation) = (self.namespace.clone(), participation.clone());
         self.write("finish", Undo::Nothing, None, move |bench| {
             match find(bench.connection, "finish", &namespace, &participation)? {
-                None => {
-                    return Err(error(ErrorKind::NotPrepared, "finish", "nothing was decided"));
-                }
+                None => return Err(undecided("finish")),
                 Some(known) if known.finished => return Ok(()),
                 Some(_) => {}
             }

@@ -11,11 +11,12 @@ pub(crate) const VERSION: i64 = 1;
 const OPERATION: &str = "migrate";
 
 const TABLES: &str = "
--- One row: the schema's version, and the last fencing token given out.
+-- One row: the schema's version, the last fencing token given out, and the identity of the data.
 CREATE TABLE exactly_once_meta (
     id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
     schema_version INTEGER NOT NULL,
-    token INTEGER NOT NULL
+    token INTEGER NOT NULL,
+    identity BLOB NOT NULL
 ) STRICT;
 
 -- Idempotency keys: leased, applied or rejected.
@@ -76,7 +77,8 @@ CREATE TABLE exactly_once_refused (
 CREATE TABLE exactly_once_outcome (
     namespace TEXT NOT NULL,
     tx BLOB NOT NULL,
-    fingerprint BLOB NOT NULL,
+    -- Fingerprint (32 bytes), the register's identity (16), digest of the participants (16).
+    terms BLOB NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('prepared', 'committed', 'rolled_back')),
     not_after INTEGER NOT NULL,
     forget_after INTEGER NOT NULL,
@@ -120,9 +122,13 @@ CREATE INDEX exactly_once_reservation_holder ON exactly_once_reservation (namesp
 CREATE TABLE exactly_once_decision (
     namespace TEXT NOT NULL,
     tx BLOB NOT NULL,
-    fingerprint BLOB NOT NULL,
+    terms BLOB NOT NULL,
+    -- Identities, 16 bytes each; empty where a sweeper decided.
+    participants BLOB NOT NULL,
     decision TEXT NOT NULL CHECK (decision IN ('commit', 'rollback')),
     finished INTEGER NOT NULL,
+    -- How an operator settled it, as JSON.
+    settled TEXT,
     not_after INTEGER NOT NULL,
     forget_after INTEGER NOT NULL,
     PRIMARY KEY (namespace, tx)
@@ -161,7 +167,8 @@ fn make(connection: &Connection) -> Result<()> {
         .execute_batch(TABLES)
         .and_then(|()| {
             connection.execute(
-                "INSERT INTO exactly_once_meta (id, schema_version, token) VALUES (1, ?1, 0)",
+                "INSERT INTO exactly_once_meta (id, schema_version, token, identity) \
+                 VALUES (1, ?1, 0, randomblob(16))",
                 [VERSION],
             )
         })

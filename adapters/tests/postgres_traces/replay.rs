@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use exactly_once::{
-    BegunPrepared, Decision, DecisionRegister, Error, ErrorKind, Fingerprint, Participation,
-    PreparedStatus, PreparedTransactions, Store, Timestamp, TransactionId, Transactional,
+    BegunPrepared, Decision, DecisionRegister, Error, ErrorKind, Fingerprint, Participants,
+    Participation, PreparedStatus, PreparedTransactions, Store, Timestamp, TransactionId,
+    Transactional,
     coordinator::{
         Sweeper,
         machine::{Role, Sweep},
     },
+    identity_of,
     postgres::TokioPostgresStore,
 };
 
@@ -76,6 +78,12 @@ impl<'a> Replay<'a> {
             not_after,
             not_after.checked_add(time / 2).unwrap(),
         );
+        let mut members = Vec::new();
+        for store in &stores {
+            members.push(identity_of(store).await.unwrap());
+        }
+        let register = identity_of(&stores[0]).await.unwrap();
+        let work = work.map(|work| work.entitled(register, Participants::of(members)));
         let attempt = || Attempt::new(&trace.roles);
         Self {
             bench,

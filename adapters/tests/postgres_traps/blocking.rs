@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use exactly_once::{
-    BegunPrepared, Claimed, IdempotencyStore, PreparedTransactions, Store, Transactional,
+    BegunPrepared, Claimed, IdempotencyStore, Participants, PreparedTransactions, Store,
+    Transactional,
     coordinator::Sweeper,
+    identity_of,
     postgres::{Timeouts, TokioPostgresStore},
 };
 
@@ -88,7 +90,9 @@ async fn a_swept_orphan_keeps_nothing() {
     let store = store(&world).await;
     let now = store.now().await.unwrap();
     let after = |millis| now.checked_add(Duration::from_millis(millis)).unwrap();
+    let own = identity_of(&store).await.unwrap();
     let transaction = between("orphan", after(1_500), after(60_000));
+    let transaction = transaction.entitled(own, Participants::of([own]));
     let BegunPrepared::Fresh(tx) = store.begin_prepared(&transaction).await.unwrap() else {
         panic!("it is not fresh");
     };

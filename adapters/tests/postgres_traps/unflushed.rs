@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use exactly_once::{
-    DecisionRegister, Fingerprint, Namespace, Participation, Statement, Store, TransactionId,
+    DecisionRegister, Fingerprint, Namespace, Participants, Participation, Statement, Store,
+    TransactionId,
     coordinator::{Outcome, TwoPhaseCommit},
+    identity_of,
     postgres::TokioPostgresStore,
 };
 use exactly_once_servers::Postgres;
@@ -31,6 +33,11 @@ async fn a_mark_that_a_crash_took_back_is_made_again() {
     )
     .unwrap();
     let other = store.with_namespace(Namespace::new("other").unwrap());
+    let [one, two] = [
+        identity_of(&store).await.unwrap(),
+        identity_of(&other).await.unwrap(),
+    ];
+    let work = work.entitled(one, Participants::of([one, two]));
     let take = || vec![Statement::new("UPDATE seat SET taken = taken + 1").expecting_rows(1)];
     let insert = || vec![Statement::new("INSERT INTO seat VALUES (7)")];
     let transaction = || {

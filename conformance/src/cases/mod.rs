@@ -5,6 +5,7 @@
 
 pub(crate) mod balance;
 pub(crate) mod balance_tx;
+pub(crate) mod entitled;
 pub(crate) mod faulty;
 pub(crate) mod idempotency;
 pub(crate) mod invariants;

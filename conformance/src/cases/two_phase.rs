@@ -35,7 +35,7 @@ impl<S: Store> Both<S> {
 }
 
 /// Prepares one effect at each participant.
-async fn prepare_both<H: Harness<Store: PreparedTransactions>>(
+pub(crate) async fn prepare_both<H: Harness<Store: PreparedTransactions>>(
     cx: &Context<H>,
     work: &Participation,
     effect: &str,
@@ -52,7 +52,7 @@ async fn prepare_both<H: Harness<Store: PreparedTransactions>>(
 }
 
 /// Requires both participants to stand there, with so many effects each.
-async fn ensure_both<H: Harness<Store: PreparedTransactions>>(
+pub(crate) async fn ensure_both<H: Harness<Store: PreparedTransactions>>(
     cx: &Context<H>,
     work: &Participation,
     effect: &str,
@@ -374,6 +374,7 @@ where
     H::Store: PreparedTransactions + DecisionRegister,
 {
     register(registry);
+    super::entitled::register(registry);
     super::invariants::two_phase::register(registry);
 }
 

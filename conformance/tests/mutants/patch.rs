@@ -9,8 +9,8 @@ use exactly_once::{
     InDoubtPage, KeyRecord, Lease, LeaseStore, Leased, Namespace, OneShot, OneShotDone,
     OneShotParticipant, OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedOneShot,
     PreparedStatus, PreparedTransactions, Receipt, RegisterEntry, RegisterPage, Rejection, Result,
-    Settled, Statement, Store, Timestamp, TransactionDigest, Transactional, Transfer, Transferred,
-    Version,
+    Settled, Settlement, Statement, Store, StoreIdentity, Timestamp, TransactionDigest,
+    Transactional, Transfer, Transferred, Version,
     memory::{MemoryStore, MemoryTx},
 };
 use exactly_once_conformance::{CaseResult, harness::Way};
@@ -111,6 +111,8 @@ macro_rules! patchable {
 patchable! {
     Store {
         fn now() -> Timestamp;
+        fn identity() -> StoreIdentity;
+        fn adopt() -> StoreIdentity;
         fn close() -> ();
         sync fn capabilities() -> Capabilities;
         sync fn place() -> Place;
@@ -169,6 +171,7 @@ patchable! {
     DecisionRegister {
         fn decide(participation: &Participation, proposal: Decision) -> Decision;
         fn decision(participation: &Participation) -> Option<RegisterEntry>;
+        fn settle(participation: &Participation, settlement: &Settlement) -> Settlement;
         fn finish(participation: &Participation) -> ();
         fn unfinished(after: Option<&TransactionDigest>, limit: u32) -> RegisterPage;
         fn forget_decisions(limit: u32) -> u64;

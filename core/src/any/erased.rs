@@ -13,6 +13,7 @@ use crate::{
     },
     error::{BoxError, Error, ErrorKind, Result},
     idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, Outcome, Settled},
+    identity::StoreIdentity,
     lease::{FencingToken, Lease, LeaseStore, Leased},
     names::{AccountId, IdempotencyKey, Namespace},
     one_shot::{OneShot, OneShotDone, OneShotStore, Statement},
@@ -23,7 +24,7 @@ use crate::{
         TransactionDigest,
     },
     receipt::Receipt,
-    register::{Decision, DecisionRegister, RegisterEntry, RegisterPage},
+    register::{Decision, DecisionRegister, RegisterEntry, RegisterPage, Settlement},
     rejection::Rejection,
     store::{Capabilities, Store},
     time::Timestamp,
@@ -57,6 +58,8 @@ pub(super) trait ErasedStore: Send + Sync {
     /// The same store in another namespace, with the twins that `parts` has.
     fn rebuild(&self, namespace: Namespace, parts: &Parts) -> (Arc<dyn ErasedStore>, Parts);
     fn now(&self) -> BoxFuture<'_, Result<Timestamp>>;
+    fn identity(&self) -> BoxFuture<'_, Result<StoreIdentity>>;
+    fn adopt(&self) -> BoxFuture<'_, Result<StoreIdentity>>;
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }
 
@@ -101,6 +104,12 @@ impl<S: Store> ErasedStore for Erased<S> {
     }
     fn now(&self) -> BoxFuture<'_, Result<Timestamp>> {
         self.0.now().boxed()
+    }
+    fn identity(&self) -> BoxFuture<'_, Result<StoreIdentity>> {
+        self.0.identity().boxed()
+    }
+    fn adopt(&self) -> BoxFuture<'_, Result<StoreIdentity>> {
+        self.0.adopt().boxed()
     }
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         self.0.close().boxed()
@@ -155,6 +164,7 @@ twin! { ErasedBalance of BalanceStore {
 twin! { ErasedRegister of DecisionRegister {
     fn decide<'a>(participation: &'a Participation, proposal: Decision) -> Decision;
     fn decision<'a>(participation: &'a Participation) -> Option<RegisterEntry>;
+    fn settle<'a>(participation: &'a Participation, settlement: &'a Settlement) -> Settlement;
     fn finish<'a>(participation: &'a Participation) -> ();
     fn unfinished<'a>(after: Option<&'a TransactionDigest>, limit: u32) -> RegisterPage;
     fn forget_decisions<'a>(limit: u32) -> u64;

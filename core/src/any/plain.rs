@@ -11,12 +11,13 @@ use crate::{
     },
     error::Result,
     idempotency::{Claim, Outcome},
+    identity::StoreIdentity,
     lease::{FencingToken, Lease, LeaseStore, Leased},
     names::{AccountId, Namespace},
     one_shot::{OneShot, OneShotDone, OneShotStore},
     place::Place,
     prepared::{Participation, TransactionDigest},
-    register::{Decision, DecisionRegister, RegisterEntry, RegisterPage},
+    register::{Decision, DecisionRegister, RegisterEntry, RegisterPage, Settlement},
     store::{Capabilities, Store},
     time::Timestamp,
 };
@@ -40,6 +41,12 @@ impl Store for AnyStore {
     }
     async fn now(&self) -> Result<Timestamp> {
         self.store.now().await
+    }
+    async fn identity(&self) -> Result<StoreIdentity> {
+        self.store.identity().await
+    }
+    async fn adopt(&self) -> Result<StoreIdentity> {
+        self.store.adopt().await
     }
     async fn close(&self) -> Result<()> {
         self.store.close().await
@@ -85,6 +92,7 @@ forward! { BalanceStore by balance {
 forward! { DecisionRegister by register {
     fn decide(participation: &Participation, proposal: Decision) -> Decision;
     fn decision(participation: &Participation) -> Option<RegisterEntry>;
+    fn settle(participation: &Participation, settlement: &Settlement) -> Settlement;
     fn finish(participation: &Participation) -> ();
     fn unfinished(after: Option<&TransactionDigest>, limit: u32) -> RegisterPage;
     fn forget_decisions(limit: u32) -> u64;

@@ -38,6 +38,13 @@
 //! | sweeper | | proposes *rollback* past the deadline, obeys | yes | yes |
 //! | participant | refuses past the deadline | | commits, or rolls back with a tombstone | |
 //!
+//! # Entitlement
+//! The coordinator completes the [participation](crate::Participation::entitled) with the
+//! [identity](crate::identity) of the register and with the set of participants that write. Both stand
+//! in each prepared transaction, in each outcome and in the decision. So an attempt with other
+//! participants is a *mismatch* before any work, and a sweeper proves that it holds the register that
+//! a transaction names before it acts on it.
+//!
 //! # Layout
 //! - [`machine`]: the protocol as a pure state machine, which the real code drives and a model
 //!   checker explores.
@@ -45,7 +52,8 @@
 //!   up front. `stores`: which participants can't go together. `votes`: what came of those that did
 //!   not consent.
 //! - [`run`]: drives the machine against real stores.
-//! - [`sweep`]: ends what dead coordinators left; `swept`: a store that it looks after.
+//! - [`sweep`]: ends what dead coordinators left; `turn`: one sweep; `swept`: a store that it looks
+//!   after.
 
 pub mod machine;
 mod one_shot;
@@ -54,8 +62,9 @@ pub mod run;
 mod stores;
 pub mod sweep;
 mod swept;
+mod turn;
 mod votes;
 
 pub use run::{Outcome, TwoPhaseCommit};
 pub use stores::MAX_PARTICIPANTS;
-pub use sweep::{SweepReport, Sweeper};
+pub use sweep::{Foreign, ForgetReport, SweepReport, Sweeper};

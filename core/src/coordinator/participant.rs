@@ -11,6 +11,7 @@ use super::machine::Role;
 use crate::{
     error::{Error, ErrorKind, Result},
     execute::{Work, WorkError},
+    identity::{NamespaceIdentity, identity_of},
     names::Namespace,
     place::Place,
     prepared::{BegunPrepared, LastResource, Participation, PreparedStatus, PreparedTransactions},
@@ -53,6 +54,8 @@ pub(super) trait Participant<'a>: Send + Sync {
     fn name(&self) -> &str;
     /// Two participants with the same home are one store.
     fn home(&self) -> (Place, Namespace);
+    /// By what decisions name it; `None` for one that only reads.
+    fn identity(&self) -> BoxFuture<'_, Result<Option<NamespaceIdentity>>>;
     /// What it was made to be. One that prepares may turn out to be alone.
     fn role(&self) -> Role;
     /// The store takes part in two-phase commits at all.
@@ -124,6 +127,10 @@ impl<'a, S: PreparedTransactions, J: Job<'a, S>> Participant<'a> for Writer<S, J
 
     fn home(&self) -> (Place, Namespace) {
         (self.store.place(), self.store.namespace().clone())
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Option<NamespaceIdentity>>> {
+        async { identity_of(&self.store).await.map(Some) }.boxed()
     }
 
     fn role(&self) -> Role {
@@ -273,6 +280,10 @@ where
 
     fn home(&self) -> (Place, Namespace) {
         (self.store.place(), self.store.namespace().clone())
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Option<NamespaceIdentity>>> {
+        ready(Ok(None)).boxed()
     }
 
     fn role(&self) -> Role {

@@ -153,13 +153,17 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     /// - Retryable kinds: nothing is decided, or not everybody was told; run it again. If nobody
     ///   does, the sweeper ends it after the deadline.
     /// - [Invalid](ErrorKind::Invalid): no participant that writes, too many, one name twice, one
-    ///   store under two names, or a last one that does not hold the register. Nothing was begun.
+    ///   store under two names, a restored copy beside its original, or a last one that does not hold
+    ///   the register. Nothing was begun.
     ///   [Unsupported](ErrorKind::Unsupported): one has no two-phase commit.
-    /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request.
+    /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request, with
+    ///   another register or with other participants.
     /// - [Heuristic](ErrorKind::Heuristic), [lost](ErrorKind::Lost): participants disagree; alarm.
     pub async fn run(mut self) -> Result<Outcome> {
         let register = (self.register.place(), self.register.namespace().clone());
         stores::check(&self.participants, &register)?;
+        self.participation =
+            stores::entitle(&self.participants, &self.register, self.participation).await?;
         let roles = self.roles();
         let mut attempt = Attempt::new(roles.clone());
         let (mut refused, mut open) = (None, None);
@@ -380,13 +384,23 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
             (Decision::Commit, ErrorKind::NotPrepared) => self.finished_or_lost(name, error).await,
             (Decision::Commit, ErrorKind::RolledBack) => {
                 let what = "was rolled back, though commit was decided";
-                Err(alarm(ErrorKind::Heuristic, name, what, error))
+                self.settled_or(alarm(ErrorKind::Heuristic, name, what, error))
+                    .await
             }
             (Decision::Rollback, ErrorKind::Committed) => {
                 let what = "has committed, though rollback was decided";
-                Err(alarm(ErrorKind::Heuristic, name, what, error))
+                self.settled_or(alarm(ErrorKind::Heuristic, name, what, error))
+                    .await
             }
             _ => Err(error),
+        }
+    }
+
+    /// An alarm ends when an operator has settled the transaction.
+    async fn settled_or(&self, alarm: Error) -> Result<()> {
+        match self.register.decision(&self.participation).await? {
+            Some(entry) if entry.settled.is_some() => Ok(()),
+            _ => Err(alarm),
         }
     }
 

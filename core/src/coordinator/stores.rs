@@ -5,12 +5,15 @@ use futures_util::future::join_all;
 use super::{
     machine::Role,
     participant::{OPERATION, Participant},
+    turn::same_identity,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    identity::identity_of,
     names::Namespace,
     place::Place,
     prepared::{Participation, PreparedStatus},
+    register::DecisionRegister,
 };
 
 /// The most participants of one transaction.
@@ -69,6 +72,33 @@ fn check_pair<'a>(earlier: &dyn Participant<'a>, participant: &dyn Participant<'
         )));
     }
     Ok(())
+}
+
+/// Completes a participation: with the register's identity, and with those of the participants that
+/// write. A handle reads its store's identity once, so this takes no trip.
+///
+/// A restored copy beside its original is told apart here: the decision could not name both.
+pub(super) async fn entitle<R: DecisionRegister>(
+    participants: &Participants<'_>,
+    register: &R,
+    participation: Participation,
+) -> Result<Participation> {
+    let held = identity_of(register).await?;
+    let members = join_all(participants.iter().map(|p| p.identity())).await;
+    let members = members.into_iter().collect::<Result<Vec<_>>>()?;
+    for (index, (participant, member)) in participants.iter().zip(&members).enumerate() {
+        let Some(member) = member else { continue };
+        if *member == held && participant.home().0 != register.place() {
+            return Err(same_identity("the register", participant.name(), OPERATION));
+        }
+        for (earlier, other) in participants.iter().zip(&members).take(index) {
+            if other.as_ref() == Some(member) {
+                return Err(same_identity(earlier.name(), participant.name(), OPERATION));
+            }
+        }
+    }
+    let members = crate::identity::Participants::of(members.into_iter().flatten());
+    Ok(participation.entitled(held, members))
 }
 
 /// Two participants that are really one store, though their places differ: which one left its work

@@ -5,12 +5,16 @@ use futures_util::{FutureExt, future::BoxFuture};
 use crate::{
     InDoubtPage, Timestamp, TransactionDigest,
     error::Result,
+    identity::{NamespaceIdentity, identity_of},
+    place::Place,
     prepared::{Participation, PreparedStatus, PreparedTransactions},
 };
 
 /// A store that a sweeper looks after.
 pub(super) trait Swept: Send + Sync {
     fn name(&self) -> &str;
+    fn place(&self) -> Place;
+    fn identity(&self) -> BoxFuture<'_, Result<NamespaceIdentity>>;
     fn now(&self) -> BoxFuture<'_, Result<Timestamp>>;
     fn in_doubt<'s>(
         &'s self,
@@ -23,14 +27,20 @@ pub(super) trait Swept: Send + Sync {
     fn forget(&self, limit: u32) -> BoxFuture<'_, Result<u64>>;
 }
 
-pub(super) struct Named<S> {
+pub(super) struct Known<S> {
     pub(super) name: String,
     pub(super) store: S,
 }
 
-impl<S: PreparedTransactions> Swept for Named<S> {
+impl<S: PreparedTransactions> Swept for Known<S> {
     fn name(&self) -> &str {
         &self.name
+    }
+    fn place(&self) -> Place {
+        self.store.place()
+    }
+    fn identity(&self) -> BoxFuture<'_, Result<NamespaceIdentity>> {
+        identity_of(&self.store).boxed()
     }
     fn now(&self) -> BoxFuture<'_, Result<Timestamp>> {
         self.store.now().boxed()

@@ -1,6 +1,6 @@
 //! The tables, and the one place that makes them.
 
-use exactly_once_core::{ErrorKind, Result};
+use exactly_once_core::{ErrorKind, Result, StoreIdentity};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use crate::error::{During, error};
@@ -56,6 +56,13 @@ pub(crate) const NUMBERS: TableDefinition<&str, i64> = TableDefinition::new("exa
 /// The last fencing token that was given, of any key: so tokens grow whatever is removed.
 pub(crate) const LAST_TOKEN: &str = "last fencing token";
 
+/// What belongs to the whole file, as bytes.
+pub(crate) const BYTES: TableDefinition<&str, &[u8; 16]> =
+    TableDefinition::new("exactly_once.bytes");
+
+/// The identity of the data: made with the tables, and in every copy of the file.
+pub(crate) const IDENTITY: &str = "identity";
+
 const VERSION: &str = "schema version";
 const CURRENT: i64 = 1;
 const OPERATION: &str = "open";
@@ -85,6 +92,11 @@ pub(crate) fn migrate(tx: &WriteTransaction) -> Result<()> {
     tx.open_table(HISTORY).during(OPERATION)?;
     tx.open_table(OPERATIONS).during(OPERATION)?;
     tx.open_table(REFUSED).during(OPERATION)?;
+    let identity = StoreIdentity::random();
+    tx.open_table(BYTES)
+        .during(OPERATION)?
+        .insert(IDENTITY, identity.as_bytes())
+        .during(OPERATION)?;
     numbers.insert(VERSION, CURRENT).during(OPERATION)?;
     Ok(())
 }

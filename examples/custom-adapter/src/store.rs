@@ -7,8 +7,8 @@ use std::{
 };
 
 use exactly_once_core::{
-    Capabilities, Durability, Error, ErrorKind, Namespace, Place, Result, Store, Timestamp,
-    TwoPhase,
+    Capabilities, Durability, Error, ErrorKind, Namespace, Place, Result, Store, StoreIdentity,
+    Timestamp, TwoPhase,
 };
 use redb::{
     ConcurrencyMode, Database, ReadTransaction, ReadableDatabase, TransactionError,
@@ -265,6 +265,35 @@ impl Store for RedbStore {
 
     async fn now(&self) -> Result<Timestamp> {
         self.database("now").map(|_| now())
+    }
+
+    async fn identity(&self) -> Result<StoreIdentity> {
+        const OPERATION: &str = "identity";
+        let stored = self.read(OPERATION, |tx| {
+            let table = tx.open_table(schema::BYTES).during(OPERATION)?;
+            let stored = table.get(schema::IDENTITY).during(OPERATION)?;
+            Ok(stored.map(|stored| StoreIdentity::from_bytes(*stored.value())))
+        });
+        stored.await?.ok_or_else(|| {
+            error(
+                ErrorKind::Configuration,
+                OPERATION,
+                "the file has no identity: it was not made by this store",
+            )
+        })
+    }
+
+    async fn adopt(&self) -> Result<StoreIdentity> {
+        const OPERATION: &str = "adopt";
+        self.write(OPERATION, |tx| {
+            let adopted = StoreIdentity::random();
+            tx.open_table(schema::BYTES)
+                .during(OPERATION)?
+                .insert(schema::IDENTITY, adopted.as_bytes())
+                .during(OPERATION)?;
+            Ok(Then::Commit(adopted))
+        })
+        .await
     }
 
     /// An open transaction keeps the file open until it ends.

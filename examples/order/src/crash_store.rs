@@ -6,7 +6,8 @@
 use exactly_once::{
     BegunPrepared, Capabilities, Decision, DecisionRegister, Error, InDoubtPage, Namespace,
     Participation, Place, PreparedStatus, PreparedTransactions, RegisterEntry, RegisterPage,
-    Result, Store, Timestamp, TransactionDigest, Transactional, error::BoxError,
+    Result, Settlement, Store, StoreIdentity, Timestamp, TransactionDigest, Transactional,
+    error::BoxError,
 };
 
 use crate::control::{Control, CrashPoint, Database, Faults};
@@ -54,6 +55,12 @@ impl<S: Store, F: Faults> Store for CrashStore<S, F> {
     }
     async fn now(&self) -> Result<Timestamp> {
         self.store.now().await
+    }
+    async fn identity(&self) -> Result<StoreIdentity> {
+        self.store.identity().await
+    }
+    async fn adopt(&self) -> Result<StoreIdentity> {
+        self.store.adopt().await
     }
     async fn close(&self) -> Result<()> {
         self.store.close().await
@@ -132,6 +139,13 @@ impl<S: DecisionRegister, F: Faults> DecisionRegister for CrashStore<S, F> {
     }
     async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
         self.store.decision(participation).await
+    }
+    async fn settle(
+        &self,
+        participation: &Participation,
+        settlement: &Settlement,
+    ) -> Result<Settlement> {
+        self.store.settle(participation, settlement).await
     }
     async fn finish(&self, participation: &Participation) -> Result<()> {
         self.faults.pass(CrashPoint::BeforeFinish).await;

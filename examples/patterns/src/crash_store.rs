@@ -11,8 +11,8 @@ use exactly_once::{
     HistoryPage, IdempotencyKey, IdempotencyStore, InDoubtPage, KeyRecord, Lease, LeaseStore,
     Leased, Namespace, OneShot, OneShotDone, OneShotStore, OpenAccount, Outcome, Participation,
     Place, PreparedStatus, PreparedTransactions, Receipt, RegisterEntry, RegisterPage, Rejection,
-    Result, Settled, Store, Timestamp, TransactionDigest, Transactional, Transfer, Transferred,
-    Version, error::BoxError,
+    Result, Settled, Settlement, Store, StoreIdentity, Timestamp, TransactionDigest, Transactional,
+    Transfer, Transferred, Version, error::BoxError,
 };
 
 use crate::control::{Control, Faults, Point};
@@ -57,6 +57,12 @@ impl<S: Store, F: Faults> Store for CrashStore<S, F> {
     }
     async fn now(&self) -> Result<Timestamp> {
         self.store.now().await
+    }
+    async fn identity(&self) -> Result<StoreIdentity> {
+        self.store.identity().await
+    }
+    async fn adopt(&self) -> Result<StoreIdentity> {
+        self.store.adopt().await
     }
     async fn close(&self) -> Result<()> {
         self.store.close().await
@@ -190,6 +196,13 @@ impl<S: DecisionRegister, F: Faults> DecisionRegister for CrashStore<S, F> {
     }
     async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
         self.store.decision(participation).await
+    }
+    async fn settle(
+        &self,
+        participation: &Participation,
+        settlement: &Settlement,
+    ) -> Result<Settlement> {
+        self.store.settle(participation, settlement).await
     }
     async fn finish(&self, participation: &Participation) -> Result<()> {
         self.store.finish(participation).await

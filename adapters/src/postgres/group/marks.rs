@@ -50,12 +50,12 @@ pub(super) struct Marks {
 impl Marks {
     /// The preamble, and that of groups.
     pub(super) fn new(tables: &Tables, preamble: &Preamble, group: &Preamble) -> Self {
-        let (outcomes, decisions) = (&tables.outcomes, &tables.decisions);
+        let (outcomes, decisions, version) = (&tables.outcomes, &tables.decisions, &tables.version);
         let begin = statements::first(preamble);
         // The clock is read as the row is in: RETURNING comes after the insert and its indexes.
         let marking = |from: &str| {
             format!(
-                "INSERT INTO {outcomes} (namespace, transaction, fingerprint, not_after, \
+                "INSERT INTO {outcomes} (namespace, transaction, terms, not_after, \
                  forget_after, committed) SELECT pg_catalog.decode($1, 'hex'), \
                  pg_catalog.decode($2, 'hex'), pg_catalog.decode($3, 'hex'), $4, $5, true \
                  {from} ON CONFLICT DO NOTHING RETURNING {NOW}"
@@ -80,24 +80,28 @@ impl Marks {
             statements::began_at("$1"),
         );
         let decide_within = format!(
-            "WITH mine AS (INSERT INTO {decisions} (namespace, transaction, fingerprint, \
-             not_after, forget_after, committed) VALUES (pg_catalog.decode($1, 'hex'), \
-             pg_catalog.decode($2, 'hex'), pg_catalog.decode($3, 'hex'), $4, $5, true) \
-             ON CONFLICT DO NOTHING RETURNING 1) SELECT 1 / pg_catalog.count(*) FROM mine"
+            "WITH mine AS (INSERT INTO {decisions} (namespace, transaction, terms, \
+             not_after, forget_after, committed, participants) SELECT \
+             pg_catalog.decode($1, 'hex'), pg_catalog.decode($2, 'hex'), \
+             pg_catalog.decode($3, 'hex'), $4, $5, true, pg_catalog.decode($6, 'hex') \
+             FROM {version} WHERE identity = pg_catalog.decode($7, 'hex') ON CONFLICT DO NOTHING RETURNING 1) SELECT 1 / pg_catalog.count(*) FROM mine"
         );
-        // One clock for both comparisons, the register's own, read as the row is written.
+        // One clock for both comparisons, the register's own, read as the row is written. The identity
+        // is that of the data now: the handle may have read it before they were adopted.
         let decide = format!(
-            "INSERT INTO {decisions} (namespace, transaction, fingerprint, not_after, \
-             forget_after, committed) SELECT pg_catalog.decode($1, 'hex'), \
+            "INSERT INTO {decisions} (namespace, transaction, terms, not_after, \
+             forget_after, participants, committed) SELECT pg_catalog.decode($1, 'hex'), \
              pg_catalog.decode($2, 'hex'), pg_catalog.decode($3, 'hex'), $4, $5, \
-             $6 AND clock.now <= $4 FROM (SELECT {NOW} AS now) clock WHERE clock.now <= $5 \
+             pg_catalog.decode($6, 'hex'), $8 AND clock.now <= $4 \
+             FROM (SELECT {NOW} AS now) clock, {version} \
+             WHERE clock.now <= $5 AND identity = pg_catalog.decode($7, 'hex') \
              ON CONFLICT DO NOTHING RETURNING committed"
         );
         // Many transactions may end at one moment: no index by it can be used for what is not `=`.
         let finish = format!(
             "UPDATE {decisions} SET finished = true WHERE namespace = pg_catalog.decode($1, 'hex') \
              AND transaction = pg_catalog.decode($2, 'hex') \
-             AND fingerprint = pg_catalog.decode($3, 'hex') \
+             AND terms = pg_catalog.decode($3, 'hex') \
              AND not_after IS NOT DISTINCT FROM $4 AND forget_after IS NOT DISTINCT FROM $5 \
              AND NOT finished"
         );
@@ -117,14 +121,14 @@ impl Marks {
             in_time: Named::new("(int8)", &in_time),
             decide_within: Named::of_family(
                 &family,
-                "(text, text, text, int8, int8)",
+                "(text, text, text, int8, int8, text, text)",
                 &decide_within,
             ),
             alone: Named::new("", &named::begin(preamble, "")),
             together: Named::new("", &named::begin(group, "")),
             unflushed: Named::new("", &named::begin(preamble, UNFLUSHED)),
             unflushed_together: Named::new("", &named::begin(group, UNFLUSHED)),
-            decide: Named::new("(text, text, text, int8, int8, bool)", &decide),
+            decide: Named::new("(text, text, text, int8, int8, text, text, bool)", &decide),
             finish: Named::new("(text, text, text, int8, int8)", &finish),
         }
     }
@@ -179,16 +183,26 @@ fn marker_lock(prefix: &str) -> i64 {
 }
 
 impl<D: Driver> Of<D> {
-    /// `namespace, transaction, fingerprint, not_after, forget_after`, as parameters.
+    /// `namespace, transaction, terms, not_after, forget_after`, as parameters.
     fn parameters(&self, participation: &Participation) -> Vec<String> {
         let hex = |bytes: &[u8]| text::one(literal::hex(bytes));
         vec![
             text::one(self.namespace_hex()),
             hex(participation.transaction().as_bytes()),
-            hex(participation.fingerprint().as_bytes()),
+            hex(&participation.terms()),
             literal::int(participation.not_after().as_micros()),
             literal::int(participation.forget_after().as_micros()),
         ]
+    }
+
+    /// The same of a decision, with its participants and the register's own identity.
+    fn decision_parameters(&self, participation: &Participation) -> Vec<String> {
+        let mut parameters = self.parameters(participation);
+        let members = participation.participants().to_bytes();
+        parameters.push(text::one(literal::hex(&members)));
+        let identity = self.known_identity().map(|known| known.to_string());
+        parameters.push(text::one(identity.unwrap_or_default()));
+        parameters
     }
 
     /// Begins a transaction with the marker *committed* in it, unless something is known of it. The
@@ -224,7 +238,7 @@ impl<D: Driver> Of<D> {
     /// Writes the decision *commit* into this transaction; fails, with 22012, where one stands.
     pub(in crate::postgres) fn decide_within(&self, participation: &Participation) -> String {
         let decide = &self.groups().marks.decide_within;
-        decide.call(&self.parameters(participation))
+        decide.call(&self.decision_parameters(participation))
     }
 
     /// Fails, with 22012, unless this is the very transaction that we began, its marker is in, and
@@ -261,7 +275,10 @@ impl<D: Driver> Of<D> {
         message.execute(&marks.mark_surely, &values);
         effects::execute(&mut message, std::iter::once(effects.as_slice()));
         if let Ending::CommitDeciding = ending {
-            message.execute(&marks.decide_within, &self.parameters(participation));
+            message.execute(
+                &marks.decide_within,
+                &self.decision_parameters(participation),
+            );
         }
         // The statements may have waited.
         let deadline = literal::int(participation.not_after().as_micros());
@@ -280,7 +297,7 @@ impl<D: Driver> Of<D> {
         participation: &Participation,
         proposal: Decision,
     ) -> Result<Option<Reply>, DriverError> {
-        let mut parameters = self.parameters(participation);
+        let mut parameters = self.decision_parameters(participation);
         parameters.push((proposal == Decision::Commit).to_string());
         self.enter(Entry::Decide, parameters).await
     }

@@ -1,6 +1,6 @@
 -- Applies a transaction with its outcome, in one phase.
 -- KEYS: record, index in doubt, index to forget, reservations, then the transaction's keys.
--- ARGV: fingerprint, not_after, forget_after, digest, holder, then the work.
+-- ARGV: terms, not_after, forget_after, digest, holder, then the work.
 local now = whole(clock())
 local state = load_outcome(KEYS[1])
 if state then return { 'state', state } end

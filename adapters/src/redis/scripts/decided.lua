@@ -1,3 +1,4 @@
--- What was decided. KEYS: record. ARGV: fingerprint, not_after, forget_after.
+-- What was decided. KEYS: record. ARGV: terms, not_after, forget_after.
 local stands, finished = load_decision(KEYS[1])
-return { stands or 'none', finished or '0' }
+local found = redis.call('HMGET', KEYS[1], 'm', 't')
+return { stands or 'none', finished or '0', found[1] or '', found[2] or '' }

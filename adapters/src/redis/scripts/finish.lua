@@ -1,6 +1,6 @@
 -- Notes that every participant has been told.
 -- KEYS: record, index of what is unfinished, index to forget.
--- ARGV: fingerprint, not_after, forget_after, digest.
+-- ARGV: terms, not_after, forget_after, digest.
 local stands = load_decision(KEYS[1])
 if not stands then return { is_forgotten(whole(clock())) and 'forgotten' or 'none' } end
 if stands == 'mismatch' then return { 'mismatch' } end

@@ -112,6 +112,7 @@ scripts! {
     FORGET: "moment.lua", "record.lua", "forget.lua";
     FORGET_RECORDS: "moment.lua", "exact.lua", "forget_records.lua";
     HISTORY: "moment.lua", "exact.lua", "account.lua", "history.lua";
+    IDENTITY: "identity.lua";
     LEASE: "moment.lua", "exact.lua", "record.lua", "lease.lua";
     LOOKUP: "moment.lua", "record.lua", "lookup.lua";
     PAGE: "moment.lua", "page.lua";
@@ -123,6 +124,7 @@ scripts! {
     RENEW: "moment.lua", "record.lua", "renew.lua";
     ROLLBACK_PREPARED: "moment.lua", "exact.lua", "deadline.lua", "footprint.lua", "writes.lua",
         "outcome.lua", "rollback_prepared.lua";
+    SETTLE: "moment.lua", "exact.lua", "deadline.lua", "decision.lua", "settle.lua";
     STATUS: "moment.lua", "exact.lua", "deadline.lua", "footprint.lua", "writes.lua",
         "outcome.lua", "status.lua";
     UNBIND: "unbind.lua";

@@ -1,9 +1,9 @@
 -- The record of a transaction: a hash of
---   s state (P prepared, C committed, B rolled back) · f fingerprint · n not_after
+--   s state (P prepared, C committed, B rolled back) · f terms · n not_after
 --   g forget_after · p prepared at · w the staged work · x the footprints of what it touches
 -- `g` also stands, as a score, in the index of what can be forgotten.
 
--- The state, nil if nothing is known, or 'mismatch'. ARGV: fingerprint, not_after, forget_after.
+-- The state, nil if nothing is known, or 'mismatch'. ARGV: terms, not_after, forget_after.
 local function load_outcome(key)
   local found = redis.call('HMGET', key, 's', 'f', 'n', 'g')
   if not found[1] then return nil end

@@ -1,6 +1,6 @@
 -- Stages a transaction: its work, its outcome to be, and reservations for all it touches.
 -- KEYS: record, index in doubt, index to forget, reservations, then the transaction's keys.
--- ARGV: fingerprint, not_after, forget_after, digest, holder, staged work as bytes, then the work.
+-- ARGV: terms, not_after, forget_after, digest, holder, staged work as bytes, then the work.
 local now = whole(clock())
 local state = load_outcome(KEYS[1])
 if state then return { 'state', state } end

@@ -1,6 +1,6 @@
 -- Drops what was staged and leaves a tombstone, also where nothing was.
 -- KEYS: record, index in doubt, index to forget, reservations, then the transaction's keys.
--- ARGV: fingerprint, not_after, forget_after, digest, holder, whether the work was seen. Without it
+-- ARGV: terms, not_after, forget_after, digest, holder, whether the work was seen. Without it
 -- the keys of a transaction that was prepared meanwhile are missing: the caller looks again.
 local state = load_outcome(KEYS[1])
 if state and state ~= 'P' then return { 'state', state } end

@@ -1,4 +1,4 @@
--- Where a transaction stands. KEYS: record. ARGV: fingerprint, not_after, forget_after,
+-- Where a transaction stands. KEYS: record. ARGV: terms, not_after, forget_after,
 -- whether the staged work is wanted too.
 local now = whole(clock())
 local state = load_outcome(KEYS[1])

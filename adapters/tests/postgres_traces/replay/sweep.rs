@@ -2,7 +2,7 @@
 
 use exactly_once::{
     Decision, DecisionRegister, ErrorKind, PreparedStatus, PreparedTransactions,
-    coordinator::machine::{Found, Ruling, Sweep, SweepAction},
+    coordinator::machine::{Found, Named, Ruling, Sweep, SweepAction},
 };
 
 use super::{Answer, Replay, answer};
@@ -11,7 +11,7 @@ use crate::{mistake::Mistake, trace::Step};
 impl Replay<'_> {
     pub(super) async fn sweep_step(&mut self, step: &Step) {
         match step.what.as_str() {
-            "finds something to sweep" => self.sweep = Some(Sweep::new(self.stores.len())),
+            "finds something to sweep" => self.sweep = Some(Sweep::new(self.stores.len(), true)),
             "crashes" | "is done" | "gives up" => self.sweep = None,
             _ => {
                 let Some(mut sweep) = self.sweep.take() else {
@@ -30,7 +30,13 @@ impl Replay<'_> {
         let offers = |action| sweep.actions().contains(&action);
         if offers(SweepAction::ProposeRollback) {
             match self.rule().await {
-                Some(ruling) => sweep.ruled(ruling),
+                Some(ruling) => {
+                    let named = Named {
+                        took_part: vec![true; self.stores.len()],
+                        unknown: 0,
+                    };
+                    sweep.ruled(ruling, Some(named));
+                }
                 None => return false,
             }
         } else if offers(SweepAction::Inspect(at)) {

@@ -4,14 +4,18 @@ use std::time::{Duration, Instant};
 
 use exactly_once_core::{
     BegunPrepared, Decision, DecisionRegister, Error, ErrorKind, Fingerprint, InDoubt,
-    Participation, PreparedStatus, PreparedTransactions, Store, Timestamp, TransactionId,
-    Transactional, TwoPhase,
+    NamespaceIdentity, Participants, Participation, PreparedStatus, PreparedTransactions, Store,
+    Timestamp, TransactionId, Transactional, TwoPhase, identity_of,
 };
 use tokio::time::sleep;
 
 use crate::{
-    CaseFailure, CaseResult, cases::support::retry, check::Expecting, context::Context, ensure,
-    ensure_eq, ensure_matches, harness::Harness,
+    CaseFailure, CaseResult,
+    cases::{support::retry, two_phase::Both},
+    check::Expecting,
+    context::Context,
+    ensure, ensure_eq, ensure_matches,
+    harness::Harness,
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -52,12 +56,15 @@ pub(crate) async fn participation_until<S: Store>(
         after(store, not_after).await?,
         after(store, forget_after).await?,
     );
-    Ok(Participation::new(
-        &TransactionId::new(name)?,
-        request,
-        deadline,
-        end,
-    )?)
+    let participation = Participation::new(&TransactionId::new(name)?, request, deadline, end)?;
+    // The store is the register; its participants are those of the cases of both.
+    let both = Both::of(store)?;
+    let members = [
+        retry(|| identity_of(&both.orders)).await?,
+        retry(|| identity_of(&both.stock)).await?,
+    ];
+    let register = retry(|| identity_of(store)).await?;
+    Ok(participation.entitled(register, Participants::of(members)))
 }
 
 /// A transaction with all the time in the world. Ends the case as ignored where the store declares
@@ -101,30 +108,43 @@ fn needs_two_phase<H: Harness>(cx: &Context<H>) -> CaseResult {
 pub(crate) fn named(pattern: &Participation, name: &str) -> CaseResult<Participation> {
     let request = Fingerprint::of_bytes("conformance", name.as_bytes());
     let (deadline, end) = (pattern.not_after(), pattern.forget_after());
-    Ok(Participation::new(
-        &TransactionId::new(name)?,
-        request,
-        deadline,
-        end,
-    )?)
+    let named = Participation::new(&TransactionId::new(name)?, request, deadline, end)?;
+    Ok(named.entitled(*pattern.register(), pattern.participants().clone()))
 }
 
 /// The same transaction for another request.
 pub(crate) fn other_request(participation: &Participation) -> CaseResult<Participation> {
-    Ok(Participation::from_digest(
+    let other = Participation::from_digest(
         *participation.transaction(),
         Fingerprint::of_bytes("conformance", b"another request"),
         participation.not_after(),
         participation.forget_after(),
-    )?)
+    )?;
+    let participants = participation.participants().clone();
+    Ok(other.entitled(*participation.register(), participants))
+}
+
+/// The same transaction of other participants.
+pub(crate) fn other_participants(participation: &Participation) -> Participation {
+    let members = [[1; 16], [2; 16]].map(NamespaceIdentity::from_bytes);
+    let register = *participation.register();
+    let other = participation.clone();
+    other.entitled(register, Participants::of(members))
+}
+
+/// The same transaction of another register.
+pub(crate) fn other_register(participation: &Participation) -> Participation {
+    let participants = participation.participants().clone();
+    let register = NamespaceIdentity::from_bytes([3; 16]);
+    participation.clone().entitled(register, participants)
 }
 
 /// The same transaction with another deadline.
 pub(crate) fn other_deadline(participation: &Participation) -> CaseResult<Participation> {
     let later = Duration::from_secs(1);
-    Ok(Participation::from_digest(
+    Ok(Participation::from_terms(
         *participation.transaction(),
-        *participation.fingerprint(),
+        &participation.terms(),
         participation
             .not_after()
             .checked_add(later)

@@ -244,9 +244,9 @@ impl<const CLOCK_FIRST: bool> TwoRequests<CLOCK_FIRST> {
 
 /// The same deadline, so late that only our own look at the clock counts.
 fn timeless(asked: &Participation) -> Result<Participation> {
-    Participation::from_digest(
+    Participation::from_terms(
         *asked.transaction(),
-        *asked.fingerprint(),
+        &asked.terms(),
         Timestamp::from_micros(asked.forget_after().as_micros() - 1),
         asked.forget_after(),
     )

@@ -5,6 +5,7 @@
 
 mod alone;
 mod apart;
+mod entitled;
 mod late;
 mod neighbours;
 mod one_shot;

@@ -125,12 +125,13 @@ fn changed(
     later: std::time::Duration,
 ) -> Result<Participation> {
     let far = |moment: exactly_once::Timestamp| moment.checked_add(later).unwrap_or(moment);
-    Participation::from_digest(
+    let changed = Participation::from_digest(
         *work.transaction(),
         fingerprint,
         far(work.not_after()),
         far(work.forget_after()),
-    )
+    )?;
+    Ok(changed.entitled(*work.register(), work.participants().clone()))
 }
 
 mutant! {
@@ -138,9 +139,9 @@ mutant! {
     OtherMarker(right, work, statements, call) {
         let mut bytes = *work.transaction().as_bytes();
         bytes[0] ^= 1;
-        let other = Participation::from_digest(
-            exactly_once::TransactionDigest::from_bytes(bytes),
-            *work.fingerprint(),
+        let other = Participation::from_terms(
+        exactly_once::TransactionDigest::from_bytes(bytes),
+        &work.terms(),
             work.not_after(),
             work.forget_after(),
         )?;

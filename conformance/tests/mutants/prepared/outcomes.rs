@@ -26,9 +26,9 @@ impl Lives {
         let life = lives.get(asked.transaction()).copied().unwrap_or(0);
         let mut digest = *asked.transaction().as_bytes();
         digest[31] = digest[31].wrapping_add(life);
-        Participation::from_digest(
+        Participation::from_terms(
             TransactionDigest::from_bytes(digest),
-            *asked.fingerprint(),
+            &asked.terms(),
             asked.not_after(),
             asked.forget_after(),
         )
@@ -272,9 +272,9 @@ fn records_are_removed_before_their_time() {
 struct NoDeadline;
 
 fn timeless(asked: &Participation) -> Result<Participation> {
-    Participation::from_digest(
+    Participation::from_terms(
         *asked.transaction(),
-        *asked.fingerprint(),
+        &asked.terms(),
         Timestamp::from_micros(asked.forget_after().as_micros() - 1),
         asked.forget_after(),
     )

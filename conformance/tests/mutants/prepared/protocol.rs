@@ -150,9 +150,9 @@ struct IdentifierCut;
 fn cut(asked: &Participation) -> Result<Participation> {
     let mut digest = [0; 32];
     digest[0] = asked.transaction().as_bytes()[0] & 3;
-    Participation::from_digest(
+    Participation::from_terms(
         TransactionDigest::from_bytes(digest),
-        *asked.fingerprint(),
+        &asked.terms(),
         asked.not_after(),
         asked.forget_after(),
     )

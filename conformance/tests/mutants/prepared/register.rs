@@ -54,9 +54,9 @@ fn the_last_writer_wins() {
 /// The same transaction with a deadline that never passes.
 fn timeless(participation: &Participation) -> Result<Participation> {
     let end = participation.forget_after().as_micros();
-    Participation::from_digest(
+    Participation::from_terms(
         *participation.transaction(),
-        *participation.fingerprint(),
+        &participation.terms(),
         Timestamp::from_micros(end - 1),
         participation.forget_after(),
     )

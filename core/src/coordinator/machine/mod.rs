@@ -19,7 +19,7 @@
 
 mod sweep;
 
-pub use sweep::{Found, Ruling, Sweep, SweepAction};
+pub use sweep::{Found, Named, Ruling, Sweep, SweepAction};
 
 use crate::register::Decision;
 

@@ -13,8 +13,10 @@ pub enum SweepAction {
     Commit(usize),
     /// Roll this participant back, leaving a tombstone.
     Rollback(usize),
-    /// Note in the register that everybody was told.
+    /// Note in the register that every participant has confirmed.
     Finish,
+    /// The transaction names another register: leave it alone, and report it.
+    LeaveAlone,
     /// Nothing is left to do.
     Done,
 }
@@ -24,9 +26,15 @@ pub enum SweepAction {
 pub enum Ruling {
     /// This decision stands.
     Decided(Decision),
-    /// The transaction's time is over and nothing is kept. A commit is kept until everybody was
-    /// told, so what is *still* prepared was never committed: it may be rolled back.
+    /// An operator settled the transaction: what is still in doubt is ended so, and nothing else is
+    /// touched.
+    Settled(Decision),
+    /// `forget_after` has passed and nothing is kept. A commit is kept until every participant has
+    /// confirmed it, so what is *still* prepared was never committed: it may be rolled back.
     Forgotten,
+    /// The transaction's name stands there with other terms: another request, or other participants.
+    /// The first writer wins, so commit can't be decided any more for these.
+    Taken,
 }
 
 /// What a participant answered to a sweeper.
@@ -34,26 +42,45 @@ pub enum Ruling {
 pub enum Found {
     /// Prepared, and waiting.
     InDoubt,
-    /// It has ended there.
+    /// It ended there as was decided.
     Ended,
-    /// Nothing is known of it there: no part of the transaction, or a loss.
+    /// It ended there otherwise than was decided: a heuristic outcome.
+    Opposite,
+    /// Nothing is known of it there, or no longer.
     Nothing,
+    /// It can't be asked now.
+    Away,
+}
+
+/// The participants that a decision names, as a sweeper knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Named {
+    /// For each participant of the sweeper, whether it took part.
+    pub took_part: Vec<bool>,
+    /// How many took part that the sweeper does not know.
+    pub unknown: usize,
 }
 
 /// A sweeper's work on one transaction. It never decides on its own and never proposes commit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sweep {
+    entitled: bool,
     ruling: Option<Ruling>,
+    /// `None` where the register's row names none: then every participant may have taken part.
+    named: Option<Named>,
     found: Vec<Option<Found>>,
     finished: bool,
 }
 
 impl Sweep {
-    /// For a transaction that may be in doubt at any of so many participants.
+    /// For a transaction that may be in doubt at any of so many participants. `entitled` says that
+    /// the sweeper holds the register that the transaction names.
     #[must_use]
-    pub fn new(participants: usize) -> Self {
+    pub fn new(participants: usize, entitled: bool) -> Self {
         Self {
+            entitled,
             ruling: None,
+            named: None,
             found: vec![None; participants],
             finished: false,
         }
@@ -62,23 +89,29 @@ impl Sweep {
     /// What may be done next.
     #[must_use]
     pub fn actions(&self) -> Vec<SweepAction> {
+        // Another register may have decided commit, whatever this one says.
+        if !self.entitled {
+            return vec![SweepAction::LeaveAlone];
+        }
         let Some(ruling) = self.ruling else {
             return vec![SweepAction::ProposeRollback];
         };
-        let next = |(index, found): (usize, &Option<Found>)| match (ruling, found) {
+        let next = |index: usize| match (ruling, self.found[index]) {
             // A rollback leaves its tombstone everywhere: where nothing is prepared, a zombie may
             // still be about to.
             (Ruling::Decided(Decision::Rollback), None) => Some(SweepAction::Rollback(index)),
             // Only what is in doubt *after* the ruling was read is touched: what was listed before
             // may have ended, and been forgotten, since.
             (_, None) => Some(SweepAction::Inspect(index)),
-            (Ruling::Decided(Decision::Commit), Some(Found::InDoubt)) => {
-                Some(SweepAction::Commit(index))
-            }
+            (
+                Ruling::Decided(Decision::Commit) | Ruling::Settled(Decision::Commit),
+                Some(Found::InDoubt),
+            ) => Some(SweepAction::Commit(index)),
             (_, Some(Found::InDoubt)) => Some(SweepAction::Rollback(index)),
-            (_, Some(Found::Ended | Found::Nothing)) => None,
+            (_, Some(Found::Ended | Found::Opposite | Found::Nothing | Found::Away)) => None,
         };
-        let open: Vec<_> = self.found.iter().enumerate().filter_map(next).collect();
+        let took_part = (0..self.found.len()).filter(|index| self.took_part(*index));
+        let open: Vec<_> = took_part.filter_map(next).collect();
         if !open.is_empty() {
             return open;
         }
@@ -88,19 +121,34 @@ impl Sweep {
         vec![SweepAction::Finish]
     }
 
-    /// A commit is finished only if every participant says that it has committed: one that knows
-    /// nothing may have lost it, and its coordinator must still be able to notice.
+    /// A store that took no part holds up nothing.
+    fn took_part(&self, participant: usize) -> bool {
+        self.named
+            .as_ref()
+            .is_none_or(|named| named.took_part.get(participant) == Some(&true))
+    }
+
+    /// A commit is finished only if every participant that the decision names confirms it. One that
+    /// knows nothing may have lost it, and one that the sweeper does not know may still be in doubt:
+    /// once the decision is forgotten, it would be rolled back.
     fn may_finish(&self) -> bool {
+        let confirmed = (0..self.found.len())
+            .filter(|index| self.took_part(*index))
+            .all(|index| self.found[index] == Some(Found::Ended));
         match self.ruling {
-            Some(Ruling::Decided(Decision::Commit)) => !self.found.contains(&Some(Found::Nothing)),
-            Some(Ruling::Decided(Decision::Rollback)) => true,
-            Some(Ruling::Forgotten) | None => false,
+            Some(Ruling::Decided(Decision::Commit)) => {
+                confirmed && self.named.as_ref().is_some_and(|named| named.unknown == 0)
+            }
+            // A rollback that is forgotten is one still.
+            Some(Ruling::Decided(Decision::Rollback)) => confirmed,
+            Some(Ruling::Settled(_) | Ruling::Forgotten | Ruling::Taken) | None => false,
         }
     }
 
-    /// The register answered.
-    pub fn ruled(&mut self, ruling: Ruling) {
+    /// The register answered: what stands, and which participants its row names.
+    pub fn ruled(&mut self, ruling: Ruling, named: Option<Named>) {
         self.ruling = Some(ruling);
+        self.named = named;
     }
 
     /// A participant answered.
@@ -115,15 +163,31 @@ impl Sweep {
         self.finished = true;
     }
 
-    /// Which participants knew nothing of a transaction that was decided to commit.
+    /// What the register said.
     #[must_use]
-    pub fn missing(&self) -> Vec<usize> {
-        match self.ruling {
-            Some(Ruling::Decided(Decision::Commit)) => (0..self.found.len())
-                .filter(|index| self.found[*index] == Some(Found::Nothing))
-                .collect(),
-            _ => Vec::new(),
+    pub fn ruling(&self) -> Option<Ruling> {
+        self.ruling
+    }
+
+    /// Which participants that took part knew nothing of a commit that is not finished: lost.
+    #[must_use]
+    pub fn lost(&self) -> Vec<usize> {
+        if self.finished || self.ruling != Some(Ruling::Decided(Decision::Commit)) {
+            return Vec::new();
         }
+        self.all(Found::Nothing)
+    }
+
+    /// Which participants ended otherwise than was decided.
+    #[must_use]
+    pub fn heuristic(&self) -> Vec<usize> {
+        self.all(Found::Opposite)
+    }
+
+    fn all(&self, found: Found) -> Vec<usize> {
+        (0..self.found.len())
+            .filter(|index| self.found[*index] == Some(found))
+            .collect()
     }
 }
 
@@ -131,11 +195,26 @@ impl Sweep {
 mod tests {
     use super::*;
 
+    fn named(took_part: &[bool], unknown: usize) -> Option<Named> {
+        Some(Named {
+            took_part: took_part.to_vec(),
+            unknown,
+        })
+    }
+
+    fn committing(took_part: &[bool], unknown: usize) -> Sweep {
+        let mut sweep = Sweep::new(took_part.len(), true);
+        sweep.ruled(Ruling::Decided(Decision::Commit), named(took_part, unknown));
+        sweep
+    }
+
     #[test]
     fn a_sweeper_obeys_and_never_proposes_commit() {
-        let mut sweep = Sweep::new(2);
-        assert_eq!(sweep.actions(), [SweepAction::ProposeRollback]);
-        sweep.ruled(Ruling::Decided(Decision::Commit));
+        assert_eq!(
+            Sweep::new(2, true).actions(),
+            [SweepAction::ProposeRollback]
+        );
+        let mut sweep = committing(&[true, true], 0);
         assert_eq!(
             sweep.actions(),
             [SweepAction::Inspect(0), SweepAction::Inspect(1)]
@@ -148,31 +227,70 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_somebody_may_have_lost_stays_unfinished() {
-        let mut sweep = Sweep::new(2);
-        sweep.ruled(Ruling::Decided(Decision::Commit));
-        sweep.found(0, Found::Ended);
-        sweep.found(1, Found::Nothing);
-        assert_eq!(sweep.actions(), [SweepAction::Done]);
-        assert_eq!(sweep.missing(), [1]);
+    fn another_registers_transaction_is_left_alone() {
+        assert_eq!(Sweep::new(2, false).actions(), [SweepAction::LeaveAlone]);
+    }
+
+    #[test]
+    fn a_commit_is_finished_by_the_confirmation_of_every_participant_it_names() {
+        let mut part = committing(&[true], 1);
+        part.found(0, Found::Ended);
+        assert_eq!(part.actions(), [SweepAction::Done]);
+        let mut superset = committing(&[true, false, true], 0);
+        superset.found(0, Found::Ended);
+        assert_eq!(superset.actions(), [SweepAction::Inspect(2)]);
+        superset.found(2, Found::Ended);
+        assert_eq!(superset.actions(), [SweepAction::Finish]);
+        for found in [Found::Nothing, Found::Opposite, Found::Away] {
+            let mut sweep = committing(&[true, true], 0);
+            sweep.found(0, Found::Ended);
+            sweep.found(1, found);
+            assert_eq!(sweep.actions(), [SweepAction::Done], "{found:?}");
+            assert_eq!(sweep.lost().is_empty(), found != Found::Nothing);
+            assert_eq!(sweep.heuristic().is_empty(), found != Found::Opposite);
+        }
+        // A row that names none says nothing about how many there are.
+        let mut unnamed = Sweep::new(1, true);
+        unnamed.ruled(Ruling::Decided(Decision::Commit), None);
+        unnamed.found(0, Found::Ended);
+        assert_eq!(unnamed.actions(), [SweepAction::Done]);
     }
 
     #[test]
     fn a_rollback_leaves_its_tombstone_everywhere() {
-        let mut sweep = Sweep::new(2);
-        sweep.ruled(Ruling::Decided(Decision::Rollback));
+        let mut sweep = Sweep::new(2, true);
+        sweep.ruled(Ruling::Decided(Decision::Rollback), None);
         assert_eq!(
             sweep.actions(),
             [SweepAction::Rollback(0), SweepAction::Rollback(1)]
         );
+        sweep.found(0, Found::Ended);
+        let mut away = sweep.clone();
+        sweep.found(1, Found::Ended);
+        assert_eq!(sweep.actions(), [SweepAction::Finish]);
+        away.found(1, Found::Away);
+        assert_eq!(away.actions(), [SweepAction::Done]);
     }
 
     #[test]
-    fn once_forgotten_only_what_is_still_in_doubt_is_rolled_back() {
-        let mut sweep = Sweep::new(2);
-        sweep.ruled(Ruling::Forgotten);
+    fn once_forgotten_or_taken_only_what_is_still_in_doubt_is_rolled_back() {
+        for ruling in [Ruling::Forgotten, Ruling::Taken] {
+            let mut sweep = Sweep::new(2, true);
+            sweep.ruled(ruling, None);
+            sweep.found(0, Found::InDoubt);
+            sweep.found(1, Found::Nothing);
+            assert_eq!(sweep.actions(), [SweepAction::Rollback(0)]);
+            sweep.found(0, Found::Ended);
+            assert_eq!(sweep.actions(), [SweepAction::Done]);
+        }
+    }
+
+    #[test]
+    fn a_settlement_ends_what_is_in_doubt_and_nothing_else() {
+        let mut sweep = Sweep::new(2, true);
+        sweep.ruled(Ruling::Settled(Decision::Rollback), None);
         sweep.found(0, Found::InDoubt);
-        sweep.found(1, Found::Nothing);
+        sweep.found(1, Found::Ended);
         assert_eq!(sweep.actions(), [SweepAction::Rollback(0)]);
         sweep.found(0, Found::Ended);
         assert_eq!(sweep.actions(), [SweepAction::Done]);

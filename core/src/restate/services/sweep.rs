@@ -22,7 +22,7 @@ const NAME: &str = "InDoubtSweep";
 /// |---|---|
 /// | `start` | makes a [`Schedule`] the one in force, and begins |
 /// | `stop` | ends it |
-/// | `status` | tells where it stands, and what the last turn did (`waiting`, `committed`, `rolled_back`, `unfinished`, `forgotten`), with its alarms |
+/// | `status` | tells where it stands, and what the last turn did (`waiting`, `committed`, `rolled_back`, `unfinished`, `foreign`, `forgotten`), with its alarms |
 pub struct InDoubtSweep<R>(Arc<Doubts<R>>);
 
 struct Doubts<R>(Sweeper<R>);
@@ -42,6 +42,7 @@ impl<R: DecisionRegister> Doubts<R> {
                 report.count("committed", swept.committed);
                 report.count("rolled_back", swept.rolled_back);
                 report.count("unfinished", swept.unfinished.len() as u64);
+                report.count("foreign", swept.foreign.len() as u64);
                 report
                     .alarms
                     .extend(swept.alarms.iter().map(ToString::to_string));
@@ -55,10 +56,13 @@ impl<R: DecisionRegister> Doubts<R> {
 
     async fn forget(&self, batch: u32, report: &mut Report) {
         for _ in 0..MAX_ROUNDS {
-            match self.0.forget(batch).await {
-                Ok(0) => return,
-                Ok(forgotten) => report.count("forgotten", forgotten),
-                Err(error) => return report.fail(&error),
+            let forgotten = self.0.forget(batch).await;
+            report.count("forgotten", forgotten.removed);
+            for error in &forgotten.failed {
+                report.fail(error);
+            }
+            if forgotten.removed == 0 || !forgotten.failed.is_empty() {
+                return;
             }
         }
     }

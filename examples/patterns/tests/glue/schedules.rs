@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use exactly_once::{
     BegunPrepared, Claim, ErrorKind, ExecuteOnce as _, Fingerprint, IdempotencyKey,
-    IdempotencyStore as _, KeyState, LeaseStore as _, Leased, Participation,
-    PreparedTransactions as _, Retention, Store as _, TransactionId, restate::services::Status,
-    sqlite::SqliteStore,
+    IdempotencyStore as _, KeyState, LeaseStore as _, Leased, Participants, Participation,
+    PreparedTransactions as _, Retention, Store as _, TransactionId, identity_of,
+    restate::services::Status, sqlite::SqliteStore,
 };
 use serde_json::{Value, json};
 
@@ -132,6 +132,9 @@ pub(crate) async fn what_is_in_doubt_is_swept_and_forgotten(bench: &Bench) -> Re
     let name = TransactionId::new("left behind")?;
     let fingerprint = Fingerprint::of("test", &1)?;
     let participation = Participation::new(&name, fingerprint, after(3_000)?, after(4_000)?)?;
+    let (register, other) = (identity_of(one).await?, identity_of(two).await?);
+    let participants = Participants::of([register, other]);
+    let participation = participation.entitled(register, participants);
     prepare(one, &participation).await?;
     prepare(two, &participation).await?;
 

@@ -8,7 +8,8 @@ use exactly_once::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Capabilities,
     Claim, Claimed, CloseAccount, CompareAndSet, Error, HistoryPage, IdempotencyKey,
     IdempotencyStore, KeyRecord, Namespace, OpenAccount, Place, Receipt, Rejection, Result,
-    Settled, Store, Timestamp, Transactional, Transfer, Transferred, Version, error::BoxError,
+    Settled, Store, StoreIdentity, Timestamp, Transactional, Transfer, Transferred, Version,
+    error::BoxError,
 };
 
 use crate::control::{Control, Counter, CrashPoint, Faults, Handler};
@@ -82,6 +83,12 @@ impl<S: Store, F: Faults> Store for CrashStore<S, F> {
     }
     async fn now(&self) -> Result<Timestamp> {
         self.store.now().await
+    }
+    async fn identity(&self) -> Result<StoreIdentity> {
+        self.store.identity().await
+    }
+    async fn adopt(&self) -> Result<StoreIdentity> {
+        self.store.adopt().await
     }
     async fn close(&self) -> Result<()> {
         self.store.close().await

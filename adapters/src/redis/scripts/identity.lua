@@ -1,0 +1,6 @@
+-- The identity of the data: made once, or given anew.
+-- KEYS: identity. ARGV: another identity, whether it replaces the one that stands.
+local stands = redis.call('GET', KEYS[1])
+if stands and ARGV[2] ~= 'adopt' then return { 'stands', stands } end
+redis.call('SET', KEYS[1], ARGV[1])
+return { 'made', ARGV[1] }

@@ -1,0 +1,14 @@
+-- Records how an operator settled a decision, and finishes it. The first settlement stands.
+-- KEYS: record, index of what is unfinished, index to forget.
+-- ARGV: terms, not_after, forget_after, digest, the settlement.
+local stands = load_decision(KEYS[1])
+if not stands then return { is_forgotten(whole(clock())) and 'forgotten' or 'none' } end
+if stands == 'mismatch' then return { 'mismatch' } end
+local settled = redis.call('HGET', KEYS[1], 't')
+if settled then return { 'settled', settled } end
+redis.call('ZSCORE', KEYS[2], ARGV[4])
+redis.call('ZSCORE', KEYS[3], ARGV[4])
+redis.call('HSET', KEYS[1], 'z', '1', 't', ARGV[5])
+redis.call('ZREM', KEYS[2], ARGV[4])
+redis.call('ZADD', KEYS[3], ARGV[3], ARGV[4])
+return { 'settled', ARGV[5] }
