@@ -10,6 +10,8 @@
 #![cfg(feature = "tokio-postgres")]
 
 // The sources themselves: what they make is nobody's business outside of the adapter.
+#[path = "../src/postgres/base64.rs"]
+mod base64;
 #[path = "../src/postgres/identifier.rs"]
 mod identifier;
 #[path = "../src/postgres/literal.rs"]

@@ -192,7 +192,7 @@ impl DecisionRegister for SqliteStore {
                     ])
                 })
                 .map_err(statement(OPERATION))?;
-            Ok(settlement)
+            Ok(settlement.clone())
         })
         .await
     }

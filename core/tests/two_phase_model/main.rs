@@ -22,10 +22,10 @@ use std::{env, fs, path::PathBuf};
 use exactly_once_core::coordinator::machine::Role::{Alone, Last, Prepared, Reader};
 use mistakes::Mistake;
 use search::{Explored, explore};
-use world::{Config, Kind, World};
+use world::{Config, World};
 
 /// The right protocol, in the shapes that together cover every actor, every day.
-const SHAPES: [(&str, Config); 12] = [
+const SHAPES: [(&str, Config); 8] = [
     (
         "one participant, three attempts (two of them zombies)",
         Config {
@@ -87,39 +87,6 @@ const SHAPES: [(&str, Config); 12] = [
         "two participants and one that reads, two attempts",
         Config {
             roles: &[Prepared, Prepared, Reader],
-            ..SMALL
-        },
-    ),
-    (
-        "two participants, sweepers that know a part, more, or another register",
-        Config {
-            sweepers: &[Kind::Whole, Kind::Part, Kind::Superset, Kind::Wrong],
-            refusals: true,
-            ..SMALL
-        },
-    ),
-    (
-        "two participants, a store that is restored to when it was prepared",
-        Config {
-            sweepers: &[Kind::Whole, Kind::Part],
-            restores: true,
-            ..SMALL
-        },
-    ),
-    (
-        "two participants, an operator that rolls back what was decided to commit",
-        Config {
-            sweepers: &[Kind::Superset, Kind::Whole, Kind::Part],
-            by_hand: true,
-            ..SMALL
-        },
-    ),
-    (
-        "two attempts with other participants each, three stores",
-        Config {
-            roles: &[Prepared, Prepared, Reader],
-            others: true,
-            sweepers: &[Kind::Whole, Kind::Part],
             ..SMALL
         },
     ),
@@ -185,10 +152,6 @@ const SMALL: Config = Config {
     refusals: false,
     losses: false,
     observer: false,
-    sweepers: &[Kind::Whole],
-    others: false,
-    restores: false,
-    by_hand: false,
 };
 
 fn asked_for(what: &str) -> bool {
@@ -213,7 +176,7 @@ fn the_protocol_holds_in_every_state() {
     });
     println!("{total:>9} states, no violation");
     assert!(
-        total >= 3_000_000,
+        total >= 1_000_000,
         "the search has become too small to mean anything: {total}"
     );
 }

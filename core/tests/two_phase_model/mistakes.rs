@@ -8,7 +8,7 @@
 
 use exactly_once_core::coordinator::machine::Role;
 
-use crate::world::{Config, Kind};
+use crate::world::Config;
 
 macro_rules! mistakes {
     ($($(#[$doc:meta])* $name:ident,)+) => {
@@ -75,18 +75,6 @@ mistakes! {
     LastCommitsBeforeDecision,
     /// The one that holds the register does not wait until the others have prepared.
     LastDoesNotWait,
-    /// The sweeper asks its own register about a transaction that names another one.
-    SweeperNotEntitled,
-    /// The sweeper finishes a commit although it knows only a part of the participants.
-    PartFinishes,
-    /// The sweeper waits for stores that took no part.
-    StrangersCount,
-    /// The sweeper takes a participant that was rolled back under a commit for one that has ended.
-    HeuristicFinishes,
-    /// The sweeper takes a participant that remembers nothing for one that has confirmed.
-    ForgottenConfirms,
-    /// An attempt with other participants goes on with what it finds.
-    OthersAreNoMismatch,
 }
 
 impl Mistake {
@@ -99,10 +87,6 @@ impl Mistake {
             refusals: true,
             losses: false,
             observer: false,
-            sweepers: &[Kind::Whole],
-            others: false,
-            restores: false,
-            by_hand: false,
         };
         match self {
             Self::StatusReadsMarkerFirst | Self::AbsentIsRolledBack => Config {
@@ -124,28 +108,6 @@ impl Mistake {
             },
             Self::LastCommitsBeforeDecision | Self::LastDoesNotWait => Config {
                 roles: &[Role::Last, Role::Prepared],
-                ..small
-            },
-            Self::SweeperNotEntitled => Config {
-                sweepers: &[Kind::Whole, Kind::Wrong],
-                ..small
-            },
-            Self::PartFinishes => Config {
-                sweepers: &[Kind::Whole, Kind::Part],
-                ..small
-            },
-            Self::StrangersCount => Config {
-                sweepers: &[Kind::Superset],
-                ..small
-            },
-            Self::HeuristicFinishes | Self::ForgottenConfirms => Config {
-                by_hand: true,
-                ..small
-            },
-            Self::OthersAreNoMismatch => Config {
-                roles: &[Role::Prepared, Role::Prepared, Role::Reader],
-                refusals: false,
-                others: true,
                 ..small
             },
             _ => small,

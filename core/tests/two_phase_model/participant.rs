@@ -33,8 +33,6 @@ pub(crate) struct Part {
     pub(crate) effects: u8,
     /// Whether a prepared transaction was rolled back, or a tombstone written.
     pub(crate) undone: bool,
-    /// Which set of participants the marker, the prepared transaction or the row names.
-    pub(crate) set: u8,
 }
 
 /// An answer of a participant.
@@ -50,8 +48,6 @@ pub(crate) enum Answer {
     Forgotten,
     /// The opposite was done.
     Opposite,
-    /// It knows the transaction with other participants.
-    Mismatch,
 }
 
 impl Part {
@@ -63,7 +59,6 @@ impl Part {
             prepared: false,
             effects: 0,
             undone: false,
-            set: 0,
         }
     }
 
@@ -84,11 +79,6 @@ impl Part {
             Row::None if clock == Clock::PastForget => Answer::Forgotten,
             Row::None => Answer::Unknown,
         }
-    }
-
-    /// Whether it knows the transaction with another set of participants.
-    pub(crate) fn is_of_another(&self, set: u8) -> bool {
-        self.set != set && (self.prepared || self.row != Row::None)
     }
 
     /// The commit of the open transaction, with its marker.
@@ -133,25 +123,9 @@ impl Part {
 pub(crate) struct Register {
     pub(crate) value: Option<Decision>,
     pub(crate) finished: bool,
-    /// Which set of participants the decision is about.
-    pub(crate) set: u8,
-    /// Whether it names them: a sweeper does not know them.
-    pub(crate) named: bool,
 }
 
 impl Register {
-    pub(crate) const EMPTY: Self = Self {
-        value: None,
-        finished: false,
-        set: 0,
-        named: false,
-    };
-
-    /// Whether a decision about another set of participants stands.
-    pub(crate) fn is_of_another(&self, set: u8) -> bool {
-        self.value.is_some() && self.set != set
-    }
-
     /// Insert, on conflict do nothing; read back. `None` is *forgotten*.
     pub(crate) fn decide(
         &mut self,

@@ -101,7 +101,7 @@ impl World {
                 vec![(named("notes the end", 0), world)]
             }
             Action::Report(decision) => {
-                world.report(number, decision);
+                world.report(decision);
                 world.end(number);
                 vec![(named("reports", 0), world)]
             }
@@ -113,20 +113,10 @@ impl World {
             self.broken,
             Some(Mistake::CoordinatorWithoutRegister | Mistake::AlonePrepares)
         );
-        let set = self.config.set_of(number);
-        let others = self.broken == Some(Mistake::OthersAreNoMismatch);
         let decided = if alone {
             Some(proposal)
-        } else if self.register.is_of_another(set) && !others {
-            None
         } else {
-            let stands = self.register.value.is_some();
-            let decided = self.register.decide(proposal, self.clock, self.broken);
-            if !stands {
-                self.register.set = set;
-                self.register.named = decided.is_some();
-            }
-            decided
+            self.register.decide(proposal, self.clock, self.broken)
         };
         match decided {
             Some(decision) => self.attempts[number].machine.decided(decision),
@@ -161,7 +151,6 @@ impl World {
             None if self.clock == Clock::InTime => {
                 self.parts[at].commit_open();
                 self.register.value = Some(Decision::Commit);
-                self.register.named = true;
                 self.attempts[number].machine.decided(Decision::Commit);
                 self.attempts[number].machine.told(at);
             }
@@ -178,13 +167,9 @@ impl World {
         }
     }
 
-    fn report(&mut self, number: usize, decision: Decision) {
-        let set = self.config.set_of(number);
-        let members: Vec<_> = self.members(set).collect();
-        let all = members.iter().all(|at| self.parts[*at].effects == 1) || self.restored;
-        let own = |at: &&usize| self.parts[**at].set == set;
-        let mut own = members.iter().filter(own);
-        let none = own.all(|at| self.parts[*at].effects == 0);
+    fn report(&mut self, decision: Decision) {
+        let all = self.parts.iter().all(|part| part.effects == 1);
+        let none = self.parts.iter().all(|part| part.effects == 0);
         let left_out = self.broken == Some(Mistake::LeftOutByWhatItDid);
         if decision == Decision::Commit && !all && !left_out {
             self.violation = Some("reported as committed, and somebody has not");
@@ -194,20 +179,15 @@ impl World {
                 self.violation = Some("reported as rolled back, and somebody has committed");
             }
             // Told is told: from here on nobody may commit.
-            for at in members {
-                let part = &mut self.parts[at];
-                part.undone |= !part.is_of_another(set);
-            }
+            self.parts.iter_mut().for_each(|part| part.undone = true);
         }
     }
 
     fn tell_commit(&mut self, number: usize, at: usize) {
         match self.parts[at].commit(self.clock, self.broken) {
             Answer::Done => self.attempts[number].machine.told(at),
-            // An alarm, with a reason.
-            Answer::Opposite if self.by_hand => self.end(number),
             Answer::Opposite => self.violation = Some("a heuristic outcome"),
-            Answer::Forgotten | Answer::Busy | Answer::Mismatch => self.end(number),
+            Answer::Forgotten | Answer::Busy => self.end(number),
             // It knows nothing: fine if everybody was told before, otherwise it was lost.
             Answer::Unknown if self.register.finished => self.attempts[number].machine.told(at),
             Answer::Unknown => {
@@ -227,8 +207,7 @@ impl World {
             return Some("leaves it at the refusal");
         }
         let mut step = self.attempts[number].steps[at];
-        let set = self.config.set_of(number);
-        let (what, answer) = self.rollback_step(at, set, &mut step)?;
+        let (what, answer) = self.rollback_step(at, &mut step)?;
         self.attempts[number].steps[at] = step;
         match answer {
             Some(Answer::Done | Answer::Forgotten) if decided => {
@@ -239,7 +218,7 @@ impl World {
             // The only one that writes: what became of it is the decision.
             Some(Answer::Done) => self.ended_alone(number, at, Decision::Rollback),
             Some(Answer::Opposite) => self.ended_alone(number, at, Decision::Commit),
-            Some(Answer::Forgotten | Answer::Mismatch) => self.end(number),
+            Some(Answer::Forgotten) => self.end(number),
             _ => {}
         }
         Some(what)
@@ -257,7 +236,7 @@ impl World {
         let attempt = &mut self.attempts[number];
         attempt.alive = false;
         // Dead attempts are alike: fewer states to tell apart.
-        attempt.machine = Attempt::new(config.roles_of(number).to_vec());
+        attempt.machine = Attempt::new(config.roles.to_vec());
         attempt.steps.fill(Step::Idle);
     }
 

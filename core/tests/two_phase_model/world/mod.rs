@@ -7,14 +7,11 @@ mod sweeper;
 
 use std::fmt;
 
-use exactly_once_core::{
-    Decision,
-    coordinator::machine::{Attempt, Role, Sweep},
-};
+use exactly_once_core::coordinator::machine::{Attempt, Role, Sweep};
 
 use crate::{
     mistakes::Mistake,
-    participant::{Clock, Part, Register, Row},
+    participant::{Clock, Part, Register},
 };
 
 /// How large the world is, and what happens in it.
@@ -32,31 +29,7 @@ pub(crate) struct Config {
     pub(crate) losses: bool,
     /// Somebody asks for the first participant's status, all the time.
     pub(crate) observer: bool,
-    /// What kinds of sweepers there are.
-    pub(crate) sweepers: &'static [Kind],
-    /// The second attempt has other participants: the first and the third, not the first and second.
-    pub(crate) others: bool,
-    /// A participant that has committed may be restored to when it was prepared.
-    pub(crate) restores: bool,
-    /// An operator may roll back what a commit was decided about.
-    pub(crate) by_hand: bool,
 }
-
-/// What a sweeper was configured with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    /// The register and the participants.
-    Whole,
-    /// The register and the first participant.
-    Part,
-    /// The register, the participants, and a store that takes no part.
-    Superset,
-    /// Another register, and the participants.
-    Wrong,
-}
-
-/// The participants of the second attempt, where it has others.
-const OTHERS: &[Role] = &[Role::Prepared, Role::Reader, Role::Prepared];
 
 /// One step, for traces.
 #[derive(Clone, Copy, Debug)]
@@ -102,9 +75,6 @@ struct Coordinator {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct SweeperRun {
-    kind: Kind,
-    /// The set of participants of the transaction that it has found.
-    set: u8,
     machine: Sweep,
     steps: Vec<Step>,
 }
@@ -123,22 +93,18 @@ pub(crate) struct World {
     clock: Clock,
     parts: Vec<Part>,
     register: Register,
-    /// The decision of another flow's register.
-    other_register: bool,
     attempts: Vec<Coordinator>,
     sweeper: Option<SweeperRun>,
     watcher: Watcher,
     lost: bool,
-    restored: bool,
-    by_hand: bool,
     violation: Option<&'static str>,
 }
 
 impl World {
     pub(crate) fn new(config: Config, broken: Option<Mistake>) -> Self {
-        let coordinator = |number| Coordinator {
+        let coordinator = Coordinator {
             alive: true,
-            machine: Attempt::new(config.roles_of(number).to_vec()),
+            machine: Attempt::new(config.roles.to_vec()),
             steps: vec![Step::Idle; config.roles.len()],
         };
         let writers = config.roles.iter().filter(|role| **role != Role::Reader);
@@ -146,15 +112,15 @@ impl World {
             config,
             broken,
             clock: Clock::InTime,
-            parts: vec![Part::new(); if config.others { 3 } else { writers.count() }],
-            register: Register::EMPTY,
-            other_register: false,
-            attempts: (0..config.attempts).map(coordinator).collect(),
+            parts: vec![Part::new(); writers.count()],
+            register: Register {
+                value: None,
+                finished: false,
+            },
+            attempts: vec![coordinator; config.attempts],
             sweeper: None,
             watcher: Watcher::Idle,
             lost: false,
-            restored: false,
-            by_hand: false,
             violation: None,
         }
     }
@@ -167,27 +133,12 @@ impl World {
         if self.parts.iter().any(|part| part.effects > 1) {
             return Some("the work of a participant was committed twice");
         }
-        for set in [0, 1] {
-            let mut of_set = self.parts.iter().filter(|part| part.set == set);
-            let committed = of_set.clone().any(|part| part.effects > 0);
-            if committed && of_set.any(|part| part.undone) {
-                return Some("one participant has committed and another one was rolled back");
-            }
+        let committed = self.parts.iter().any(|part| part.effects > 0);
+        if committed && self.parts.iter().any(|part| part.undone) {
+            return Some("one participant has committed and another one was rolled back");
         }
-        let committed = |set| {
-            let mut of_set = self.parts.iter().filter(move |part| part.set == set);
-            of_set.any(|part| part.effects > 0)
-        };
-        if committed(0) && committed(1) {
-            return Some("two sets of participants have committed under one name");
-        }
-        let finished = self.register.finished;
-        let of_it = |part: &&Part| part.set == self.register.set;
-        if finished && !self.restored && self.parts.iter().filter(of_it).any(|part| part.prepared) {
+        if self.register.finished && self.parts.iter().any(|part| part.prepared) {
             return Some("in doubt, though everybody was told");
-        }
-        if finished && self.by_hand {
-            return Some("finished, though a participant has ended otherwise");
         }
         if self.clock != Clock::InTime
             && self.sweeper.is_none()
@@ -203,25 +154,11 @@ impl World {
         if !self.something_to_sweep() {
             return None;
         }
-        let kind = match self.config.sweepers {
-            [Kind::Superset, ..] => Kind::Superset,
-            _ => Kind::Whole,
-        };
         let mut world = self.clone();
-        for set in self.sets_to_sweep() {
-            world.start_sweep(kind, set);
-            while world.sweeper.is_some() && world.violation.is_none() {
-                let (_, next) = world.sweeper_steps().into_iter().next()?;
-                world = next;
-            }
-        }
-        let members = || world.members(world.register.set);
-        if world.register.value == Some(Decision::Commit)
-            && world.clock != Clock::PastForget
-            && members().all(|at| world.parts[at].row == Row::Committed)
-            && !world.register.finished
-        {
-            return Some("confirmed by every participant, and not finished");
+        world.start_sweep();
+        while world.sweeper.is_some() && world.violation.is_none() {
+            let (_, next) = world.sweeper_steps().into_iter().next()?;
+            world = next;
         }
         if world.parts.iter().any(|part| part.prepared) {
             return Some("in doubt after a sweep, with nobody left to end it");
@@ -237,9 +174,9 @@ impl World {
             let untouched = |n: usize| {
                 self.attempts
                     .get(n)
-                    .is_some_and(|a| a.untouched(self.config.roles_of(n)))
+                    .is_some_and(|a| a.untouched(self.config.roles))
             };
-            if number > 0 && !self.config.others && untouched(number) && untouched(number - 1) {
+            if number > 0 && untouched(number) && untouched(number - 1) {
                 continue;
             }
             next.extend(self.attempt_steps(number));
@@ -249,84 +186,25 @@ impl World {
             let mut world = self.clone();
             world.sweeper = None;
             next.push((label("sweeper", 0, "crashes", 0), world));
-        } else if self.clock != Clock::InTime {
-            for kind in self.config.sweepers {
-                for set in self.sets_to_sweep() {
-                    let mut world = self.clone();
-                    world.start_sweep(*kind, set);
-                    let label = label("sweeper", kind.number(), "finds something to sweep", 0);
-                    next.push((label, world));
-                }
-            }
+        } else if self.clock != Clock::InTime && self.something_to_sweep() {
+            let mut world = self.clone();
+            world.start_sweep();
+            next.push((label("sweeper", 0, "finds something to sweep", 0), world));
         }
         next.extend(self.surroundings());
         next
     }
 
     fn something_to_sweep(&self) -> bool {
-        !self.sets_to_sweep().is_empty()
+        self.parts.iter().any(|part| part.prepared)
+            || (self.register.value.is_some() && !self.register.finished)
     }
 
-    /// The transactions of one name that a sweeper finds.
-    fn sets_to_sweep(&self) -> Vec<u8> {
-        let prepared = |set| {
-            let mut parts = self.parts.iter();
-            parts.any(|part| part.prepared && part.set == set)
-        };
-        let open = self.register.value.is_some() && !self.register.finished;
-        [0, 1]
-            .into_iter()
-            .filter(|set| prepared(*set) || (open && self.register.set == *set))
-            .collect()
-    }
-
-    /// Which participants took part.
-    fn members(&self, set: u8) -> impl Iterator<Item = usize> {
-        let roles = self.config.roles_of(usize::from(set));
-        (0..self.parts.len()).filter(|at| roles[*at] != Role::Reader)
-    }
-
-    fn start_sweep(&mut self, kind: Kind, set: u8) {
-        let known = match kind {
-            Kind::Part => 1,
-            Kind::Superset => self.parts.len() + 1,
-            Kind::Whole | Kind::Wrong => self.parts.len(),
-        };
-        let entitled = kind != Kind::Wrong || self.broken == Some(Mistake::SweeperNotEntitled);
+    fn start_sweep(&mut self) {
         self.sweeper = Some(SweeperRun {
-            kind,
-            set,
-            machine: Sweep::new(known, entitled),
-            steps: vec![Step::Idle; known],
+            machine: Sweep::new(self.parts.len(), true),
+            steps: vec![Step::Idle; self.parts.len()],
         });
-    }
-}
-
-impl Config {
-    /// The roles of an attempt's participants. A store that takes no part is one that reads.
-    pub(crate) fn roles_of(&self, number: usize) -> &'static [Role] {
-        if self.others && number == 1 {
-            OTHERS
-        } else {
-            self.roles
-        }
-    }
-
-    /// Which set of participants an attempt has.
-    fn set_of(&self, number: usize) -> u8 {
-        u8::from(self.others && number == 1)
-    }
-}
-
-impl Kind {
-    /// In traces.
-    fn number(self) -> usize {
-        match self {
-            Self::Whole => 0,
-            Self::Part => 1,
-            Self::Superset => 2,
-            Self::Wrong => 3,
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 impl World {
     pub(super) fn prepare_steps(&self, number: usize, at: usize) -> Vec<(Label, Self)> {
         let named = |what| label("attempt", number, what, at);
-        if self.config.roles_of(number)[at] == Role::Reader {
+        if self.config.roles[at] == Role::Reader {
             return self.read_steps(number, at);
         }
         let mut world = self.clone();
@@ -57,7 +57,7 @@ impl World {
                     left_out.attempts[number].machine.told(at);
                     next.push((named("does nothing, and is left out"), left_out));
                 }
-                if matches!(self.config.roles_of(number)[at], Role::Alone | Role::Last) {
+                if matches!(self.config.roles[at], Role::Alone | Role::Last) {
                     world.vote(number, at, Vote::Open);
                     next.push((named("stays open"), world));
                     return next;
@@ -94,11 +94,6 @@ impl World {
     /// transaction's lock nothing does.
     fn insert_marker(&mut self, number: usize, at: usize) -> bool {
         let (clock, broken) = (self.clock, self.broken);
-        let set = self.config.set_of(number);
-        if broken != Some(Mistake::OthersAreNoMismatch) && self.parts[at].is_of_another(set) {
-            self.end(number);
-            return true;
-        }
         let part = &mut self.parts[at];
         if broken == Some(Mistake::NoMarker) {
             if part.prepared {
@@ -109,7 +104,7 @@ impl World {
                 return false;
             }
         } else if part.prepared || part.row == Row::Committed {
-            let alone = self.config.roles_of(number)[at] == Role::Alone && !part.prepared;
+            let alone = self.config.roles[at] == Role::Alone && !part.prepared;
             self.vote(number, at, if alone { Vote::Committed } else { Vote::Yes });
             return true;
         } else if part.row == Row::RolledBack {
@@ -126,7 +121,6 @@ impl World {
             return true;
         }
         part.open = u8::try_from(number).ok();
-        part.set = set;
         part.late = clock != Clock::InTime;
         let checked = self.attempts[number].steps[at] == Step::PreChecked;
         self.attempts[number].steps[at] = if checked { Step::Worked } else { Step::Marked };
@@ -142,21 +136,14 @@ impl World {
     pub(super) fn rollback_step(
         &mut self,
         at: usize,
-        set: u8,
         step: &mut Step,
     ) -> Option<(&'static str, Option<Answer>)> {
         let (clock, broken) = (self.clock, self.broken);
         let part = &mut self.parts[at];
-        if part.is_of_another(set) {
-            return Some(("is another transaction", Some(Answer::Mismatch)));
-        }
         let tombstone_first = broken == Some(Mistake::TombstoneBeforeRollback);
         let second = *step == Step::Ended;
         if second != tombstone_first {
             let answer = part.tombstone(clock, broken);
-            if answer == Answer::Done {
-                part.set = set;
-            }
             if tombstone_first {
                 *step = Step::Ended;
                 return Some(("writes the tombstone", None));

@@ -14,11 +14,8 @@ impl World {
         let mut next = Vec::new();
         let tick = match self.clock {
             Clock::InTime => Some(Clock::PastDeadline),
-            // No session lives as long as that, and what was restored is swept by then.
-            Clock::PastDeadline
-                if self.parts.iter().all(|part| part.open.is_none())
-                    && !(self.restored && self.parts.iter().any(|part| part.prepared)) =>
-            {
+            // No session lives as long as that.
+            Clock::PastDeadline if self.parts.iter().all(|part| part.open.is_none()) => {
                 Some(Clock::PastForget)
             }
             _ => None,
@@ -44,39 +41,11 @@ impl World {
                 next.push((label("failover", 0, "loses what was prepared", at), world));
             }
         }
-        next.extend(self.mishaps());
         if self.config.observer {
             next.push((
                 label("watcher", 0, "asks for the status", 0),
                 self.watched(),
             ));
-        }
-        next
-    }
-
-    /// A store that is restored to an earlier state, and an operator's hand.
-    fn mishaps(&self) -> Vec<(Label, Self)> {
-        let mut next = Vec::new();
-        let commit = self.register.value == Some(Decision::Commit);
-        for (at, part) in self.parts.iter().enumerate() {
-            let restorable = part.row == Row::Committed && self.clock != Clock::PastForget;
-            if self.config.restores && !self.restored && commit && restorable {
-                let mut world = self.clone();
-                let part = &mut world.parts[at];
-                (part.row, part.prepared, part.effects) = (Row::None, true, 0);
-                world.restored = true;
-                next.push((
-                    label("restore", 0, "brings back what was prepared", at),
-                    world,
-                ));
-            }
-            if self.config.by_hand && !self.by_hand && commit && part.prepared {
-                let mut world = self.clone();
-                let part = &mut world.parts[at];
-                (part.row, part.prepared) = (Row::RolledBack, false);
-                world.by_hand = true;
-                next.push((label("operator", 0, "rolls back", at), world));
-            }
         }
         next
     }
@@ -93,7 +62,10 @@ impl World {
         let removable = self.register.finished || self.register.value == Some(Decision::Rollback);
         if self.register.value.is_some() && removable {
             let mut world = self.clone();
-            world.register = Register::EMPTY;
+            world.register = Register {
+                value: None,
+                finished: false,
+            };
             next.push((label("forgetting", 0, "removes the decision", 0), world));
         }
         next
