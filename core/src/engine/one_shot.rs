@@ -69,6 +69,8 @@ pub struct Effect<'r, R: ?Sized> {
 /// An [`Effect`] that says what it answers.
 #[derive(Debug)]
 #[must_use = "an effect needs a step that applies it"]
+// Read by the glue that takes it.
+#[cfg_attr(not(feature = "restate"), allow(dead_code))]
 pub struct ValuedEffect<'r, R: ?Sized, T: ?Sized> {
     pub(crate) request: &'r R,
     pub(crate) statements: Vec<Statement>,
