@@ -1,5 +1,8 @@
 //! Fingerprints: the published test vectors, and what a request type may hold and how it may grow.
 
+// Helpers of tests may panic as tests do.
+#![allow(clippy::expect_used)]
+
 use std::collections::{BTreeMap, HashMap};
 
 use exactly_once_core::{Error, Fingerprint};

@@ -47,9 +47,8 @@ impl WriterThread {
             connection.busy_timeout(busy_timeout)?;
             checkpoint
         };
-        match gate.without_readers(READERS, empty) {
-            Some(Err(source)) => tracing::warn!(%source, "the log could not be emptied"),
-            Some(Ok(())) | None => {}
+        if let Some(Err(source)) = gate.without_readers(READERS, empty) {
+            tracing::warn!(%source, "the log could not be emptied");
         }
         if file.log_bytes() > limit {
             tracing::warn!("a reader keeps the log long: it is tried again in a second");

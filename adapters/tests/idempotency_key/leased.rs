@@ -77,7 +77,7 @@ async fn a_handler_that_fails_gives_the_key_back() {
     assert_eq!(failed.status(), StatusCode::BAD_GATEWAY);
     let refusing = bench.service(layer.clone(), async |request: Asked| {
         // With this the answer is the handler's own.
-        request.extensions().get::<Attempt>().unwrap().token();
+        let _ = request.extensions().get::<Attempt>().unwrap().token();
         answer(StatusCode::CONFLICT, "never")
     });
     for _ in 0..2 {

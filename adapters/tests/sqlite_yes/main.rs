@@ -2,7 +2,14 @@
 //! transaction leaves.
 
 #![cfg(feature = "rusqlite")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// A fuzz prints what it tried, and a table of breaches is best read as one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+#![allow(clippy::type_complexity)]
 
 mod faults;
 mod fuzz;
