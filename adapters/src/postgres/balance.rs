@@ -80,17 +80,61 @@ impl<D: Driver> PostgresStore<D> {
         asked: &Asked<'_>,
         decide: impl Fn(&[Option<AccountState>]) -> Result<Vec<Step>> + Send + Sync,
     ) -> Result<(Vec<Change>, bool)> {
+        self.within(asked.operation, ErrorKind::Ambiguous, async {
+            self.change_in_rounds(asked, decide).await
+        })
+        .await
+    }
+
+    async fn change_in_rounds(
+        &self,
+        asked: &Asked<'_>,
+        decide: impl Fn(&[Option<AccountState>]) -> Result<Vec<Step>> + Send + Sync,
+    ) -> Result<(Vec<Change>, bool)> {
         for round in 0..ROUNDS {
             match self.change_round(asked, &decide).await? {
                 Some(answer) => return Ok(answer),
                 None => sleep(Duration::from_millis(u64::from(round.min(20)))).await,
             }
         }
+        self.check_accounts(asked).await?;
         Err(error(
             ErrorKind::Busy,
             asked.operation,
             format!("rivals were faster {ROUNDS} times in a row"),
         ))
+    }
+
+    /// An account that has a history has a row, unless it was removed past the store: then none of
+    /// its operations can ever be written.
+    async fn check_accounts(&self, asked: &Asked<'_>) -> Result<()> {
+        for account in &asked.accounts {
+            let account = literal::bytes(account.as_str().as_bytes());
+            let here = format!(
+                "namespace = {} AND account = {account}",
+                self.namespace_sql()
+            );
+            let sql = format!(
+                "SELECT EXISTS (SELECT FROM {} WHERE {here}) \
+                 AND NOT EXISTS (SELECT FROM {} WHERE {here})",
+                self.tables().changes,
+                self.tables().accounts,
+            );
+            let replies = self.read(asked.operation, &sql).await?;
+            if statements::cell(replies.first(), 0) == Some("t") {
+                return Err(error(
+                    ErrorKind::Configuration,
+                    asked.operation,
+                    format!(
+                        "an account has a history and no row in {}: it was deleted past the store; \
+                         restore it from its last line in {}",
+                        self.tables().accounts,
+                        self.tables().changes,
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// With others who come now; `None` where the careful path must be taken.
@@ -104,7 +148,8 @@ impl<D: Driver> PostgresStore<D> {
             return Ok(None);
         }
         let print = fingerprint()?;
-        match self.book_together(operation, print).await {
+        let booked = async { Ok(self.book_together(operation, print).await) };
+        match self.within(name, ErrorKind::Ambiguous, booked).await? {
             Booked::Applied(change) => Ok(Some(group::applied(change))),
             Booked::Known(known) => {
                 let changes = replay(known, print, name)?;

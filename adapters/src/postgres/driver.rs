@@ -111,6 +111,12 @@ pub trait Connection: Send + 'static {
     /// savepoints in it.
     fn lend(&mut self) -> impl Future<Output = Result<(), DriverError>> + Send;
 
+    /// Runs a statement that stays prepared on the connection, under the driver's own name for it.
+    fn keep_statement(
+        &mut self,
+        sql: &'static str,
+    ) -> impl Future<Output = Result<(), DriverError>> + Send;
+
     /// Forgets the statements that the user's work has prepared on it, after they may have failed.
     fn forget_statements(&mut self) -> impl Future<Output = Result<(), DriverError>> + Send;
 
@@ -128,6 +134,10 @@ pub trait Driver: Clone + Send + Sync + 'static {
 
     /// Takes a connection out of the pool.
     fn acquire(&self) -> impl Future<Output = Result<Self::Connection, DriverError>> + Send;
+
+    /// From now on no statement of the user's stays prepared on a connection. `false` where the pool
+    /// is the user's, and does not leave that to the store.
+    fn keep_no_statements(&self) -> bool;
 
     /// Closes the pool, if it is the store's own.
     fn close(&self) -> impl Future<Output = ()> + Send;

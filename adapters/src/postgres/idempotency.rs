@@ -16,6 +16,7 @@ use super::{
     key_row::{KeyRow, RETRY_AFTER, Standing, set_outcome},
     literal,
     options::Timeouts,
+    rivals::{Rival, Turn},
     sqlstate::{LOCK_NOT_AVAILABLE, Stage},
     statements::{self, NOW, Preamble},
     store::PostgresStore,
@@ -226,8 +227,21 @@ impl<D: Driver> PostgresStore<D> {
     }
 }
 
-impl<D: Driver> IdempotencyStore for PostgresStore<D> {
-    async fn claim(&self, claim: &Claim) -> Result<Claimed<Self::Tx>> {
+impl<D: Driver> PostgresStore<D> {
+    /// This caller's turn with the key, among those of this process.
+    pub(super) async fn turn(&self, claim: &Claim) -> Result<Turn, Rival> {
+        let namespace = exactly_once_core::Store::namespace(self).as_str();
+        let patience = self.timeouts().lock;
+        self.rivals().turn(namespace, claim, patience).await
+    }
+
+    /// Whether another caller of this process is busy with the key.
+    pub(super) fn has_rivals(&self, claim: &Claim) -> bool {
+        let namespace = exactly_once_core::Store::namespace(self).as_str();
+        self.rivals().are_there(namespace, claim)
+    }
+
+    async fn claim_in_turn(&self, claim: &Claim) -> Result<Claimed<PostgresTx<D::Connection>>> {
         if self.replays_expected()
             && let Some(row) = self.look(claim, "claim").await?
             && let Some(claimed) = taken(row.standing(claim), "claim")?
@@ -235,6 +249,30 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
             self.key_was(matches!(claimed, Claimed::Completed(_)));
             return Ok(claimed);
         }
+        let turn = match self.turn(claim).await {
+            Ok(turn) => turn,
+            Err(Rival::OfAnotherRequest) => return Ok(Claimed::Mismatch),
+            Err(Rival::OfThisRequest) => {
+                return Ok(Claimed::InProgress {
+                    retry_after: RETRY_AFTER,
+                });
+            }
+        };
+        Ok(match self.claim_now(claim).await? {
+            Claimed::Fresh(mut tx) => {
+                turn.holds(claim);
+                tx.keep(turn);
+                Claimed::Fresh(tx)
+            }
+            claimed => claimed,
+        })
+    }
+
+    /// Claims a key whose turn the caller has.
+    pub(super) async fn claim_now(
+        &self,
+        claim: &Claim,
+    ) -> Result<Claimed<PostgresTx<D::Connection>>> {
         for _ in 0..ROUNDS {
             if let Some(claimed) = self.claim_round(claim, "claim").await? {
                 return Ok(claimed);
@@ -243,6 +281,14 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
         Ok(Claimed::InProgress {
             retry_after: RETRY_AFTER,
         })
+    }
+}
+
+impl<D: Driver> IdempotencyStore for PostgresStore<D> {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed<Self::Tx>> {
+        // Dropped, it is rolled back.
+        self.within("claim", ErrorKind::Busy, self.claim_in_turn(claim))
+            .await
     }
 
     async fn complete(&self, tx: Self::Tx, claim: &Claim, receipt: &Receipt) -> Result<Settled> {

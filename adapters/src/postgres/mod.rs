@@ -10,7 +10,7 @@
 //! | acknowledged writes | survive a power cut: `synchronous_commit` is raised where it is `off` or `local`, and a server without `fsync` is refused |
 //! | failover | survives with synchronous replication, which prepared transactions wait for like all else; an asynchronous failover loses what was not shipped, prepared transactions included |
 //! | two-phase commit | native (`PREPARE TRANSACTION`), where `max_prepared_transactions` is above 0 |
-//! | transaction poolers | work: of a session nothing is used outside of a transaction but prepared statements, whose names are digests of what they do |
+//! | transaction poolers | work: of a session nothing is used outside of a transaction but prepared statements, whose names are digests of what they do; where the pooler mixes up the statements of the user's own, the driver keeps none. A pooler in statement mode is refused |
 //! | callers at the same time | share a transaction, each failing alone; `share_commits(false)` gives each one of its own |
 //! | TLS | by rustls, optional; `sslmode` and `sslrootcert` of the URL, see [`tls`] |
 //! | the server's defaults | don't matter: isolation, read-only, timeouts and quoting are set, or not relied upon |
@@ -24,11 +24,13 @@
 //!   can be chosen.
 //! - `driver`: what the two drivers have in common; `session`: a connection that is closed unless
 //!   it is given back.
+//! - `pooler`: whether one is in between.
 //! - `schema`, `migrate`, `checks`: the tables, and what is looked at before the first call.
 //! - `statements`, `literal`, `identifier`: the SQL; `sql_text`: what can be known of the user's.
 //! - `sqlstate`, `error`: what an error means.
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
 //!   `one_shot_participant`, `last`, `outcome`, `register`: the protocols.
+//! - `rivals`: callers of one key in one process.
 //! - `standby`: what is told as done survives a failover.
 //! - `expiry`: what is over, removed in batches. `group`: several callers in one commit.
 
@@ -52,8 +54,10 @@ mod one_shot;
 mod one_shot_participant;
 pub mod options;
 mod outcome;
+mod pooler;
 mod prepared;
 mod register;
+mod rivals;
 mod said;
 pub(crate) mod schema;
 mod session;

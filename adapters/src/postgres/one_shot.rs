@@ -13,8 +13,9 @@ use super::{
     driver::{Cause, Driver, DriverError},
     error::{convert, ended_by_work, error, garbled},
     group::{self, Verdict},
-    key_row::{KeyRow, Standing},
+    key_row::{KeyRow, RETRY_AFTER, Standing},
     literal,
+    rivals::Rival,
     session::{Unusable, standby, unusable},
     sql_text::SqlText,
     sqlstate::{DIVISION_BY_ZERO, Stage, surely_nothing},
@@ -149,7 +150,7 @@ impl<D: Driver> PostgresStore<D> {
 
     /// In three messages or more, each answer looked at.
     async fn one_shot_slowly(&self, effect: &OneShot) -> Result<OneShotDone> {
-        let mut tx = match self.claim(&effect.claim).await? {
+        let mut tx = match self.claim_now(&effect.claim).await? {
             Claimed::Fresh(tx) => tx,
             Claimed::Completed(outcome) => return Ok(done(outcome, true)),
             Claimed::InProgress { retry_after } => {
@@ -256,6 +257,7 @@ impl<D: Driver> PostgresStore<D> {
 
     async fn attempt_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
         if self.shares_commits()
+            && !self.has_rivals(&effect.claim)
             && let Some(done) = self.one_shot_together(effect).await?
         {
             return Ok(done);
@@ -265,6 +267,19 @@ impl<D: Driver> PostgresStore<D> {
 
     /// On a connection of its own.
     async fn one_shot_alone(&self, effect: &OneShot) -> Result<OneShotDone> {
+        let _turn = match self.turn(&effect.claim).await {
+            Ok(turn) => turn,
+            Err(Rival::OfAnotherRequest) => return Err(mismatch(ONE_SHOT)),
+            Err(Rival::OfThisRequest) => {
+                return Err(error(
+                    ErrorKind::InProgress {
+                        retry_after: RETRY_AFTER,
+                    },
+                    ONE_SHOT,
+                    "another attempt holds the key",
+                ));
+            }
+        };
         if let Some(known) = self.one_shot_known(effect).await? {
             return Ok(known);
         }
@@ -289,7 +304,10 @@ impl<D: Driver> OneShotStore for PostgresStore<D> {
         effect
             .receipt
             .check_size(self.max_receipt_bytes(), ONE_SHOT, STORE)?;
-        let answer = self.attempt_one_shot(effect).await;
-        settle_one_shot(self, ONE_SHOT, &effect.claim, answer).await
+        self.within(ONE_SHOT, ErrorKind::Ambiguous, async {
+            let answer = self.attempt_one_shot(effect).await;
+            settle_one_shot(self, ONE_SHOT, &effect.claim, answer).await
+        })
+        .await
     }
 }

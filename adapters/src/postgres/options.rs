@@ -7,7 +7,9 @@ use exactly_once_core::{ErrorKind, MAX_RECEIPT_BYTES, Namespace, Result};
 use super::{error::error, identifier::check_schema};
 
 /// How long things may take. The last four hold for each transaction of the store, the user's own
-/// statements in it included, and are set for that transaction only.
+/// statements in it included, and are set for that transaction only. A call that waits for several
+/// things one after the other (its turn, a lock, a batch) ends within `acquire` and `reply` together,
+/// counted from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// To connect to the server. Default 5 s.

@@ -16,7 +16,7 @@ use super::{
     PostgresTx, STORE,
     checks::two_phase_off,
     driver::{Driver, DriverError},
-    error::{convert, error, garbled},
+    error::{convert, error},
     expiry::Over,
     identifier::DIGEST_CHARS,
     literal,
@@ -407,15 +407,14 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
             u64::from(limit) + 1,
         );
         let replies = self.read("in_doubt", &sql).await?;
-        let mut entries = replies
-            .first()
-            .map_or(&[][..], |reply| &reply.rows)
+        let rows = replies.first().map_or(&[][..], |reply| &reply.rows);
+        let more = rows.len() > limit as usize;
+        // What only begins as ours do was prepared by another program, which has to end it.
+        let entries: Vec<InDoubt> = rows
             .iter()
-            .map(|row| self.entry(row))
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| garbled("in_doubt"))?;
-        let more = entries.len() > limit as usize;
-        entries.truncate(limit as usize);
+            .take(limit as usize)
+            .filter_map(|row| self.entry(row))
+            .collect();
         let next = entries
             .last()
             .filter(|_| more)

@@ -87,10 +87,11 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
         self.check_register(participation, "decide").await?;
         let read = format!("{}; SELECT {NOW}", self.select_decision(participation));
         for _ in 0..ROUNDS {
-            let first = self
-                .decide_first(participation, proposal)
-                .await
-                .map_err(|failed| convert(failed, "decide", Stage::Durable))?;
+            let first = async {
+                let first = self.decide_first(participation, proposal).await;
+                first.map_err(|failed| convert(failed, "decide", Stage::Durable))
+            };
+            let first = self.within("decide", ErrorKind::Ambiguous, first).await?;
             if let Some(committed) = cell(first.as_ref(), 0) {
                 return Ok(decided(committed == "t"));
             }
@@ -151,10 +152,11 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
         self.check_register(participation, "finish").await?;
         let read = self.select_decision(participation);
         for _ in 0..ROUNDS {
-            let first = self
-                .finish_first(participation)
-                .await
-                .map_err(|failed| convert(failed, "finish", Stage::Durable))?;
+            let first = async {
+                let first = self.finish_first(participation).await;
+                first.map_err(|failed| convert(failed, "finish", Stage::Durable))
+            };
+            let first = self.within("finish", ErrorKind::Ambiguous, first).await?;
             if first.is_some_and(|reply| reply.affected == 1) {
                 return Ok(());
             }

@@ -185,6 +185,18 @@ impl<C: Connection> Session<C> {
         self.keep(answer)
     }
 
+    /// Runs a statement that the driver keeps on the connection.
+    pub(super) async fn keep_statement(&mut self, sql: &'static str) -> Result<(), DriverError> {
+        let Some(connection) = &mut self.connection else {
+            return Err(DriverError::bare(Cause::Unreachable));
+        };
+        let answer = match timeout(self.reply, connection.keep_statement(sql)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(DriverError::bare(Cause::NoReply)),
+        };
+        self.keep(answer)
+    }
+
     /// Forgets the statements that the user's work has prepared.
     pub(super) async fn forget_statements(&mut self) {
         if let Some(connection) = &mut self.connection {

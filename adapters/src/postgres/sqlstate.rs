@@ -71,6 +71,8 @@ fn of_code(code: &str, stage: Stage) -> ErrorKind {
         }
         // Not the work's last word: the statement that failed before it was swallowed.
         "25P02" => ErrorKind::WorkFailed,
+        // A pooler's connection has a statement of another program by the driver's name for it.
+        "42P05" if stage != Stage::Ours => ErrorKind::WorkFailed,
         // The connection leads to a standby now: the next one may lead to the primary.
         "25006" => ErrorKind::Unavailable,
         "22003" if stage != Stage::Ours => ErrorKind::Overflow,

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -23,6 +24,8 @@ use super::{
     identifier::GidPrefix,
     literal,
     options::{Options, Timeouts},
+    pooler,
+    rivals::Rivals,
     schema::Tables,
     session::{BeginError, Begun, Session},
     sqlstate::Stage,
@@ -52,6 +55,7 @@ struct Shared<D> {
     groups: Groups,
     /// As it was read last; a handle reads it once.
     identity: Mutex<Option<StoreIdentity>>,
+    rivals: Arc<Rivals>,
     closed: AtomicBool,
 }
 
@@ -75,13 +79,20 @@ impl<D: Driver> PostgresStore<D> {
             .await
             .map_err(|error| convert(error, "connect", Stage::Ours))?;
         let mut session = Session::new(connection, options.timeouts.reply);
-        let server = Server::look(&mut session, &options).await?;
+        let mut server = Server::look(&mut session, &options).await?;
         let preamble = Preamble::new(&options.timeouts, server.watches_client);
-        session.release();
+        if pooler::look(&driver, &mut session, &options.timeouts).await? {
+            // It keeps each client's settings, and would take a reset for the client's own.
+            server.set_at_connect = true;
+            drop(session);
+        } else {
+            session.release();
+        }
         let groups = Groups::new(&tables, &options.timeouts, server.watches_client);
         let shared = Arc::new(Shared {
             driver,
             groups,
+            rivals: Arc::default(),
             tables,
             preamble,
             server,
@@ -129,6 +140,10 @@ impl<D: Driver> PostgresStore<D> {
         &self.shared.preamble
     }
 
+    pub(super) fn rivals(&self) -> &Arc<Rivals> {
+        &self.shared.rivals
+    }
+
     pub(super) fn groups(&self) -> &Groups {
         &self.shared.groups
     }
@@ -166,6 +181,26 @@ impl<D: Driver> PostgresStore<D> {
         let identity = parse_identity(replies.first(), operation)?;
         self.identity_cell().get_or_insert(identity);
         Ok(identity)
+    }
+
+    /// Ends a call at one deadline from its start, whatever it waits for: a lock, a connection, a batch,
+    /// a reply. What was under way then is dropped, and its connection closed; `late` says what that
+    /// means.
+    pub(super) async fn within<T>(
+        &self,
+        operation: &'static str,
+        late: ErrorKind,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let limit = self.timeouts().acquire + self.timeouts().reply;
+        match timeout(limit, call).await {
+            Ok(answer) => answer,
+            Err(_) => Err(error(
+                late,
+                operation,
+                format!("no answer within {limit:?}"),
+            )),
+        }
     }
 
     /// A connection of the pool.

@@ -7,6 +7,7 @@ use exactly_once_core::{BoxError, Error, ErrorKind, Result, Transactional};
 use super::{
     driver::{Cause, Connection, Driver, DriverError},
     error::{classify, convert, error},
+    rivals::Turn,
     session::Session,
     sqlstate::{DIVISION_BY_ZERO, IN_FAILED_TRANSACTION, NO_SAVEPOINT, NO_TRANSACTION, Stage},
     statements,
@@ -26,6 +27,8 @@ pub struct PostgresTx<C: Connection> {
     spoilt: bool,
     /// What removes the work's traces from the session, where the user had it.
     clean: Option<String>,
+    /// The turn of the key that it claims, until it ends.
+    turn: Option<Turn>,
 }
 
 /// What work may leave in a session: settings and the role, channels, cursors, temporary tables,
@@ -67,7 +70,13 @@ impl<C: Connection> PostgresTx<C> {
             identity,
             spoilt: false,
             clean: None,
+            turn: None,
         }
+    }
+
+    /// Keeps the turn of a key until the transaction ends.
+    pub(super) fn keep(&mut self, turn: Turn) {
+        self.turn = Some(turn);
     }
 
     /// Hands the transaction to the user. `set_at_connect` says that the pool's connections come with

@@ -8,6 +8,8 @@
 //! | texts that reach beyond their statement, transactions ended by the work | `boundaries` |
 //! | what work leaves in a session | `sessions` |
 //! | a statement means the same alone and in a batch | `meaning` |
+//! | a pooler in between | `poolers` |
+//! | rows and identifiers of others | `strangers` |
 // Not every target uses all of the support, and helpers of tests may panic as tests do.
 #![allow(
     clippy::unwrap_used,
@@ -43,8 +45,10 @@ macro_rules! on_both {
 mod boundaries;
 mod finality;
 mod meaning;
+mod poolers;
 mod sessions;
 mod shared_fate;
+mod strangers;
 
 use std::future::Future;
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use exactly_once::{
-    AccountId, Adjust, Amount, BalanceStore, Decision, DecisionRegister, ErrorKind, IdempotencyKey,
-    IdempotencyStore, OneShotStore, OpenAccount, Statement, postgres::Timeouts,
+    AccountId, Adjust, Amount, BalanceStore, Claimed, Decision, DecisionRegister, ErrorKind,
+    IdempotencyKey, IdempotencyStore, OneShotStore, OpenAccount, Statement, postgres::Timeouts,
 };
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
@@ -31,6 +31,7 @@ on_both!(
     equal_notifications_are_all_delivered,
     a_domain_error_of_an_effect_costs_no_connection,
     connections_ended_while_idle_fail_no_call,
+    copies_of_one_slow_key_hold_one_connection,
 );
 
 /// Polls once, as a branch of `select!` that another one wins; then left alone, alive.
@@ -295,4 +296,53 @@ async fn connections_ended_while_idle_fail_no_call<D: Under>() {
         }
     }
     assert_eq!(number(&world, COUNT).await, 16);
+}
+
+async fn copies_of_one_slow_key_hold_one_connection<D: Under>() {
+    let (world, store) = shop::<D>(4).await;
+    let held = fresh(&store, "slow").await;
+    let copies: Vec<_> = (0..60)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                if number % 2 == 0 {
+                    let answer = store.claim(&claim("slow")).await.unwrap();
+                    assert!(matches!(answer, Claimed::InProgress { .. }), "{answer:?}");
+                } else {
+                    let error = store.execute_one_shot(&payment("slow")).await.unwrap_err();
+                    let kind = error.kind();
+                    assert!(matches!(kind, ErrorKind::InProgress { .. }), "{error}");
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND wait_event_type = 'Lock'";
+    assert!(
+        number(&world, waiting).await <= 1,
+        "they wait with connections"
+    );
+    let started = Instant::now();
+    for call in 0..5 {
+        store
+            .execute_one_shot(&payment(&format!("other {call}")))
+            .await
+            .unwrap();
+        store.lookup(claim("other").key()).await.unwrap();
+    }
+    let took = started.elapsed();
+    for copy in copies {
+        copy.await.unwrap();
+    }
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    exactly_once::Transactional::rollback(&store, held)
+        .await
+        .unwrap();
+    // Racers of one free key: one does it, and all get its receipt.
+    let racers = vec![payment("slow"); 40];
+    let done = at_once(&store, &racers).await;
+    let first = done.iter().filter(|done| !done.as_ref().unwrap().replayed);
+    assert_eq!(first.count(), 1);
+    world.nothing_open().await;
 }

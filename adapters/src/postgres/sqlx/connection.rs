@@ -65,6 +65,15 @@ impl Driver for SqlxDriver {
         }
     }
 
+    fn keep_no_statements(&self) -> bool {
+        if self.owned {
+            let options = self.pool.connect_options().as_ref().clone();
+            self.pool
+                .set_connect_options(options.statement_cache_capacity(0));
+        }
+        self.owned
+    }
+
     async fn close(&self) {
         if self.owned {
             self.pool.close().await;
@@ -195,6 +204,14 @@ impl Connection for SqlxConnection {
         // savepoint in it.
         let nothing = Some("".into_sql_str());
         Manager::begin(connection, nothing).await.map_err(failed)
+    }
+
+    async fn keep_statement(&mut self, sql: &'static str) -> Result<(), DriverError> {
+        let Some(connection) = self.raw() else {
+            return Err(DriverError::bare(Cause::Unreachable));
+        };
+        let done = sqlx::query(sql).execute(connection).await;
+        done.map(drop).map_err(failed)
     }
 
     async fn forget_statements(&mut self) -> Result<(), DriverError> {

@@ -1,6 +1,13 @@
 //! The driver glue of tokio-postgres.
 
-use std::{error::Error as StdError, pin::pin};
+use std::{
+    error::Error as StdError,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
 use futures_util::TryStreamExt;
@@ -21,18 +28,30 @@ pub struct TokioDriver {
     pool: Pool,
     /// Whether to close it with the store.
     owned: bool,
+    /// Whether statements of the user's stay prepared on their connection.
+    keeps: Arc<AtomicBool>,
+}
+
+impl TokioDriver {
+    fn new(pool: Pool, owned: bool) -> Self {
+        Self {
+            pool,
+            owned,
+            keeps: Arc::new(AtomicBool::new(true)),
+        }
+    }
 }
 
 impl Pooled for TokioDriver {
     type Pool = Pool;
 
     fn shared(pool: Pool) -> Self {
-        Self { pool, owned: false }
+        Self::new(pool, false)
     }
 
     fn owned(url: &str, size: u32, timeouts: &Timeouts) -> exactly_once_core::Result<Self> {
         let pool = super::pool(url, size, timeouts)?;
-        Ok(Self { pool, owned: true })
+        Ok(Self::new(pool, true))
     }
 }
 
@@ -41,9 +60,17 @@ impl Driver for TokioDriver {
 
     async fn acquire(&self) -> Result<TokioConnection, DriverError> {
         match self.pool.get().await {
-            Ok(object) => Ok(TokioConnection(Some(object))),
+            Ok(object) => Ok(TokioConnection {
+                object: Some(object),
+                keeps: self.keeps.load(Ordering::Relaxed),
+            }),
             Err(error) => Err(pool_error(error)),
         }
+    }
+
+    fn keep_no_statements(&self) -> bool {
+        self.keeps.store(false, Ordering::Relaxed);
+        true
     }
 
     async fn close(&self) {
@@ -146,15 +173,23 @@ fn failed(error: PgError) -> DriverError {
 }
 
 /// A connection of a deadpool pool.
-pub struct TokioConnection(Option<Object>);
+pub struct TokioConnection {
+    object: Option<Object>,
+    keeps: bool,
+}
 
 impl TokioConnection {
     pub(super) fn client(&self) -> Option<&Client> {
-        self.0.as_ref().map(|object| &***object)
+        self.object.as_ref().map(|object| &***object)
     }
 
     pub(super) fn object(&self) -> Option<&Object> {
-        self.0.as_ref()
+        self.object.as_ref()
+    }
+
+    /// Whether statements of the user's stay prepared on it.
+    pub(super) fn keeps_statements(&self) -> bool {
+        self.keeps
     }
 
     fn wanted(&self) -> Result<&Client, DriverError> {
@@ -195,8 +230,17 @@ impl Connection for TokioConnection {
         Ok(())
     }
 
+    async fn keep_statement(&mut self, sql: &'static str) -> Result<(), DriverError> {
+        let object = self
+            .object()
+            .ok_or_else(|| DriverError::bare(Cause::Lost))?;
+        let statement = object.prepare_cached(sql).await.map_err(failed)?;
+        object.execute(&statement, &[]).await.map_err(failed)?;
+        Ok(())
+    }
+
     async fn forget_statements(&mut self) -> Result<(), DriverError> {
-        if let Some(object) = &self.0 {
+        if let Some(object) = &self.object {
             object.statement_cache.clear();
         }
         Ok(())
@@ -204,7 +248,7 @@ impl Connection for TokioConnection {
 
     fn release(mut self) {
         // Dropping an object gives it back.
-        drop(self.0.take());
+        drop(self.object.take());
     }
 
     fn discard(self) {
@@ -214,7 +258,7 @@ impl Connection for TokioConnection {
 
 impl Drop for TokioConnection {
     fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
+        if let Some(object) = self.object.take() {
             // Out of the pool; closed as it is dropped.
             drop(Object::take(object));
         }

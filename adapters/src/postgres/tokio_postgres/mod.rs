@@ -136,18 +136,21 @@ impl TokioPostgresTx {
     /// # }
     /// ```
     ///
-    /// A pooler in transaction mode has to know of prepared statements (pgbouncer from 1.21, with
-    /// `max_prepared_statements`). After a migration that changes the columns which a statement
-    /// returns, it fails with `0A000` on connections that had it: name the columns, instead of `*`.
+    /// Behind a pooler in transaction mode that does not know of prepared statements (pgbouncer before
+    /// 1.21, or without `max_prepared_statements`) it is prepared anew each time. After a migration
+    /// that changes the columns which a statement returns, it fails once on each connection that had
+    /// it, as *work failed*: name the columns, instead of `*`.
     ///
     /// # Errors
     /// What the server says of the statement, which also aborts the transaction; or as
     /// [`client`](Self::client). Pass it on with `?`: the store tells whether to retry.
     pub async fn prepared(&self, sql: &str) -> std::result::Result<Statement, WorkError> {
-        let object = self
-            .peek()
-            .and_then(TokioConnection::object)
-            .ok_or_else(connection_lost)?;
-        Ok(object.prepare_cached(sql).await?)
+        let connection = self.peek().ok_or_else(connection_lost)?;
+        let object = connection.object().ok_or_else(connection_lost)?;
+        if connection.keeps_statements() {
+            Ok(object.prepare_cached(sql).await?)
+        } else {
+            Ok(object.prepare(sql).await?)
+        }
     }
 }
