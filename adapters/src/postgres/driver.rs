@@ -135,6 +135,9 @@ pub trait Driver: Clone + Send + Sync + 'static {
     /// Takes a connection out of the pool.
     fn acquire(&self) -> impl Future<Output = Result<Self::Connection, DriverError>> + Send;
 
+    /// How many connections it may have at once.
+    fn most_connections(&self) -> usize;
+
     /// From now on no statement of the user's stays prepared on a connection. `false` where the pool
     /// is the user's, and does not leave that to the store.
     fn keep_no_statements(&self) -> bool;

@@ -253,9 +253,14 @@ impl<D: Driver> PostgresStore<D> {
             Ok(turn) => turn,
             Err(Rival::OfAnotherRequest) => return Ok(Claimed::Mismatch),
             Err(Rival::OfThisRequest) => {
-                return Ok(Claimed::InProgress {
+                // It may be done by now, and many wait for their turn.
+                let claimed = match self.look(claim, "claim").await? {
+                    Some(row) => taken(row.standing(claim), "claim")?,
+                    None => None,
+                };
+                return Ok(claimed.unwrap_or(Claimed::InProgress {
                     retry_after: RETRY_AFTER,
-                });
+                }));
             }
         };
         Ok(match self.claim_now(claim).await? {

@@ -271,6 +271,14 @@ impl<D: Driver> PostgresStore<D> {
             Ok(turn) => turn,
             Err(Rival::OfAnotherRequest) => return Err(mismatch(ONE_SHOT)),
             Err(Rival::OfThisRequest) => {
+                // It may be done by now, and many wait for their turn.
+                let known = match self.look(&effect.claim, ONE_SHOT).await? {
+                    Some(row) => answer(row, effect)?,
+                    None => None,
+                };
+                if let Some(known) = known {
+                    return Ok(known);
+                }
                 return Err(error(
                     ErrorKind::InProgress {
                         retry_after: RETRY_AFTER,

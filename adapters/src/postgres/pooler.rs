@@ -1,8 +1,6 @@
 //! A pooler between the store and the server: found at connect, since it decides what may be kept on a
 //! connection.
 
-use std::time::Duration;
-
 use exactly_once_core::{ErrorKind, Result};
 use tokio::time::timeout;
 
@@ -27,9 +25,6 @@ const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
 /// What a pooler in statement mode says of `BEGIN`.
 const PROTOCOL_VIOLATION: &str = "08P01";
 
-/// How long to wait for a second connection; a pool may have one only.
-const SECOND: Duration = Duration::from_millis(250);
-
 /// Looks for a pooler, and makes the driver keep no statements where it would mix them up. Where there
 /// is one, neither connection may be used any more: they may have kept some.
 pub(super) async fn look<D: Driver>(
@@ -38,7 +33,11 @@ pub(super) async fn look<D: Driver>(
     timeouts: &Timeouts,
 ) -> Result<bool> {
     check_transactions(session).await?;
-    let Ok(Ok(second)) = timeout(SECOND, driver.acquire()).await else {
+    if driver.most_connections() < 2 {
+        return Ok(false);
+    }
+    // Others may have them all.
+    let Ok(Ok(second)) = timeout(timeouts.acquire, driver.acquire()).await else {
         return Ok(false);
     };
     let mut second = Session::new(second, timeouts.reply);

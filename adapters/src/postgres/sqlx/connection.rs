@@ -65,6 +65,11 @@ impl Driver for SqlxDriver {
         }
     }
 
+    fn most_connections(&self) -> usize {
+        let most = self.pool.options().get_max_connections();
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
     fn keep_no_statements(&self) -> bool {
         if self.owned {
             let options = self.pool.connect_options().as_ref().clone();

@@ -68,6 +68,10 @@ impl Driver for TokioDriver {
         }
     }
 
+    fn most_connections(&self) -> usize {
+        self.pool.status().max_size
+    }
+
     fn keep_no_statements(&self) -> bool {
         self.keeps.store(false, Ordering::Relaxed);
         true
