@@ -114,7 +114,7 @@ pub trait Connection: Send + 'static {
     /// Runs a statement that stays prepared on the connection, under the driver's own name for it.
     fn keep_statement(
         &mut self,
-        sql: &'static str,
+        sql: String,
     ) -> impl Future<Output = Result<(), DriverError>> + Send;
 
     /// Forgets the statements that the user's work has prepared on it, after they may have failed.

@@ -1,6 +1,8 @@
 //! A pooler between the store and the server: found at connect, since it decides what may be kept on a
 //! connection.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use exactly_once_core::{ErrorKind, Result};
 use tokio::time::timeout;
 
@@ -12,13 +14,6 @@ use super::{
     sqlstate::Stage,
     statements::cell,
 };
-
-/// Both drivers count the names of their prepared statements, each process from the beginning.
-const COUNTED: &str = "SELECT 1 FROM pg_catalog.pg_prepared_statements \
-     WHERE statement = 'SELECT 1 AS exactly_once_probe' AND name ~ '^(sqlx_s_|s)[0-9]+$'";
-
-/// A statement that the driver keeps on its connection.
-pub(super) const PROBE: &str = "SELECT 1 AS exactly_once_probe";
 
 const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
 
@@ -113,12 +108,24 @@ async fn is_shared<C: Connection>(
     Ok(moved(&one) || moved(&other) || one.iter().any(|pid| other.contains(pid)))
 }
 
-/// Whether the driver's own names reach the server.
+/// Whether the driver's own names reach the server: both drivers count them, each process from the
+/// beginning.
 async fn counts_names<C: Connection>(session: &mut Session<C>) -> bool {
+    // Of this very connection: another program may have left such a name on the server's.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let moment = now.map_or(0, |now| now.as_nanos());
+    let probe = format!(
+        "SELECT 1 AS exactly_once_probe_{}_{moment}",
+        std::process::id()
+    );
+    let look = format!(
+        "SELECT 1 FROM pg_catalog.pg_prepared_statements \
+         WHERE statement = '{probe}' AND name ~ '^(sqlx_s_|s)[0-9]+$'"
+    );
     let counted = async {
         session.batch("BEGIN").await?;
-        session.keep_statement(PROBE).await?;
-        session.batch(COUNTED).await
+        session.keep_statement(probe).await?;
+        session.batch(&look).await
     };
     match counted.await {
         Ok(replies) => replies.first().is_some_and(|reply| !reply.rows.is_empty()),

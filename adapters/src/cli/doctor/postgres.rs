@@ -1,6 +1,6 @@
 //! PostgreSQL.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{Finding, unreachable};
 use crate::{
@@ -12,11 +12,14 @@ const STORE: &str = "postgres";
 
 pub(super) async fn examine(url: &str, max_age: u32) -> Result<Vec<Finding>> {
     // As the store would connect, TLS and all.
-    let pool = pool(url, 1, &Timeouts::default())?;
+    let pool = pool(url, 2, &Timeouts::default())?;
     let client = pool.get().await.map_err(|_| unreachable(STORE))?;
-    ask(&client, max_age.into())
-        .await
-        .map_err(|error| unreachable(STORE).with_source(error))
+    let failed = |error| unreachable(STORE).with_source(error);
+    let mut findings = ask(&client, max_age.into()).await.map_err(failed)?;
+    if let Ok(other) = pool.get().await {
+        findings.push(route(&client, &other).await.map_err(failed)?);
+    }
+    Ok(findings)
 }
 
 type Asked<T> = std::result::Result<T, tokio_postgres::Error>;
@@ -30,6 +33,29 @@ async fn ask(client: &Client, max_age: i64) -> Asked<Vec<Finding>> {
     findings.push(vacuum(client).await?);
     findings.push(schema(client).await?);
     Ok(findings)
+}
+
+/// Two connections that are both open have a server process each, unless a pooler lends them one.
+async fn route(client: &Client, other: &Client) -> Asked<Finding> {
+    let pid = async |client: &Client| -> Asked<Option<String>> {
+        let messages = client.simple_query("SELECT pg_backend_pid()").await?;
+        Ok(messages.into_iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
+    };
+    let (one, two, again) = (pid(client).await?, pid(other).await?, pid(client).await?);
+    let direct = one != two && one == again;
+    Ok(Finding::new(
+        "route",
+        if direct {
+            "direct"
+        } else {
+            "through a transaction pooler"
+        },
+        true,
+        "",
+    ))
 }
 
 async fn setting(client: &Client, name: &str) -> Asked<String> {

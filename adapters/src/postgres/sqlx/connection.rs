@@ -211,11 +211,11 @@ impl Connection for SqlxConnection {
         Manager::begin(connection, nothing).await.map_err(failed)
     }
 
-    async fn keep_statement(&mut self, sql: &'static str) -> Result<(), DriverError> {
+    async fn keep_statement(&mut self, sql: String) -> Result<(), DriverError> {
         let Some(connection) = self.raw() else {
             return Err(DriverError::bare(Cause::Unreachable));
         };
-        let done = sqlx::query(sql).execute(connection).await;
+        let done = sqlx::query(AssertSqlSafe(sql)).execute(connection).await;
         done.map(drop).map_err(failed)
     }
 

@@ -234,11 +234,11 @@ impl Connection for TokioConnection {
         Ok(())
     }
 
-    async fn keep_statement(&mut self, sql: &'static str) -> Result<(), DriverError> {
+    async fn keep_statement(&mut self, sql: String) -> Result<(), DriverError> {
         let object = self
             .object()
             .ok_or_else(|| DriverError::bare(Cause::Lost))?;
-        let statement = object.prepare_cached(sql).await.map_err(failed)?;
+        let statement = object.prepare_cached(&sql).await.map_err(failed)?;
         object.execute(&statement, &[]).await.map_err(failed)?;
         Ok(())
     }
