@@ -27,17 +27,23 @@ pub(super) async fn look<D: Driver>(
     session: &mut Session<D::Connection>,
     timeouts: &Timeouts,
 ) -> Result<bool> {
-    check_transactions(session).await?;
-    if driver.most_connections() < 2 {
-        return Ok(false);
-    }
-    // Others may have them all.
-    let Ok(Ok(second)) = timeout(timeouts.acquire, driver.acquire()).await else {
+    let first = begin(session).await?;
+    let second = match driver.most_connections() {
+        0 | 1 => None,
+        // Others may have them all.
+        _ => timeout(timeouts.acquire, driver.acquire()).await.ok(),
+    };
+    let Some(Ok(second)) = second else {
+        session.batch("ROLLBACK").await.map_err(failed)?;
         return Ok(false);
     };
     let mut second = Session::new(second, timeouts.reply);
-    let pooled = is_shared(session, &mut second).await.map_err(failed)?;
-    if !pooled {
+    // Of two connections that are both open, each has a server process of its own, unless a pooler
+    // lends them one: the one that the first gives back is the next to be lent.
+    let before = pid(&mut second, "").await.map_err(failed)?;
+    let ended = pid(session, "ROLLBACK; ").await.map_err(failed)?;
+    let after = pid(&mut second, "").await.map_err(failed)?;
+    if first == ended && before == after && first != before {
         second.release();
         return Ok(false);
     }
@@ -67,13 +73,13 @@ async fn pid<C: Connection>(
     Ok(cell(replies.last(), 0).map(str::to_owned))
 }
 
-/// A transaction is one session's, from one message to the next.
-async fn check_transactions<C: Connection>(session: &mut Session<C>) -> Result<()> {
+/// Begins a transaction, which is one session's from one message to the next, and tells its process.
+async fn begin<C: Connection>(session: &mut Session<C>) -> Result<Option<String>> {
     let statement_mode = || {
         error(
             ErrorKind::Configuration,
             "connect",
-            "a pooler in statement mode is in between, and no transaction holds. To mend it: \
+            "a pooler in statement mode is in between, and no transaction holds. To fix it: \
              pool_mode = transaction (or session) in pgbouncer.ini, then RELOAD",
         )
     };
@@ -82,30 +88,11 @@ async fn check_transactions<C: Connection>(session: &mut Session<C>) -> Result<(
         first => first.map_err(failed)?,
     };
     let second = pid(session, "").await.map_err(failed)?;
-    session.batch("ROLLBACK").await.map_err(failed)?;
     if first == second {
-        Ok(())
+        Ok(first)
     } else {
         Err(statement_mode())
     }
-}
-
-/// Whether two connections that are both open have met one server process.
-async fn is_shared<C: Connection>(
-    one: &mut Session<C>,
-    other: &mut Session<C>,
-) -> Result<bool, DriverError> {
-    let mut seen = [Vec::new(), Vec::new()];
-    for _ in 0..3 {
-        seen[0].push(pid(one, "BEGIN; ").await?);
-        seen[1].push(pid(other, "").await?);
-        one.batch("ROLLBACK").await?;
-        seen[1].push(pid(other, "").await?);
-        seen[0].push(pid(one, "").await?);
-    }
-    let [one, other] = seen;
-    let moved = |pids: &[Option<String>]| pids.windows(2).any(|two| two.first() != two.get(1));
-    Ok(moved(&one) || moved(&other) || one.iter().any(|pid| other.contains(pid)))
 }
 
 /// Whether the driver's own names reach the server: both drivers count them, each process from the
