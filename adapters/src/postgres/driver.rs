@@ -111,11 +111,12 @@ pub trait Connection: Send + 'static {
     /// savepoints in it.
     fn lend(&mut self) -> impl Future<Output = Result<(), DriverError>> + Send;
 
-    /// Runs a statement that stays prepared on the connection, under the driver's own name for it.
+    /// Runs a statement as one that stays prepared on the connection, under the driver's own name for
+    /// it. `false` where the driver keeps none.
     fn keep_statement(
         &mut self,
         sql: String,
-    ) -> impl Future<Output = Result<(), DriverError>> + Send;
+    ) -> impl Future<Output = Result<bool, DriverError>> + Send;
 
     /// Forgets the statements that the user's work has prepared on it, after they may have failed.
     fn forget_statements(&mut self) -> impl Future<Output = Result<(), DriverError>> + Send;

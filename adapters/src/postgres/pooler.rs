@@ -111,7 +111,9 @@ async fn counts_names<C: Connection>(session: &mut Session<C>) -> bool {
     );
     let counted = async {
         session.batch("BEGIN").await?;
-        session.keep_statement(probe).await?;
+        if !session.keep_statement(probe).await? {
+            return Ok(Vec::new());
+        }
         session.batch(&look).await
     };
     match counted.await {

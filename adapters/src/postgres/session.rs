@@ -186,7 +186,7 @@ impl<C: Connection> Session<C> {
     }
 
     /// Runs a statement that the driver keeps on the connection.
-    pub(super) async fn keep_statement(&mut self, sql: String) -> Result<(), DriverError> {
+    pub(super) async fn keep_statement(&mut self, sql: String) -> Result<bool, DriverError> {
         let Some(connection) = &mut self.connection else {
             return Err(DriverError::bare(Cause::Unreachable));
         };

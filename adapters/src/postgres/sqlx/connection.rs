@@ -211,12 +211,15 @@ impl Connection for SqlxConnection {
         Manager::begin(connection, nothing).await.map_err(failed)
     }
 
-    async fn keep_statement(&mut self, sql: String) -> Result<(), DriverError> {
+    async fn keep_statement(&mut self, sql: String) -> Result<bool, DriverError> {
         let Some(connection) = self.raw() else {
             return Err(DriverError::bare(Cause::Unreachable));
         };
-        let done = sqlx::query(AssertSqlSafe(sql)).execute(connection).await;
-        done.map(drop).map_err(failed)
+        sqlx::query(AssertSqlSafe(sql))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+        Ok(connection.cached_statements_size() > 0)
     }
 
     async fn forget_statements(&mut self) -> Result<(), DriverError> {

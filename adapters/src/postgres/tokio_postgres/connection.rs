@@ -234,13 +234,13 @@ impl Connection for TokioConnection {
         Ok(())
     }
 
-    async fn keep_statement(&mut self, sql: String) -> Result<(), DriverError> {
+    async fn keep_statement(&mut self, sql: String) -> Result<bool, DriverError> {
         let object = self
             .object()
             .ok_or_else(|| DriverError::bare(Cause::Lost))?;
         let statement = object.prepare_cached(&sql).await.map_err(failed)?;
         object.execute(&statement, &[]).await.map_err(failed)?;
-        Ok(())
+        Ok(true)
     }
 
     async fn forget_statements(&mut self) -> Result<(), DriverError> {
