@@ -269,7 +269,7 @@ impl<D: Driver> PostgresStore<D> {
     async fn one_shot_alone(&self, effect: &OneShot) -> Result<OneShotDone> {
         let _turn = match self.turn(&effect.claim).await {
             Ok(turn) => turn,
-            Err(Rival::OfAnotherRequest) => return Err(mismatch(ONE_SHOT)),
+            Err(Rival::OfAnotherRequest) => return Err(refusals::mismatch(ONE_SHOT, STORE)),
             Err(Rival::OfThisRequest) => {
                 // It may be done by now, and many wait for their turn.
                 let known = match self.look(&effect.claim, ONE_SHOT).await? {
