@@ -13,7 +13,8 @@ pub trait ConnectByUrl: Sized {
     /// |---|---|---|
     /// | `postgres://user:password@host/database` | Postgres | `tokio-postgres`, else `sqlx-postgres` |
     /// | `sqlite:shop.db`, `sqlite:///var/lib/shop.db`, `sqlite:file:shop.db?mode=rwc` | SQLite | `rusqlite` |
-    /// | `redis://host:6379`, `rediss://…` | Redis, Valkey | `redis` |
+    /// | `redis://host:6379`, `rediss://…`, `unix:///run/redis.sock` | Redis, Valkey | `redis` |
+    /// | `redis+sentinel://host:26379,host:26379/master-name` | its master by Redis Sentinel | `redis` |
     /// | `memory:` | in memory, each call a store of its own | `memory` |
     ///
     /// ```
@@ -47,10 +48,13 @@ impl ConnectByUrl for AnyStore {
         match scheme.to_ascii_lowercase().as_str() {
             "postgres" | "postgresql" => postgres(url).await,
             "sqlite" => sqlite(rest).await,
-            "redis" | "rediss" => redis(url).await,
+            "redis" | "rediss" | "unix" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" => {
+                redis(url).await
+            }
             "memory" => memory(),
             _ => Err(refuse(
-                "the URL's scheme is none of postgres, postgresql, sqlite, redis, rediss, memory",
+                "the URL's scheme is none of postgres, postgresql, sqlite, redis, rediss, unix, \
+                 redis+sentinel, memory",
             )),
         }
     }

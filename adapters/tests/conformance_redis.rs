@@ -1,7 +1,7 @@
 //! The conformance suite, on Redis: `cargo test --features redis --test conformance_redis`.
 //!
 //! `EXACTLY_ONCE_REDIS` chooses the servers: `node` (the default; one for each case), `valkey` (the
-//! same, of Valkey), `cluster` (three masters and three replicas, a slot for each namespace),
+//! same, of Valkey), `utf8` (the same, of Redis under another locale), `cluster` (three masters and three replicas, a slot for each namespace),
 //! `cluster-spread` (the same, with accounts, keys and transactions spread over the slots).
 
 use std::{
@@ -41,6 +41,7 @@ const OWN: &str = "shop";
 
 struct OnRedis {
     valkey: bool,
+    utf8: bool,
     clustered: bool,
     spread: bool,
     cluster: OnceCell<RedisCluster>,
@@ -137,6 +138,7 @@ impl Harness for OnRedis {
             (true, true) => "redis-cluster-spread",
             (true, false) => "redis-cluster",
             (false, _) if self.valkey => "valkey",
+            (false, _) if self.utf8 => "redis-utf8",
             (false, _) => "redis",
         }
     }
@@ -171,6 +173,11 @@ impl Harness for OnRedis {
         let options = Redis::options();
         let options = if self.valkey {
             options.valkey()
+        } else {
+            options
+        };
+        let options = if self.utf8 {
+            options.utf8_locale().map_err(failed)?
         } else {
             options
         };
@@ -359,6 +366,7 @@ fn main() -> ExitCode {
     let choice = std::env::var("EXACTLY_ONCE_REDIS").unwrap_or_default();
     run(OnRedis {
         valkey: choice == "valkey",
+        utf8: choice == "utf8",
         clustered: choice.starts_with("cluster"),
         spread: choice == "cluster-spread",
         cluster: OnceCell::new(),

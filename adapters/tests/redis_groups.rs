@@ -3,7 +3,12 @@
 // Helpers of tests may panic, as tests do.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
 
 use exactly_once::redis::RedisStore;
 use exactly_once::{
@@ -214,4 +219,103 @@ async fn one_hot_account_is_exact_and_gapless_in_groups() {
     assert_eq!(versions, (2..=101).collect::<Vec<_>>());
     let state = store.balance(&account).await.unwrap().unwrap();
     assert_eq!((state.amount, state.version.get()), (Amount::ZERO, 101));
+}
+
+/// Polled once and then left alone, alive: as in `select!` or `buffer_unordered`.
+fn left_alone<T>(
+    call: impl Future<Output = T> + Send + 'static,
+) -> Pin<Box<dyn Future<Output = T> + Send>> {
+    let mut call: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(call);
+    let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Pending), "it ended at once");
+    call
+}
+
+fn call(
+    store: &RedisStore,
+    name: String,
+) -> impl Future<Output = exactly_once::Result<exactly_once::OneShotDone>> + Send + 'static {
+    let store = store.clone();
+    async move {
+        let effect = effect(&name, Statement::new("INCR sum"));
+        store.execute_one_shot(&effect).await
+    }
+}
+
+/// The first caller of a group, of a connection, and of many on their own: one that is left alone
+/// delays no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_is_left_alone_delays_no_other() {
+    for group_from in [0, 1000] {
+        let server = Redis::start().await.unwrap();
+        let builder = RedisStore::builder(server.url()).response_timeout(Duration::from_secs(60));
+        let store = builder.group_from(group_from).connect().await.unwrap();
+        let mut left = Vec::new();
+        for round in 0..3 {
+            // The next call opens a connection.
+            server
+                .cli(["CLIENT", "KILL", "TYPE", "normal"])
+                .await
+                .unwrap();
+            let _ = store.lookup(&key("none")).await;
+            server
+                .cli(["CLIENT", "KILL", "TYPE", "normal"])
+                .await
+                .unwrap();
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            for number in 0..40 {
+                left.push(left_alone(call(&store, format!("left {round} {number}"))));
+            }
+            let started = Instant::now();
+            for number in 0..5 {
+                let name = format!("{round} {number}");
+                call(&store, name).await.unwrap();
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "{:?}",
+                started.elapsed()
+            );
+        }
+        // Each of them is answered when it goes on, or comes back.
+        for (number, call) in left.into_iter().enumerate() {
+            let ended = call.await;
+            assert!(
+                ended.as_ref().is_ok_and(|done| !done.replayed)
+                    || ended.as_ref().is_err_and(exactly_once::Error::is_retryable),
+                "{number}: {ended:?}"
+            );
+        }
+    }
+}
+
+/// One deadline, from the start of the call, for the connection, the queue, and the reply.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_ends_at_its_deadline_whatever_it_waits_for() {
+    const TIMEOUT: Duration = Duration::from_millis(1_500);
+    let server = Redis::start().await.unwrap();
+    let builder = RedisStore::builder(server.url()).response_timeout(TIMEOUT);
+    let store = builder.group_from(0).connect().await.unwrap();
+    server.server().freeze().unwrap();
+    let mut calls = JoinSet::new();
+    for number in 0..200 {
+        let call = call(&store, format!("k{number}"));
+        calls.spawn(async move {
+            // Not all at once: some wait in the queue behind a group that hangs.
+            tokio::time::sleep(Duration::from_millis(number * 10)).await;
+            let started = Instant::now();
+            let ended = call.await;
+            (ended, started.elapsed())
+        });
+    }
+    while let Some(ended) = calls.join_next().await {
+        let (answer, took) = ended.unwrap();
+        assert!(answer.is_err_and(|error| error.is_retryable()));
+        assert!(took < TIMEOUT * 2, "{took:?}");
+    }
+    server.server().thaw().unwrap();
+    for number in 0..200 {
+        while call(&store, format!("k{number}")).await.is_err() {}
+    }
+    assert_eq!(server.cli(["GET", "sum"]).await.unwrap(), "200");
 }

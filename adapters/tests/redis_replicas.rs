@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use exactly_once::{
-    AccountId, Adjust, Amount, BalanceStore as _, ErrorKind, IdempotencyKey, OpenAccount,
+    AccountId, Adjust, Amount, BalanceStore as _, BegunPrepared, Claim, Decision,
+    DecisionRegister as _, ErrorKind, Fingerprint, IdempotencyKey, IdempotencyStore as _, OneShot,
+    OneShotStore as _, OpenAccount, Participation, PreparedStatus, PreparedTransactions as _,
+    Receipt, Statement, Store as _, TransactionId,
     redis::{RedisStore, Replicas},
 };
 use exactly_once_servers::Redis;
@@ -62,4 +65,156 @@ async fn a_replica_without_it_on_disk_is_ambiguous() {
     };
     assert!(applied.replayed);
     assert_eq!(applied.change.after, Amount::new(7));
+}
+
+/// A master and a replica of it that has caught up, and a store that waits for it.
+async fn pair(valkey: bool) -> (Redis, Redis, RedisStore) {
+    let options = || {
+        let options = Redis::options().setting("enable-debug-command", "yes");
+        if valkey { options.valkey() } else { options }
+    };
+    let master = options().start().await.unwrap();
+    let replica = options().replica_of(&master).start().await.unwrap();
+    master.wait_for_replicas(1).await.unwrap();
+    let store = RedisStore::builder(master.url()).replicas(Replicas::received(1, WITHIN));
+    let store = store.connect().await.unwrap();
+    let opened = OpenAccount::new(key("open"), AccountId::new("a").unwrap());
+    while store.open_account(&opened).await.is_err() {}
+    (master, replica, store)
+}
+
+#[track_caller]
+fn is_ambiguous<T: std::fmt::Debug>(answer: &exactly_once::Result<T>) {
+    let kind = answer.as_ref().err().map(exactly_once::Error::kind);
+    assert_eq!(kind, Some(ErrorKind::Ambiguous), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_vouches_for_a_write_waits_like_the_write() {
+    for valkey in [false, true] {
+        let (_master, replica, store) = pair(valkey).await;
+        let now = store.now().await.unwrap();
+        let at = |seconds| now.checked_add(Duration::from_secs(seconds)).unwrap();
+        let name = TransactionId::new("t").unwrap();
+        let fingerprint = Fingerprint::of("test", "t").unwrap();
+        let work = Participation::new(&name, fingerprint, at(600), at(3600)).unwrap();
+        let effect = OneShot {
+            claim: Claim::new(key("one-shot"), fingerprint),
+            statements: vec![Statement::new("INCR user:n")],
+            receipt: Receipt::default(),
+        };
+        let BegunPrepared::Fresh(mut tx) = store.begin_prepared(&work).await.unwrap() else {
+            panic!("not fresh");
+        };
+        tx.set("user:k", "1").unwrap();
+
+        replica.server().freeze().unwrap();
+        // No write of these is with the replica, and so nothing may be built on them.
+        is_ambiguous(&store.prepare(tx, &work).await);
+        is_ambiguous(&store.begin_prepared(&work).await.map(|_| ()));
+        is_ambiguous(&store.prepared_status(&work).await);
+        is_ambiguous(&store.in_doubt(None, 10).await);
+        is_ambiguous(&store.decide(&work, Decision::Commit).await);
+        is_ambiguous(&store.decide(&work, Decision::Commit).await);
+        is_ambiguous(&store.decision(&work).await);
+        is_ambiguous(&store.unfinished(None, 10).await);
+        is_ambiguous(&store.execute_one_shot(&effect).await);
+        is_ambiguous(&store.lookup(effect.claim.key()).await);
+        is_ambiguous(&store.claim(&effect.claim).await.map(|_| ()));
+        is_ambiguous(&store.commit_prepared(&work).await);
+        is_ambiguous(&store.commit_prepared(&work).await);
+        // What says that there is nothing vouches for nothing.
+        assert!(store.lookup(&key("none")).await.unwrap().is_none());
+
+        replica.server().thaw().unwrap();
+        while store.commit_prepared(&work).await.is_err() {}
+        let status = store.prepared_status(&work).await.unwrap();
+        assert_eq!(status, PreparedStatus::Committed);
+        assert!(store.execute_one_shot(&effect).await.unwrap().replayed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_replica_holds_up_no_call_that_does_not_wait_for_it() {
+    for valkey in [false, true] {
+        let (_master, replica, store) = pair(valkey).await;
+        let account = AccountId::new("a").unwrap();
+        replica.server().freeze().unwrap();
+        let mut calls = tokio::task::JoinSet::new();
+        for number in 0..64 {
+            let (store, account) = (store.clone(), account.clone());
+            calls.spawn(async move {
+                let started = std::time::Instant::now();
+                let credit = Adjust::new(key(&format!("k{number}")), account, Amount::new(1));
+                (store.adjust(&credit).await, started.elapsed())
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for _ in 0..5 {
+            let started = std::time::Instant::now();
+            store.balance(&account).await.unwrap();
+            assert!(started.elapsed() < WITHIN, "{:?}", started.elapsed());
+        }
+        while let Some(ended) = calls.join_next().await {
+            let (answer, took) = ended.unwrap();
+            is_ambiguous(&answer);
+            // It waits for the round that is under way, and for its own.
+            assert!(took < WITHIN * 4, "{took:?}");
+        }
+        replica.server().thaw().unwrap();
+        let last = Adjust::new(key("last"), account.clone(), Amount::new(1));
+        while store.adjust(&last).await.is_err() {}
+        let state = store.balance(&account).await.unwrap().unwrap();
+        assert_eq!(state.amount, Amount::new(65), "every one is applied, once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_writes_nothing() {
+    for valkey in [false, true] {
+        let (master, _replica, store) = pair(valkey).await;
+        let credit = Adjust::new(key("k"), AccountId::new("a").unwrap(), Amount::new(1));
+        while store.adjust(&credit).await.is_err() {}
+        let before = master.cli(["DEBUG", "DIGEST"]).await.unwrap();
+        for _ in 0..3 {
+            assert!(store.adjust(&credit).await.unwrap().replayed);
+        }
+        assert_eq!(master.cli(["DEBUG", "DIGEST"]).await.unwrap(), before);
+        // Nor does it need memory.
+        master
+            .cli(["CONFIG", "SET", "maxmemory", "1"])
+            .await
+            .unwrap();
+        assert!(store.adjust(&credit).await.unwrap().replayed);
+    }
+}
+
+/// The write is on a server that is demoted before the wait, behind the same address or not: what
+/// another server confirms is nothing about it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_to_a_master_that_was_replaced_is_not_confirmed_by_the_next() {
+    for valkey in [false, true] {
+        let (master, replica, store) = pair(valkey).await;
+        let account = AccountId::new("a").unwrap();
+        let host = ["REPLICAOF", "127.0.0.1"];
+        let port = replica.port().to_string();
+        replica.cli(["REPLICAOF", "NO", "ONE"]).await.unwrap();
+        let stray = Adjust::new(key("stray"), account.clone(), Amount::new(1));
+        is_ambiguous(&store.adjust(&stray).await);
+        master
+            .cli(host.into_iter().chain([port.as_str()]))
+            .await
+            .unwrap();
+        // Its write is lost; no answer may be built on it.
+        let answer = store.adjust(&stray).await;
+        assert!(
+            answer
+                .as_ref()
+                .is_err_and(exactly_once::Error::is_retryable),
+            "{answer:?}"
+        );
+        let next = RedisStore::builder(replica.url()).connect().await.unwrap();
+        let state = next.balance(&account).await.unwrap().unwrap();
+        assert_eq!(state.amount, Amount::ZERO);
+    }
 }

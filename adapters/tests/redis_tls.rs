@@ -6,7 +6,7 @@ use exactly_once::{
     AnyStore, Claim, ConnectByUrl as _, ErrorKind, ExecuteOnce as _, Fingerprint, IdempotencyKey,
     redis::RedisStore,
 };
-use exactly_once_servers::{Authority, Redis};
+use exactly_once_servers::{Authority, Redis, RedisCluster};
 
 async fn connect(url: &str) -> exactly_once::Result<RedisStore> {
     RedisStore::builder(url).connect().await
@@ -55,4 +55,42 @@ async fn a_certificate_is_proven_or_refused() {
     // No TLS where the server speaks nothing else: not reached, and never in the clear.
     let plain = connect(&url.replace("rediss:", "redis:")).await;
     assert!(plain.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_reached_by_tls_on_all_its_nodes() {
+    let authority = Authority::new().await.unwrap();
+    let certificate = authority.issue("IP:127.0.0.1").await.unwrap();
+    let options = Redis::options()
+        .certificate(&certificate, &authority)
+        .setting("tls-cluster", "yes")
+        .setting("tls-replication", "yes");
+    let cluster = RedisCluster::start_with(options).await.unwrap();
+    let with = |root: &Authority| -> Vec<String> {
+        let root = root.file();
+        let urls = cluster.urls().into_iter();
+        urls.map(|url| format!("{url}?sslrootcert={}", root.display()))
+            .collect()
+    };
+    let urls = with(&authority);
+    let store = RedisStore::builder(&urls[0])
+        .cluster(&urls)
+        .connect()
+        .await
+        .unwrap();
+    // Enough keys that every master has some.
+    for number in 0..30 {
+        let key = IdempotencyKey::new(format!("paid-{number}")).unwrap();
+        let claim = Claim::new(key, Fingerprint::of("pay", &number).unwrap());
+        for replayed in [false, true] {
+            let done = store
+                .execute_once(&claim, async |_| Ok(number))
+                .await
+                .unwrap();
+            assert_eq!((done.value, done.replayed), (number, replayed));
+        }
+    }
+    let urls = with(&Authority::new().await.unwrap());
+    let refused = RedisStore::builder(&urls[0]).cluster(&urls).connect().await;
+    assert!(refused.is_err(), "a foreign authority");
 }

@@ -438,6 +438,8 @@ impl BalanceStore for RedisStore {
             _ => return Err(reply.unexpected()),
         }
         let current = reply.integer(1)?;
+        // An entry vouches for its change.
+        self.replicate("history", shard, &reply).await?;
         let changes: Option<Vec<Change>> = (0..)
             .zip(reply.rest(2))
             .map(|(at, line): (i64, _)| {

@@ -1,14 +1,24 @@
 //! How a store is configured and opened.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use exactly_once_core::{Error, ErrorKind, MAX_RECEIPT_BYTES, Namespace, Result};
 
 use super::{
-    checks::{self, Require},
-    connection::{Link, Target},
+    checks::{Require, Rules},
+    connection::Target,
     error::error,
     group::Groups,
+    link::Link,
     nat::NatMap,
     replicas::Replicas,
     schema::{Layout, Placement},
@@ -158,11 +168,19 @@ impl RedisStoreBuilder {
         }
         let nat_map = NatMap::of(self.nat_map)?;
         let asked = Asked::of(self.urls)?;
+        let user = user_of(asked.urls.first().map(String::as_str).unwrap_or_default());
         let target = Target::new(asked, self.cluster, nat_map, self.response_timeout)?;
-        let link = Link::new(target, self.response_timeout, self.replicas);
-        let server = checks::check(&link, self.require).await?;
-        link.check_replicas(OPERATION).await?;
-        let identity = format!("{server}/{}", link.database());
+        let rules = Rules {
+            require: self.require,
+            replicas: self.replicas,
+            prefix: self.prefix.clone(),
+            user,
+            cluster: self.cluster,
+            sentinel: target.is_sentinel(),
+        };
+        let link = Arc::new(Link::new(target, rules, self.response_timeout));
+        let standing = link.standing(OPERATION, link.deadline()).await?;
+        let identity = format!("{}/{}", identity_of(&standing.servers), link.database());
         let placement = match (self.cluster, self.by_namespace) {
             (false, _) => Placement::OneNode,
             (true, false) => Placement::Spread,
@@ -187,6 +205,25 @@ impl RedisStoreBuilder {
         store.read_identity(OPERATION, false).await?;
         Ok(store)
     }
+}
+
+/// What distinguishes this server or cluster from others.
+fn identity_of(servers: &BTreeSet<String>) -> String {
+    if servers.is_empty() {
+        // A server that does not name itself: then only clones of one handle are known as one.
+        static UNKNOWN: AtomicU64 = AtomicU64::new(0);
+        return UNKNOWN.fetch_add(1, Ordering::Relaxed).to_string();
+    }
+    Vec::from_iter(servers.iter().map(String::as_str)).join(" ")
+}
+
+/// The server's user, for the line that gives it what it lacks.
+fn user_of(url: &str) -> String {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let login = authority.rsplit_once('@').map_or("", |(login, _)| login);
+    let user = login.split_once(':').map_or(login, |(user, _)| user);
+    if user.is_empty() { "default" } else { user }.to_owned()
 }
 
 fn check_prefix(prefix: &str) -> Result<(), Error> {

@@ -1,23 +1,31 @@
 //! Scripts and simple commands on the connection, with a slot's redirections followed.
 
-use exactly_once_core::Result;
+use std::{sync::Arc, time::Duration};
+
+use exactly_once_core::{ErrorKind, Result};
 use redis::{
     Cmd, ErrorKind as DriverKind, Pipeline, RedisError, ServerErrorKind, Value,
     cluster_routing::SingleNodeRoutingInfo,
 };
-use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    connection::Link,
+    checks::Limits,
     error::{Effect, error, from_driver, lost_reply},
-    reply::Reply,
+    link::Link,
+    reply::{Origin, Reply},
     schema::Shard,
     scripts::LuaScript,
 };
 
 /// The pause before a slot that moves is asked for again.
 const REDIRECT_PAUSE: Duration = Duration::from_millis(25);
+
+/// The most arguments of one command that every version of the server takes.
+const MAX_ARGUMENTS: usize = 1 << 20;
+
+/// What a message has beside the bytes of each argument.
+const OVERHEAD: u64 = 32;
 
 /// A script to run.
 pub(super) struct Call {
@@ -29,13 +37,48 @@ pub(super) struct Call {
     pub(super) effect: Effect,
 }
 
+impl Call {
+    /// How many bytes its keys and arguments are, as they are sent.
+    pub(super) fn bytes(&self) -> u64 {
+        let parts = self.keys.iter().chain(&self.arguments);
+        parts.map(|part| part.len() as u64 + OVERHEAD).sum()
+    }
+
+    /// Refuses what the server would answer by closing the connection that all callers share.
+    pub(super) fn check_size(&self, limits: Limits) -> Result<()> {
+        let parts = || self.keys.iter().chain(&self.arguments);
+        let largest = parts().map(Vec::len).max().unwrap_or_default() as u64;
+        let whole = self.bytes() + self.script.source.len() as u64;
+        let message = if largest > limits.argument {
+            format!(
+                "a value of {largest} bytes is more than the server takes (proto-max-bulk-len {})",
+                limits.argument
+            )
+        } else if whole > limits.command {
+            format!(
+                "a command of {whole} bytes is more than the server takes \
+                 (client-query-buffer-limit {})",
+                limits.command
+            )
+        } else if parts().count() > MAX_ARGUMENTS {
+            format!(
+                "a command of more than {MAX_ARGUMENTS} arguments is more than the server takes"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(error(ErrorKind::TooLarge, self.operation).with_message(message))
+    }
+}
+
 impl Link {
     /// Runs a script.
-    pub(super) async fn run(&self, call: Call) -> Result<Reply> {
-        let deadline = Instant::now() + self.response_timeout;
+    pub(super) async fn run(self: &Arc<Self>, call: Call, deadline: Instant) -> Result<Reply> {
         let (operation, effect) = (call.operation, call.effect);
-        let value = self.evaluate(&call, deadline).await?;
-        let reply = Reply::new(operation, value, effect)?;
+        let standing = self.standing(operation, deadline).await?;
+        call.check_size(standing.limits)?;
+        let (value, origin) = self.evaluate(&call, deadline).await?;
+        let reply = Reply::new(operation, value, effect, origin)?;
         let slot = call.shard.number();
         tracing::trace!(
             script = call.script.name,
@@ -47,15 +90,25 @@ impl Link {
     }
 
     /// EVALSHA, and EVAL where the server does not know the script (yet, or any more).
-    pub(super) async fn evaluate(&self, call: &Call, deadline: Instant) -> Result<Value> {
+    pub(super) async fn evaluate(
+        self: &Arc<Self>,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<(Value, Origin)> {
         let mut whole = false;
+        let owner = self.owner(call.shard);
         loop {
             let command = command_of(call, whole);
-            let error = match self
+            let (answer, origin) = self
                 .send(call.operation, &command, call.effect, deadline)
-                .await?
-            {
-                Ok(value) => return Ok(value),
+                .await?;
+            let origin = if self.is_cluster() {
+                owner.clone()
+            } else {
+                origin
+            };
+            let error = match answer {
+                Ok(value) => return Ok((value, origin)),
                 Err(error) => error,
             };
             match error.kind() {
@@ -72,7 +125,8 @@ impl Link {
                             host: host.to_owned(),
                             port,
                         };
-                        return self.ask(call, node, deadline).await;
+                        let value = self.ask(call, node, deadline).await?;
+                        return Ok((value, origin));
                     }
                 }
                 _ => {}
@@ -86,7 +140,7 @@ impl Link {
 
     /// A slot on its way: the script goes whole, because the new node may not know it.
     async fn ask(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         node: SingleNodeRoutingInfo,
         deadline: Instant,
@@ -103,21 +157,25 @@ impl Link {
 
     /// Adds a number to a set. A plain command, because its key is no script's.
     pub(super) async fn add_member(
-        &self,
+        self: &Arc<Self>,
         operation: &'static str,
         key: Vec<u8>,
         member: u16,
     ) -> Result<()> {
         let mut command = redis::cmd("SADD");
         command.arg(key).arg(member);
-        let deadline = Instant::now() + self.response_timeout;
+        let deadline = self.deadline();
         self.simple(operation, &command, deadline).await.map(drop)
     }
 
-    pub(super) async fn members(&self, operation: &'static str, key: Vec<u8>) -> Result<Vec<u16>> {
+    pub(super) async fn members(
+        self: &Arc<Self>,
+        operation: &'static str,
+        key: Vec<u8>,
+    ) -> Result<Vec<u16>> {
         let mut command = redis::cmd("SMEMBERS");
         command.arg(key);
-        let deadline = Instant::now() + self.response_timeout;
+        let deadline = self.deadline();
         let value = self.simple(operation, &command, deadline).await?;
         redis::from_redis_value(value)
             .map_err(|error| from_driver(operation, error.into(), Effect::Read))
@@ -125,7 +183,7 @@ impl Link {
 
     /// A command that may be repeated without harm.
     async fn simple(
-        &self,
+        self: &Arc<Self>,
         operation: &'static str,
         command: &Cmd,
         deadline: Instant,
@@ -134,6 +192,7 @@ impl Link {
             match self
                 .send(operation, command, Effect::Read, deadline)
                 .await?
+                .0
             {
                 Ok(value) => return Ok(value),
                 Err(error) if moves(&error) && Instant::now() + REDIRECT_PAUSE < deadline => {

@@ -116,6 +116,10 @@ impl RedisStore {
             let reply = self
                 .read(operation, &scripts::FIELDS, shard, keys, arguments)
                 .await?;
+            if !digests.is_empty() {
+                // A sweeper acts on what is listed, so it waits like what wrote it.
+                self.replicate(operation, shard, &reply).await?;
+            }
             let values = reply.rest(1);
             for (digest, values) in digests.into_iter().zip(values.chunks(fields.len())) {
                 records.insert(digest, values.to_vec());

@@ -17,6 +17,39 @@ pub(super) fn error(kind: ErrorKind, operation: &'static str) -> Error {
     Error::new(kind, operation, BACKEND)
 }
 
+/// The error that a script has caught, as the server would have reported it.
+pub(super) fn from_script(failure: &str) -> RedisError {
+    let (code, detail) = failure.split_once(' ').unwrap_or((failure, ""));
+    redis::make_extension_error(code.to_owned(), Some(format!("{detail} ({IN_SCRIPT})")))
+}
+
+/// What the server says of every error that a script ended by.
+const IN_SCRIPT: &str = "@user_script";
+
+/// Whether the user may not run a command, or the server does not have it.
+fn lacks_command(detail: &str) -> bool {
+    detail.contains("user executing the script")
+        || detail.contains("ACL failure in script")
+        || detail.contains("command called from script")
+}
+
+/// Whether the server takes no more writes on this connection, or has other settings: the next call
+/// looks again.
+pub(super) fn ends_connection(source: &RedisError) -> bool {
+    let detail = source.detail().unwrap_or_default();
+    let says = |word: &str| source.code() == Some(word) || detail.contains(word);
+    [
+        "READONLY",
+        "NOREPLICAS",
+        "NOPERM",
+        "MASTERDOWN",
+        "UNBLOCKED",
+    ]
+    .into_iter()
+    .any(says)
+        || lacks_command(detail)
+}
+
 /// A command that is refused for good.
 pub(super) fn refused(operation: &'static str, message: String) -> Error {
     error(ErrorKind::Refused, operation).with_message(message)
@@ -94,7 +127,7 @@ fn kind_of(source: &RedisError, effect: Effect) -> (ErrorKind, Option<&'static s
             | ServerErrorKind::ReadOnly
             | ServerErrorKind::NoScript,
         ) => (ErrorKind::Unavailable, None),
-        DriverKind::Server(_) | DriverKind::Extension => by_text(source),
+        DriverKind::Server(_) | DriverKind::Extension => by_text(source, effect),
         DriverKind::AuthenticationFailed | DriverKind::InvalidClientConfig => {
             (ErrorKind::Configuration, None)
         }
@@ -104,7 +137,7 @@ fn kind_of(source: &RedisError, effect: Effect) -> (ErrorKind, Option<&'static s
 
 /// By the words of the server: a script's error carries the command's own code in its text, and
 /// not each version puts it first.
-fn by_text(source: &RedisError) -> (ErrorKind, Option<&'static str>) {
+fn by_text(source: &RedisError, effect: Effect) -> (ErrorKind, Option<&'static str>) {
     let code = source.code().unwrap_or_default();
     let detail = source.detail().unwrap_or_default();
     let says =
@@ -130,10 +163,39 @@ fn by_text(source: &RedisError) -> (ErrorKind, Option<&'static str>) {
     if says("NOREPLICAS") || says("READONLY") || detail.contains("max number of clients") {
         return (ErrorKind::Unavailable, None);
     }
+    if detail.contains("Script killed by user") {
+        // The server kills none that has written.
+        return (
+            ErrorKind::Unavailable,
+            Some("the script was ended by SCRIPT KILL; nothing was changed"),
+        );
+    }
     if says("BUSY") {
         return (
             ErrorKind::Busy,
             Some("another script is running on the server"),
+        );
+    }
+    // What a script meets after a write does not undo the write.
+    let half_way = effect == Effect::Write && (detail.contains(IN_SCRIPT) || code == IN_SCRIPT);
+    if lacks_command(detail) {
+        let kind = if half_way {
+            ErrorKind::Ambiguous
+        } else {
+            ErrorKind::Configuration
+        };
+        return (
+            kind,
+            Some(
+                "a script was ended by a command that the server's user may not run: connect again \
+                 for the `ACL SETUSER` line that allows it",
+            ),
+        );
+    }
+    if half_way {
+        return (
+            ErrorKind::Ambiguous,
+            Some("the script was ended by an error, and may have written before"),
         );
     }
     if says("NOAUTH") || says("WRONGPASS") || says("NOPERM") {

@@ -19,8 +19,8 @@ use tokio::{
 
 use super::{
     call::Call,
-    error::{error, from_driver, lost_reply},
-    reply::Reply,
+    error::{Effect, ends_connection, error, from_driver, from_script, lost_reply},
+    reply::{Origin, Reply},
     schema::Shard,
     scripts::LuaScript,
     store::Shared,
@@ -28,6 +28,9 @@ use super::{
 
 /// The most calls of one group.
 const LIMIT: usize = 64;
+
+/// The most bytes of one group: what a server parses in a moment.
+const GROUP_BYTES: u64 = 1 << 20;
 
 /// After a group smaller than this, callers go on their own again.
 const SMALL: usize = 16;
@@ -40,7 +43,7 @@ const FAILED: &[u8] = b"!";
 
 struct Waiting {
     call: Call,
-    answer: oneshot::Sender<Result<Value>>,
+    answer: oneshot::Sender<Result<(Value, Origin)>>,
 }
 
 #[derive(Default)]
@@ -50,6 +53,8 @@ struct Queue {
     /// Tasks that send groups.
     tasks: usize,
     waiting: Vec<Waiting>,
+    /// The most bytes of a group.
+    bound: u64,
 }
 
 /// Calls of one script whose keys may stand in one script.
@@ -89,7 +94,7 @@ impl Groups {
 enum Way {
     Alone(Call),
     Queued {
-        answer: oneshot::Receiver<Result<Value>>,
+        answer: oneshot::Receiver<Result<(Value, Origin)>>,
         start: bool,
     },
 }
@@ -108,43 +113,51 @@ impl Drop for Alone<'_> {
 
 impl Shared {
     /// Runs a script, alone or in a group.
-    pub(super) async fn run_in_group(self: &Arc<Self>, call: Call) -> Result<Reply> {
+    pub(super) async fn run_in_group(
+        self: &Arc<Self>,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Reply> {
+        let standing = self.link.standing(call.operation, deadline).await?;
+        call.check_size(standing.limits)?;
+        let bound = GROUP_BYTES.min(standing.limits.command / 2);
         let lane = (call.script.name, call.shard);
         let (operation, effect) = (call.operation, call.effect);
-        match self.way(lane, call) {
+        match self.way(lane, call, bound) {
             Way::Alone(call) => {
                 let _pass = Alone {
                     groups: &self.groups,
                     lane,
                 };
-                self.link.run(call).await
+                self.link.run(call, deadline).await
             }
             Way::Queued { answer, start } => {
                 if start {
                     let task = Task::new(self.clone(), lane);
                     tokio::spawn(task.run());
                 }
-                let deadline = Instant::now() + self.link.response_timeout;
                 let silent = || {
                     error(lost_reply(effect), operation)
                         .with_message(format!("no reply within {:?}", self.link.response_timeout))
                 };
-                let value = match timeout_at(deadline, answer).await {
-                    Ok(Ok(value)) => value?,
+                let (value, origin) = match timeout_at(deadline, answer).await {
+                    Ok(Ok(answer)) => answer?,
                     // The task has ended with its runtime, or the server is silent.
                     Ok(Err(_)) | Err(_) => return Err(silent()),
                 };
-                Reply::new(operation, value, effect)
+                Reply::new(operation, value, effect, origin)
             }
         }
     }
 
-    fn way(&self, lane: Lane, call: Call) -> Way {
+    fn way(&self, lane: Lane, call: Call, bound: u64) -> Way {
         self.groups.with(lane, |queue| {
-            if queue.tasks == 0 && queue.alone < self.groups.from {
+            // One that would fill a group goes alone: it would only hold up the others.
+            if (queue.tasks == 0 && queue.alone < self.groups.from) || call.bytes() >= bound {
                 queue.alone += 1;
                 return Way::Alone(call);
             }
+            queue.bound = bound;
             let (sender, answer) = oneshot::channel();
             queue.waiting.push(Waiting {
                 call,
@@ -226,7 +239,13 @@ impl Task {
     fn take(&mut self) -> Vec<Waiting> {
         let (group, over) = self.shared.groups.with(self.lane, |queue| {
             queue.waiting.retain(|one| !one.answer.is_closed());
-            let count = queue.waiting.len().min(LIMIT);
+            let mut bytes = 0;
+            let fitting = queue.waiting.iter().take(LIMIT).take_while(|one| {
+                bytes += one.call.bytes();
+                bytes <= queue.bound
+            });
+            // Each fits alone.
+            let count = fitting.count().max(1).min(queue.waiting.len());
             let group: Vec<Waiting> = queue.waiting.drain(..count).collect();
             queue.tasks -= usize::from(group.is_empty());
             let over = group.is_empty();
@@ -237,7 +256,7 @@ impl Task {
     }
 
     async fn send(&self, group: Vec<Waiting>) {
-        let deadline = Instant::now() + self.shared.link.response_timeout;
+        let deadline = self.shared.link.deadline();
         let Some(first) = group.first() else { return };
         let (operation, effect) = (first.call.operation, first.call.effect);
         let (calls, answers): (Vec<Call>, Vec<_>) =
@@ -247,17 +266,18 @@ impl Task {
             Some(call) => self.shared.link.evaluate(&call, deadline).await,
             None => Err(error(lost_reply(effect), operation)),
         };
-        let values = whole.map(|value| match value {
-            Value::Array(values) if values.len() == answers.len() => values,
+        let values = whole.map(|(value, origin)| match value {
+            Value::Array(values) if values.len() == answers.len() => (values, origin),
             // What no script of ours answers, each caller finds out.
-            other => vec![other; answers.len()],
+            other => (vec![other; answers.len()], origin),
         });
         match values {
-            Ok(values) => {
+            Ok((values, origin)) => {
                 for ((answer, value), operation) in answers.into_iter().zip(values).zip(operations)
                 {
                     // Nobody listens if the caller's future was dropped.
-                    let _ = answer.send(own_answer(operation, value, effect));
+                    let own = self.own_answer(operation, value, effect);
+                    let _ = answer.send(own.map(|value| (value, origin.clone())));
                 }
             }
             Err(failure) => {
@@ -270,6 +290,26 @@ impl Task {
     }
 }
 
+impl Task {
+    /// What a call of a group was answered: its value, or the error that it alone met.
+    fn own_answer(&self, operation: &'static str, value: Value, effect: Effect) -> Result<Value> {
+        let failure = match &value {
+            Value::Array(parts) => match parts.as_slice() {
+                [Value::BulkString(word), Value::BulkString(text)] if word == FAILED => {
+                    String::from_utf8_lossy(text).into_owned()
+                }
+                _ => return Ok(value),
+            },
+            _ => return Ok(value),
+        };
+        let source = from_script(&failure);
+        if ends_connection(&source) {
+            self.shared.link.renew();
+        }
+        Err(from_driver(operation, source, effect))
+    }
+}
+
 /// The error of a whole group, for one of its callers.
 fn copy(operation: &'static str, failure: &Arc<Error>) -> Error {
     let copy = error(failure.kind(), operation);
@@ -278,26 +318,6 @@ fn copy(operation: &'static str, failure: &Arc<Error>) -> Error {
         None => copy,
     };
     copy.with_hidden_source(failure.clone())
-}
-
-/// What a call of a group was answered: its value, or the error that it alone met.
-fn own_answer(
-    operation: &'static str,
-    value: Value,
-    effect: super::error::Effect,
-) -> Result<Value> {
-    let failure = match &value {
-        Value::Array(parts) => match parts.as_slice() {
-            [Value::BulkString(word), Value::BulkString(text)] if word == FAILED => {
-                String::from_utf8_lossy(text).into_owned()
-            }
-            _ => return Ok(value),
-        },
-        _ => return Ok(value),
-    };
-    let (code, detail) = failure.split_once(' ').unwrap_or((&failure, ""));
-    let source = redis::make_extension_error(code.to_owned(), Some(detail.to_owned()));
-    Err(from_driver(operation, source, effect))
 }
 
 /// The calls as one; `None` for none, or for a script that can't be grouped.

@@ -7,6 +7,7 @@ use exactly_once_core::{
     KeyRecord, KeyState, Outcome, Receipt, Rejection, Result, Retention, Settled, refusals,
     register::check_limit,
 };
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{
     commands::Work,
@@ -21,6 +22,9 @@ use super::{
 /// Records that one script expires.
 const EXPIRE_BATCH: u32 = 256;
 
+/// Shards of a cluster that are looked at together.
+const EXPIRE_AT_ONCE: usize = 32;
+
 impl RedisStore {
     pub(super) fn record_key(&self, shard: Shard, key: &IdempotencyKey) -> Vec<u8> {
         self.key(shard, "key", key.as_str())
@@ -34,7 +38,7 @@ impl RedisStore {
         &self,
         operation: &'static str,
         key: &IdempotencyKey,
-    ) -> Result<Option<(KeyRecord, bool, Duration)>> {
+    ) -> Result<Option<(KeyRecord, bool, Duration, Reply)>> {
         let shard = self.layout().shard_of_key(&self.namespace, key);
         let keys = vec![self.record_key(shard, key)];
         let reply = self
@@ -60,6 +64,7 @@ impl RedisStore {
                 KeyRecord::new(fingerprint, state),
                 false,
                 Duration::ZERO,
+                reply,
             )));
         }
         let state = KeyState::Leased {
@@ -67,7 +72,12 @@ impl RedisStore {
             deadline: reply.time(5)?,
         };
         let left = duration_of(&reply, 8)?;
-        Ok(Some((KeyRecord::new(fingerprint, state), held, left)))
+        Ok(Some((
+            KeyRecord::new(fingerprint, state),
+            held,
+            left,
+            reply,
+        )))
     }
 
     /// Applies work and records an outcome, in one script.
@@ -199,7 +209,7 @@ impl IdempotencyStore for RedisStore {
             tx.claim = Some(claim.clone());
             Claimed::Fresh(tx)
         };
-        let Some((record, held, left)) = self.look_up("claim", claim.key()).await? else {
+        let Some((record, held, left, reply)) = self.look_up("claim", claim.key()).await? else {
             return Ok(fresh());
         };
         if record.fingerprint != *claim.fingerprint() {
@@ -207,7 +217,7 @@ impl IdempotencyStore for RedisStore {
         }
         match record.state {
             KeyState::Completed { outcome, .. } => {
-                self.replicate("claim", shard).await?;
+                self.replicate("claim", shard, &reply).await?;
                 Ok(Claimed::Completed(outcome))
             }
             _ if held => Ok(Claimed::InProgress { retry_after: left }),
@@ -235,10 +245,12 @@ impl IdempotencyStore for RedisStore {
     }
 
     async fn lookup(&self, key: &IdempotencyKey) -> Result<Option<KeyRecord>> {
-        Ok(self
-            .look_up("lookup", key)
-            .await?
-            .map(|(record, ..)| record))
+        let Some((record, .., reply)) = self.look_up("lookup", key).await? else {
+            return Ok(None);
+        };
+        let shard = self.layout().shard_of_key(&self.namespace, key);
+        self.replicate("lookup", shard, &reply).await?;
+        Ok(Some(record))
     }
 
     async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {
@@ -259,48 +271,61 @@ impl IdempotencyStore for RedisStore {
     async fn expire(&self, limit: u32) -> Result<u64> {
         let mut left = u64::from(check_limit(limit, "expire", BACKEND)?);
         let mut removed = 0;
-        for shard in self.all_shards("expire").await? {
-            while left > 0 {
-                let batch = left.min(EXPIRE_BATCH.into());
-                let Some(gone) = self.expire_batch(shard, batch).await? else {
-                    break;
-                };
-                removed += gone;
-                left -= gone.min(left);
-                // Only the index was mended: the rest can wait for the next call.
-                if gone == 0 {
-                    break;
-                }
-            }
+        let mut shards = self.all_shards("expire").await?;
+        while left > 0 && !shards.is_empty() {
+            let batch = left.min(EXPIRE_BATCH.into());
+            let looking = shards.into_iter().map(|shard| self.due(shard, batch));
+            let found: Vec<(Shard, Vec<Vec<u8>>)> = stream::iter(looking)
+                .buffer_unordered(EXPIRE_AT_ONCE)
+                .try_collect()
+                .await?;
+            let mut room = usize::try_from(left).unwrap_or(usize::MAX);
+            let work = found.into_iter().filter_map(|(shard, mut due)| {
+                due.truncate(room);
+                room -= due.len();
+                (!due.is_empty()).then_some((shard, due))
+            });
+            let work: Vec<_> = work.collect();
+            let removing = work
+                .into_iter()
+                .map(|(shard, due)| self.expire_batch(shard, due));
+            let gone: Vec<(Shard, u64)> = stream::iter(removing)
+                .buffer_unordered(EXPIRE_AT_ONCE)
+                .try_collect()
+                .await?;
+            let count: u64 = gone.iter().map(|(_, gone)| gone).sum();
+            removed += count;
+            left -= count.min(left);
+            // Where only the index was put right, the rest can wait for the next call.
+            shards = gone
+                .into_iter()
+                .filter_map(|(shard, gone)| (gone > 0).then_some(shard))
+                .collect();
         }
         Ok(removed)
     }
 }
 
 impl RedisStore {
-    /// Expires some keys of one shard; `None` if none is due.
-    async fn expire_batch(&self, shard: Shard, limit: u64) -> Result<Option<u64>> {
+    /// Keys of one shard that the index says are due.
+    async fn due(&self, shard: Shard, limit: u64) -> Result<(Shard, Vec<Vec<u8>>)> {
+        let keys = vec![self.expiry_index(shard)];
+        let arguments = vec![limit.to_string().into_bytes()];
+        let reply = self
+            .read("expire", &scripts::DUE, shard, keys, arguments)
+            .await?;
+        Ok((shard, reply.rest(1)))
+    }
+
+    /// Expires some keys of one shard; gives how many it removed.
+    async fn expire_batch(&self, shard: Shard, due: Vec<Vec<u8>>) -> Result<(Shard, u64)> {
         let index = self.expiry_index(shard);
-        let due = self
-            .read(
-                "expire",
-                &scripts::DUE,
-                shard,
-                vec![index.clone()],
-                vec![limit.to_string().into_bytes()],
-            )
-            .await?
-            .rest(1);
-        if due.is_empty() {
-            return Ok(None);
-        }
         let records = due.iter().map(|key| self.key(shard, "key", key));
         let keys = std::iter::once(index).chain(records).collect();
         let reply = self
             .write("expire", &scripts::EXPIRE, shard, keys, due)
             .await?;
-        u64::try_from(reply.integer(1)?)
-            .map(Some)
-            .map_err(|_| reply.unexpected())
+        let gone = u64::try_from(reply.integer(1)?).map_err(|_| reply.unexpected())?;
+        Ok((shard, gone))
     }
 }

@@ -46,6 +46,7 @@ impl LeaseStore for RedisStore {
             claim.fingerprint().as_bytes().to_vec(),
             ttl,
             claim.key().as_str().into(),
+            retention_micros(claim.retention()),
         ];
         self.list_shard("lease", shard).await?;
         let reply = self

@@ -18,6 +18,35 @@
 //! | two-phase commit | staged: writers that use this crate meet the reservations, others don't; a commit that finds a reserved key changed applies nothing and says *heuristic* |
 //! | a user's key with a time to live | its vanishing is a foreign change like any other |
 //!
+//! # Permissions
+//! Redis does not undo what a script has written before a command that its user may not run. So every
+//! command is tried by name on each new connection, renamed ones too, and a user without one is
+//! refused at connect with this line (for the prefix `exactly-once` and the user `app`). The keys that your own
+//! statements touch come on top.
+//!
+//! ```text
+//! ACL SETUSER app +del +dump +eval +evalsha +exists +get +getex +hdel +hexists +hget +hgetall
+//! +hincrby +hlen +hmget +hset +hsetnx +incrby +info +llen +lrange +ping +rpush +sadd +scard +set
+//! +sismember +smembers +srem +time +type +unlink +zadd +zcard +zrange +zrangebylex
+//! +zrangebyscore +zrem +zscore +select +config|get ~exactly-once:*
+//! ```
+//!
+//! `Require::ProcessSafe` does without `+config|get`. With [`RedisStoreBuilder::replicas`] it also
+//! has `+wait` or `+waitaof`, `+publish` and the channels `&exactly-once:*`; on a cluster, `+incr`,
+//! `+asking` and `+cluster|slots`.
+//!
+//! # Replicas
+//! With [`RedisStoreBuilder::replicas`], a write is acknowledged when so many replicas have confirmed
+//! it, and so is what vouches for one: a replay, a lookup, a status, a decision, a page of what
+//! is in doubt. Plain reads (`balance`, the reads of a transaction) do not wait. Concurrent waits share
+//! one `WAIT`, on a connection of its own. A store that finds itself on a demoted master leaves it.
+//!
+//! # Sentinel
+//! `redis+sentinel://user:password@host:26379,host:26379/master-name/database`: the sentinels are asked
+//! for the master before each connection. `min-replicas-to-write` is demanded, because an old master
+//! that comes back acknowledges writes for some ten seconds before it is demoted, and no other
+//! server ever has them. Set `min-replicas-max-lag 2` too.
+//!
 //! # TLS
 //! `rediss://host:6379` with the feature `redis-tls`: the certificate must be the host's, and come from
 //! an authority of this machine or of the file in the URL's `sslrootcert`.
@@ -51,16 +80,19 @@ mod group;
 mod idempotency;
 mod lease;
 mod ledger;
+mod link;
 mod nat;
 mod one_shot;
 mod one_shot_participant;
 mod overlay;
+mod permissions;
 mod prepared;
 mod register;
 mod replicas;
 mod reply;
 mod schema;
 mod scripts;
+mod sentinel;
 mod statements;
 mod store;
 mod tls;

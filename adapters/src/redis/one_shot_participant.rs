@@ -44,7 +44,7 @@ async fn apply(tx: &mut RedisTx, statements: &[Statement]) -> Result<()> {
         let at = (write.statement as usize).saturating_sub(1);
         let counted = statements.get(at).and_then(Statement::expected_rows);
         let changed = changes(tx, &write, counted.is_some()).await?;
-        if changed > 0 || !is_conditional(&write) {
+        if changed > 0 || condition_of(&write).is_empty() {
             put(tx, &write)?;
         }
         if let Some(rows) = rows.get_mut(at) {
@@ -59,8 +59,12 @@ async fn apply(tx: &mut RedisTx, statements: &[Statement]) -> Result<()> {
     Ok(())
 }
 
-fn is_conditional(write: &Write) -> bool {
-    write.verb == Verb::Set && !write.b.is_empty()
+/// `NX`, `XX` or nothing.
+fn condition_of(write: &Write) -> &[u8] {
+    let condition = write.b.split(|byte| *byte == b' ').next();
+    condition
+        .filter(|_| write.verb == Verb::Set)
+        .unwrap_or_default()
 }
 
 /// How many rows the write will change. Where it hangs on what is there, that is read, and so guarded
@@ -68,8 +72,8 @@ fn is_conditional(write: &Write) -> bool {
 async fn changes(tx: &mut RedisTx, write: &Write, counted: bool) -> Result<u64> {
     let (key, part) = (write.key.as_slice(), write.a.as_slice());
     let changed = match write.verb {
-        Verb::Set if is_conditional(write) => {
-            tx.exists(key).await? == write.b.eq_ignore_ascii_case(b"XX")
+        Verb::Set if !condition_of(write).is_empty() => {
+            tx.exists(key).await? == (condition_of(write) == b"XX")
         }
         Verb::Del if counted => tx.exists(key).await?,
         Verb::HDel if counted => tx.hget(key, part).await?.is_some(),
@@ -83,7 +87,11 @@ async fn changes(tx: &mut RedisTx, write: &Write, counted: bool) -> Result<u64> 
 fn put(tx: &mut RedisTx, write: &Write) -> Result<()> {
     let (key, a, b) = (&write.key, &write.a, &write.b);
     match write.verb {
-        Verb::Set => tx.set(key, a),
+        Verb::Set => {
+            // The condition is decided, and guarded; what is left says how long the value stays.
+            let stays = b.get(condition_of(write).len()..).unwrap_or_default();
+            tx.set_with(key, a, stays)
+        }
         Verb::Del => tx.del(key),
         Verb::Incr => tx.incr_by(key, number(a)?),
         Verb::HSet => tx.hset(key, a, b),

@@ -16,14 +16,16 @@ pub(super) enum Base {
 pub(super) enum FieldChange {
     Set(Vec<u8>),
     Deleted,
-    Added(i64),
+    Added(i128),
 }
 
 /// The transaction's own changes of one key, upon its base.
 #[derive(Clone, Debug)]
 pub(super) struct Overlay {
     pub(super) base: Base,
-    pub(super) added: i64,
+    /// Wider than the server's numbers: what the steps add up to need not fit, as long as the value
+    /// does after each of them.
+    pub(super) added: i128,
     pub(super) fields: BTreeMap<Vec<u8>, FieldChange>,
     pub(super) members: BTreeMap<Vec<u8>, bool>,
     pub(super) pushed: Vec<Vec<u8>>,
@@ -61,11 +63,35 @@ impl Overlay {
         }
     }
 
-    /// Notes that the key is of a type from now on, unless it is of another.
+    /// Notes that the key is of a type from now on, unless it is surely of another. Where only parts of
+    /// another were removed, the server takes this change if nothing of it was left, and else none of
+    /// them: so nothing was.
     pub(super) fn be(&mut self, needed: &'static str) -> Result<(), Misfit> {
-        self.fits(needed)?;
+        if let Err(misfit) = self.fits(needed) {
+            if self.surely_present() {
+                return Err(misfit);
+            }
+            *self = Self::upon(Base::Absent);
+        }
         self.kind = Some(needed);
         Ok(())
+    }
+
+    pub(super) fn remove_field(&mut self, field: &[u8]) {
+        self.fields.insert(field.to_vec(), FieldChange::Deleted);
+        self.forget_type();
+    }
+
+    pub(super) fn put_member(&mut self, member: &[u8], in_set: bool) {
+        self.members.insert(member.to_vec(), in_set);
+        self.forget_type();
+    }
+
+    /// A key that begins with nothing is gone with its last part.
+    fn forget_type(&mut self) {
+        if self.base == Base::Absent && !self.surely_present() {
+            *self = Self::upon(Base::Absent);
+        }
     }
 
     /// Whether the key may be read as a type.
@@ -95,7 +121,10 @@ impl Overlay {
 
     pub(super) fn add(&mut self, delta: i64) -> Result<(), Misfit> {
         self.be("string")?;
-        self.added = self.added.checked_add(delta).ok_or(Misfit::Overflow)?;
+        self.added = self
+            .added
+            .checked_add(delta.into())
+            .ok_or(Misfit::Overflow)?;
         Ok(())
     }
 
@@ -103,13 +132,13 @@ impl Overlay {
         self.be("hash")?;
         let change = match self.fields.get(&field) {
             Some(FieldChange::Set(value)) => {
-                FieldChange::Set(sum(Some(value), delta)?.to_string().into_bytes())
+                FieldChange::Set(sum(Some(value), delta.into())?.to_string().into_bytes())
             }
             Some(FieldChange::Deleted) => FieldChange::Set(delta.to_string().into_bytes()),
             Some(FieldChange::Added(before)) => {
-                FieldChange::Added(before.checked_add(delta).ok_or(Misfit::Overflow)?)
+                FieldChange::Added(before.checked_add(delta.into()).ok_or(Misfit::Overflow)?)
             }
-            None if self.is_on_server() => FieldChange::Added(delta),
+            None if self.is_on_server() => FieldChange::Added(delta.into()),
             None => FieldChange::Set(delta.to_string().into_bytes()),
         };
         self.fields.insert(field, change);
@@ -118,13 +147,17 @@ impl Overlay {
 }
 
 /// A number as it is stored, with a delta; an absent one is zero.
-pub(super) fn sum(stored: Option<&[u8]>, delta: i64) -> Result<i64, Misfit> {
+pub(super) fn sum(stored: Option<&[u8]>, delta: i128) -> Result<i64, Misfit> {
     let before = match stored {
         None => 0,
         Some(bytes) => std::str::from_utf8(bytes)
             .ok()
-            .and_then(|text| text.parse::<i64>().ok())
+            // As the server reads it: no plus sign, no leading zero.
+            .and_then(|text| text.parse::<i64>().ok().filter(|n| n.to_string() == text))
             .ok_or(Misfit::NoInteger)?,
     };
-    before.checked_add(delta).ok_or(Misfit::Overflow)
+    let after = i128::from(before).checked_add(delta);
+    after
+        .and_then(|after| i64::try_from(after).ok())
+        .ok_or(Misfit::Overflow)
 }

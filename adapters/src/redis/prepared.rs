@@ -156,9 +156,14 @@ impl RedisStore {
             .read(operation, &scripts::STATUS, place.shard, keys, arguments)
             .await?;
         match (reply.word(), reply.bytes(1)) {
-            ("none", _) => Ok(Known::Nothing { late: false }),
-            ("late", _) => Ok(Known::Nothing { late: true }),
-            ("forgotten", _) => Ok(Known::Forgotten),
+            ("none", _) => return Ok(Known::Nothing { late: false }),
+            ("late", _) => return Ok(Known::Nothing { late: true }),
+            ("forgotten", _) => return Ok(Known::Forgotten),
+            _ => {}
+        }
+        // It vouches for what was written, perhaps by an attempt that ended *ambiguous*.
+        self.replicate(operation, place.shard, &reply).await?;
+        match (reply.word(), reply.bytes(1)) {
             ("state", b"P") if !with_work => Ok(Known::Prepared(Work::default())),
             ("state", b"P") => Work::from_bytes(reply.bytes(2))
                 .map(Known::Prepared)
@@ -263,9 +268,7 @@ impl PreparedTransactions for RedisStore {
         let place = self.place_of(participation);
         let work = match self.known(operation, &place, participation, true).await? {
             Known::Prepared(work) => work,
-            Known::Committed => {
-                return self.replicate(operation, place.shard).await;
-            }
+            Known::Committed => return Ok(()),
             Known::RolledBack => return Err(rolled_back(operation, false)),
             Known::Forgotten => return Err(forgotten(operation)),
             Known::Nothing { .. } => return Err(not_prepared(operation)),
@@ -301,7 +304,7 @@ impl PreparedTransactions for RedisStore {
                 Known::Prepared(work) => (work.keys(), "seen"),
                 Known::Committed => return Err(committed(operation)),
                 Known::Forgotten => return Err(forgotten(operation)),
-                Known::RolledBack => return self.replicate(operation, place.shard).await,
+                Known::RolledBack => return Ok(()),
                 Known::Nothing { .. } => (Vec::new(), ""),
             };
             let keys = [place.keys.clone(), work].concat();

@@ -90,6 +90,7 @@ impl DecisionRegister for RedisStore {
             "none" => Ok(None),
             "mismatch" => Err(mismatch(operation)),
             word => {
+                self.replicate(operation, shard, &reply).await?;
                 let decision = Decision::parse(word).ok_or_else(|| reply.unexpected())?;
                 Ok(Some(RegisterEntry {
                     participation: participation.clone().with_named(reply.bytes(2)),

@@ -1,9 +1,26 @@
 //! What a script answers: a word, then what belongs to it.
 
+use std::sync::Arc;
+
 use exactly_once_core::{Error, Timestamp};
 use redis::Value;
 
 use super::error::{Effect, from_driver, unexpected};
+
+/// The run of the server that gave an answer, where it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Origin(Option<Arc<str>>);
+
+impl Origin {
+    pub(super) fn new(run: Option<&String>) -> Self {
+        Self(run.map(|run| Arc::from(run.as_str())))
+    }
+
+    /// Whether both may be the same.
+    pub(super) fn may_be(&self, other: &Self) -> bool {
+        self.0.is_none() || other.0.is_none() || self == other
+    }
+}
 
 /// A part of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +62,7 @@ impl Item {
 pub(super) struct Reply {
     operation: &'static str,
     pub(super) items: Vec<Item>,
+    pub(super) origin: Origin,
 }
 
 impl Reply {
@@ -52,9 +70,14 @@ impl Reply {
         operation: &'static str,
         value: Value,
         effect: Effect,
+        origin: Origin,
     ) -> Result<Self, Error> {
         match Item::from_value(operation, value, effect)? {
-            Item::List(items) => Ok(Self { operation, items }),
+            Item::List(items) => Ok(Self {
+                operation,
+                items,
+                origin,
+            }),
             other => Err(unexpected(operation, &format!("{other:?}"))),
         }
     }

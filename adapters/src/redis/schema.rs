@@ -167,7 +167,12 @@ impl Layout {
         (shard, key.into_bytes())
     }
 
-    /// What is written to be waited for.
+    /// A key that is never there: to try to remove it shows that the server is a master.
+    pub(super) fn fence(&self, shard: Shard) -> Vec<u8> {
+        format!("{}:{{{}}}:fence", self.prefix, shard.tag()).into_bytes()
+    }
+
+    /// What is written to be waited for on a cluster, and a channel's name elsewhere.
     pub(super) fn barrier(&self, shard: Shard) -> Vec<u8> {
         format!("{}:{{{}}}:barrier", self.prefix, shard.tag()).into_bytes()
     }
@@ -184,6 +189,11 @@ impl Layout {
         key.strip_prefix(self.prefix.as_bytes())
             .is_some_and(|rest| rest.starts_with(b":{"))
     }
+}
+
+/// A key that is never there, of any shard.
+pub(super) fn probe_key(prefix: &str) -> Vec<u8> {
+    format!("{prefix}:{{{}}}:probe", Shard(0).tag()).into_bytes()
 }
 
 /// What stands between the first `{` and the next `}`, unless it is empty.

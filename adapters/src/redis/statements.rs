@@ -21,7 +21,7 @@ pub(super) fn writes_of(statements: &[Statement], operation: &'static str) -> Re
     Ok(writes)
 }
 
-const SUPPORTED: &str = "SET key value [NX|XX], DEL, INCR, DECR, INCRBY, DECRBY, HSET, HDEL, \
+const SUPPORTED: &str = "SET key value [NX|XX] [EX|PX|EXAT|PXAT time|KEEPTTL], DEL, INCR, DECR, INCRBY, DECRBY, HSET, HDEL, \
                          HINCRBY, SADD, SREM, RPUSH and ZADD key score member";
 
 /// A command: the words of the text, then the parameters.
@@ -45,9 +45,7 @@ fn parse(statement: &Statement) -> std::result::Result<Vec<Write>, String> {
     };
     let writes = match (name.as_str(), rest) {
         ("SET", [value]) => one(Verb::Set, value, b""),
-        ("SET", [value, condition]) if is_condition(condition) => {
-            one(Verb::Set, value, &condition.to_ascii_uppercase())
-        }
+        ("SET", [value, options @ ..]) => one(Verb::Set, value, &set_options(options)?),
         ("DEL", _) => std::iter::once(key)
             .chain(rest)
             .map(|key| Write::new(Verb::Del, key.as_slice(), [], []))
@@ -92,8 +90,33 @@ fn nth(words: &[Vec<u8>], at: usize) -> &[u8] {
     words.get(at).map(Vec::as_slice).unwrap_or_default()
 }
 
-fn is_condition(word: &[u8]) -> bool {
-    word.eq_ignore_ascii_case(b"NX") || word.eq_ignore_ascii_case(b"XX")
+/// As the scripts take them: a condition, then how long the value stays, as `NX PX 5000`.
+fn set_options(words: &[Vec<u8>]) -> std::result::Result<Vec<u8>, String> {
+    let (mut condition, mut stays) = (String::new(), String::new());
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let word = String::from_utf8_lossy(word).to_ascii_uppercase();
+        match word.as_str() {
+            "NX" | "XX" if condition.is_empty() => condition = word,
+            "KEEPTTL" if stays.is_empty() => stays = word,
+            "EX" | "PX" | "EXAT" | "PXAT" if stays.is_empty() => {
+                let time = number(words.next().map(Vec::as_slice).unwrap_or_default())?;
+                // The server takes no more milliseconds than this, counted from 1970.
+                let unit = if word.starts_with('E') { 1000 } else { 1 };
+                let most = i64::MAX / 2;
+                if !(1..=most / unit).contains(&time) {
+                    return Err(format!("SET with {word} {time}, which is no time to live"));
+                }
+                stays = format!("{word} {time}");
+            }
+            _ => return Err(format!("SET with {word}, which it does not take here")),
+        }
+    }
+    Ok(match stays.is_empty() {
+        true => condition,
+        false => format!("{condition} {stays}"),
+    }
+    .into_bytes())
 }
 
 fn number(word: &[u8]) -> std::result::Result<i64, String> {
@@ -154,5 +177,11 @@ mod tests {
         assert!(parse(&Statement::new("")).is_err());
         assert_eq!(parse(&Statement::new("incrby k +05")).unwrap()[0].a, b"5");
         assert_eq!(parse(&Statement::new("DEL a b")).unwrap().len(), 2);
+        let options = |text: &str| parse(&Statement::new(text)).map(|writes| writes[0].b.clone());
+        assert_eq!(options("set k v ex 60 nx").unwrap(), b"NX EX 60");
+        assert_eq!(options("set k v KEEPTTL").unwrap(), b" KEEPTTL");
+        for wrong in ["set k v ex 0", "set k v ex", "set k v nx xx", "set k v get"] {
+            assert!(options(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! The store itself: a namespace on a shared connection.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use exactly_once_core::{
@@ -14,17 +15,20 @@ use exactly_once_core::{
 use super::{
     builder::RedisStoreBuilder,
     call::Call,
-    connection::Link,
     error::{BACKEND, Effect},
     group::Groups,
-    reply::Reply,
+    link::Link,
+    reply::{Origin, Reply},
     schema::{Layout, Placement, Shard},
     scripts::{self, LuaScript},
 };
 
+/// How long a shard counts as listed.
+const LISTED_FOR: Duration = Duration::from_secs(600);
+
 /// What all handles on one connection share.
 pub(super) struct Shared {
-    pub(super) link: Link,
+    pub(super) link: Arc<Link>,
     /// Which database of which server or cluster this is, the same for every handle on it.
     pub(super) identity: String,
     /// The identity of the data; a handle reads it once.
@@ -32,8 +36,8 @@ pub(super) struct Shared {
     pub(super) layout: Layout,
     pub(super) max_receipt_bytes: usize,
     pub(super) durability: Durability,
-    /// Shards that this process knows to be listed on the server.
-    pub(super) listed: Mutex<HashSet<(Namespace, Shard)>>,
+    /// Shards that this process has listed on the server, and when: a failover may lose the list.
+    pub(super) listed: Mutex<HashMap<(Namespace, Shard), Instant>>,
     pub(super) groups: Groups,
 }
 
@@ -116,17 +120,16 @@ impl RedisStore {
         arguments: Vec<Vec<u8>>,
     ) -> Result<Reply> {
         let effect = Effect::Read;
-        self.shared
-            .link
-            .run(Call {
-                operation,
-                script,
-                shard,
-                keys,
-                arguments,
-                effect,
-            })
-            .await
+        let call = Call {
+            operation,
+            script,
+            shard,
+            keys,
+            arguments,
+            effect,
+        };
+        let link = &self.shared.link;
+        link.run(call, link.deadline()).await
     }
 
     /// Runs a script that may write, and waits for the replicas.
@@ -147,12 +150,15 @@ impl RedisStore {
             arguments,
             effect,
         };
+        // One for all that is waited for.
+        let deadline = self.shared.link.deadline();
         let reply = if script.grouped.is_some() {
-            self.shared.run_in_group(call).await?
+            self.shared.run_in_group(call, deadline).await?
         } else {
-            self.shared.link.run(call).await?
+            self.shared.link.run(call, deadline).await?
         };
-        self.replicate(operation, shard).await?;
+        self.confirm(operation, shard, &reply.origin, deadline)
+            .await?;
         Ok(reply)
     }
 
@@ -172,7 +178,7 @@ impl RedisStore {
             .await?;
         // A failover must not bring another one.
         if reply.word() == "made" {
-            self.replicate(operation, shard).await?;
+            self.replicate(operation, shard, &reply).await?;
         }
         let identity = reply.bytes(1).try_into();
         let identity = StoreIdentity::from_bytes(identity.map_err(|_| reply.unexpected())?);
@@ -193,10 +199,30 @@ impl RedisStore {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is acknowledged must have reached the replicas, also what an earlier call wrote.
-    pub(super) async fn replicate(&self, operation: &'static str, shard: Shard) -> Result<()> {
+    /// What vouches for a write waits like the write: it must have reached the replicas, also where
+    /// an earlier call wrote it.
+    pub(super) async fn replicate(
+        &self,
+        operation: &'static str,
+        shard: Shard,
+        reply: &Reply,
+    ) -> Result<()> {
+        let deadline = self.shared.link.deadline();
+        self.confirm(operation, shard, &reply.origin, deadline)
+            .await
+    }
+
+    async fn confirm(
+        &self,
+        operation: &'static str,
+        shard: Shard,
+        origin: &Origin,
+        deadline: tokio::time::Instant,
+    ) -> Result<()> {
         let barrier = self.layout().barrier(shard);
-        self.shared.link.replicate(operation, barrier, shard).await
+        let link = &self.shared.link;
+        link.replicate(operation, shard, barrier, origin.clone(), deadline)
+            .await
     }
 
     /// Notes a shard on the server before the first write to it, so that upkeep finds it.
@@ -213,7 +239,8 @@ impl RedisStore {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
-        if listed().contains(&entry) {
+        let lately = |at: &Instant| at.elapsed() < LISTED_FOR;
+        if listed().get(&entry).is_some_and(lately) {
             return Ok(());
         }
         let list = self.layout().shards(&self.namespace);
@@ -221,7 +248,7 @@ impl RedisStore {
             .link
             .add_member(operation, list, shard.number())
             .await?;
-        listed().insert(entry);
+        listed().insert(entry, Instant::now());
         Ok(())
     }
 
@@ -232,6 +259,21 @@ impl RedisStore {
             let list = self.layout().shards(&self.namespace);
             let more = self.shared.link.members(operation, list).await?;
             shards.extend(more.into_iter().filter_map(Shard::from_number));
+            // What the server has lost of the list, this process still knows.
+            let known: Vec<Shard> = {
+                let listed = &self.shared.listed;
+                let listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
+                let own = listed.keys().filter(|(name, _)| *name == self.namespace);
+                own.map(|(_, shard)| *shard).collect()
+            };
+            for shard in known {
+                if !shards.contains(&shard) {
+                    let list = self.layout().shards(&self.namespace);
+                    let link = &self.shared.link;
+                    link.add_member(operation, list, shard.number()).await?;
+                    shards.push(shard);
+                }
+            }
         }
         Ok(shards)
     }

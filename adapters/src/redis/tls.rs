@@ -12,11 +12,12 @@
 use exactly_once_core::{Error, ErrorKind, Result};
 use redis::RedisError;
 
-use super::error::error;
+use super::error::{Effect, error, from_driver};
 
 const OPERATION: &str = "connect";
 
 /// What the URLs ask for.
+#[derive(Default)]
 pub(super) struct Asked {
     /// Without what the driver does not know.
     pub(super) urls: Vec<String>,
@@ -32,7 +33,7 @@ impl Asked {
             authorities: None,
         };
         for url in urls {
-            if url.starts_with("rediss:") && !cfg!(feature = "redis-tls") {
+            if is_tls(&url) && !cfg!(feature = "redis-tls") {
                 return Err(refuse(
                     "the URL's scheme rediss asks for TLS, which is not compiled in: add the \
                      feature `redis-tls`",
@@ -44,11 +45,15 @@ impl Asked {
             }
             asked.urls.push(url);
         }
-        if asked.urls.iter().any(|url| url.starts_with("rediss:")) {
+        if asked.urls.iter().any(|url| is_tls(url)) {
             choose_cryptography();
         }
         Ok(asked)
     }
+}
+
+fn is_tls(url: &str) -> bool {
+    url.starts_with("rediss:") || url.starts_with("rediss+")
 }
 
 fn refuse(message: impl Into<String>) -> Error {
@@ -119,9 +124,22 @@ pub(super) fn certificates(asked: &Asked) -> Result<Option<redis::TlsCertificate
     }))
 }
 
+/// An error of a connection that could not be opened.
+pub(super) fn connecting_failed(operation: &'static str, source: RedisError) -> Error {
+    if !refused_certificate(&source) {
+        return from_driver(operation, source, Effect::Read);
+    }
+    error(ErrorKind::Configuration, operation)
+        .with_message(
+            "the server's certificate was refused: name its authority by sslrootcert in the URL, \
+             and the host as the certificate does",
+        )
+        .with_source(source)
+}
+
 /// Whether the other side's certificate was refused, rather than the connection lost. The driver
 /// tells so only by what the error says.
-pub(super) fn refused_certificate(failed: &RedisError) -> bool {
+fn refused_certificate(failed: &RedisError) -> bool {
     let text = failed.to_string();
     text.contains("invalid peer certificate") || text.contains("InvalidCertificate")
 }

@@ -40,6 +40,7 @@
 //! | [`demo`] | the end of a demo's `main` |
 //! | [`ingress`] | a client of Restate that asks again with the same key |
 //! | [`redis`], [`redis_cluster`] | one Redis, and a cluster of three masters and three replicas |
+//! | [`redis_sentinel`] | a master, two replicas and three sentinels |
 
 pub mod certificates;
 pub mod demo;
@@ -52,6 +53,7 @@ pub mod postgres;
 pub mod process;
 pub mod redis;
 pub mod redis_cluster;
+pub mod redis_sentinel;
 pub mod restate;
 pub mod server;
 pub mod service;
@@ -68,6 +70,7 @@ pub use postgres::{Postgres, PostgresOptions};
 pub use process::Process;
 pub use redis::{Redis, RedisOptions};
 pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinel;
 pub use restate::{Restate, RestateOptions};
 pub use service::Service;
 pub use standby::{Replication, Standby};

@@ -21,6 +21,7 @@ const REPLICATION_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
     settings: Vec<(String, String)>,
+    variables: Vec<(String, PathBuf)>,
     valkey: bool,
     tls: Option<(Certificate, PathBuf)>,
 }
@@ -39,6 +40,7 @@ impl Default for RedisOptions {
             settings: settings
                 .map(|(name, value)| (name.into(), value.into()))
                 .into(),
+            variables: Vec::new(),
             valkey: false,
             tls: None,
         }
@@ -51,6 +53,17 @@ impl RedisOptions {
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
         self
+    }
+
+    /// Runs it under `en_US.UTF-8`, by whose order its Lua compares strings.
+    ///
+    /// # Errors
+    /// When the locale is not there and can't be made.
+    pub fn utf8_locale(mut self) -> Result<Self> {
+        self.variables
+            .push(("LOCPATH".into(), tools::utf8_locale()?));
+        self.variables.push(("LC_ALL".into(), "en_US.UTF-8".into()));
+        Ok(self)
     }
 
     /// Starts Valkey instead.
@@ -139,6 +152,9 @@ impl RedisOptions {
                 .argument("--tls-auth-clients")
                 .argument("no");
         }
+        for (name, value) in self.variables {
+            launch = launch.variable(name, value);
+        }
         for (name, value) in self.settings {
             launch = launch.argument(format!("--{name}"));
             if value.is_empty() {
@@ -217,16 +233,22 @@ impl Redis {
             .argument("-e")
             .argument("-p")
             .argument(self.port().to_string());
-        if let Some(authority) = &self.authority {
-            launch = launch
-                .argument("--tls")
-                .argument("--cacert")
-                .argument(authority);
-        }
+        launch = self.trusting(launch);
         for word in words {
             launch = launch.argument(word);
         }
         Ok(launch.run().await?.trim_end().to_owned())
+    }
+
+    /// A redis-cli that speaks as the server does.
+    pub(crate) fn trusting(&self, launch: Launch) -> Launch {
+        match &self.authority {
+            Some(authority) => launch
+                .argument("--tls")
+                .argument("--cacert")
+                .argument(authority),
+            None => launch,
+        }
     }
 
     /// Waits until this many replicas have all that was written here so far. (`WAIT` by

@@ -146,7 +146,8 @@ impl RedisCluster {
     /// Makes the nodes one cluster.
     async fn meet(&self) -> Result<()> {
         let first = self.nodes.first().context("a cluster has nodes")?;
-        let mut launch = Launch::new(tools::redis_cli()?, first.server().folder())
+        let mut launch = first
+            .trusting(Launch::new(tools::redis_cli()?, first.server().folder()))
             .argument("--cluster")
             .argument("create");
         for node in &self.nodes {

@@ -7,7 +7,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::identity::within_reach;
 
@@ -80,6 +80,37 @@ pub fn valkey_server() -> Result<PathBuf> {
 pub fn redis_cli() -> Result<PathBuf> {
     let install = "./dev setup redis (or: apt-get install redis-tools)";
     find("redis-cli", "EXACTLY_ONCE_REDIS_CLI", &[], install)
+}
+
+/// A folder with the locale `en_US.UTF-8`, made there by glibc's `localedef` if need be.
+///
+/// # Errors
+/// When it can't be made.
+pub fn utf8_locale() -> Result<PathBuf> {
+    let folder = tools_folder().join("locale");
+    let made = folder.join("en_US.UTF-8");
+    if made.join("LC_COLLATE").is_file() {
+        return Ok(folder);
+    }
+    std::fs::create_dir_all(&folder)?;
+    // Another test may be making it too: each its own, and the first name wins.
+    let own = folder.join(format!("making-{}", std::process::id()));
+    let localedef = std::process::Command::new("localedef")
+        .args(["-i", "en_US", "-f", "UTF-8"])
+        .arg(&own)
+        .output();
+    let output =
+        localedef.context("there is no localedef; install it with: apt-get install locales")?;
+    if !own.join("LC_COLLATE").is_file() {
+        bail!(
+            "the locale en_US.UTF-8 can't be made: {}; install it with: apt-get install locales",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    if std::fs::rename(&own, &made).is_err() {
+        std::fs::remove_dir_all(&own)?;
+    }
+    Ok(folder)
 }
 
 /// pgbouncer; `EXACTLY_ONCE_PGBOUNCER` overrides.

@@ -44,7 +44,7 @@ async fn ask(url: &str, max_age: u32) -> Result<Vec<Finding>> {
         #[cfg(feature = "rusqlite")]
         "sqlite" => sqlite::examine(url).await,
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => redis::examine(url).await,
+        "redis" | "rediss" | "unix" => redis::examine(url).await,
         _ => Err(
             Error::new(ErrorKind::Configuration, "doctor", "cli").with_message(
                 "no doctor for this URL: it needs postgres:, sqlite: or redis:, and the feature \

@@ -38,6 +38,9 @@ fn judge(info: &str, fsync: &str) -> Vec<Finding> {
     };
     let (policy, appendonly) = (setting("maxmemory_policy"), setting("aof_enabled"));
     let written = setting("aof_last_write_status");
+    let rewrites = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
+        .into_iter()
+        .any(|name| setting(name) == "1");
     let (role, loading) = (setting("role"), setting("loading"));
     vec![
         Finding::new("redis_version", setting("redis_version"), true, ""),
@@ -66,6 +69,13 @@ fn judge(info: &str, fsync: &str) -> Vec<Finding> {
             written,
             appendonly != "1" || written == "ok",
             "the append-only file can't be written: make room on its disk; see the server's log",
+        ),
+        Finding::new(
+            "aof_rewrite",
+            if rewrites { "running" } else { "none" },
+            !rewrites,
+            "if it is the first since appendonly was switched on, nothing is on disk before it has \
+             ended: wait",
         ),
         Finding::new(
             "role",

@@ -1,6 +1,7 @@
 -- Applies what was staged, if nobody changed what it touches.
 -- KEYS: record, index in doubt, index to forget, reservations, then the transaction's keys.
 -- ARGV: terms, not_after, forget_after, digest, holder, then the work.
+on_master(KEYS[1])
 local now = whole(clock())
 local state = load_outcome(KEYS[1])
 if not state then return { is_forgotten(now) and 'forgotten' or 'none' } end

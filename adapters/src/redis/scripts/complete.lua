@@ -4,7 +4,10 @@
 local now = clock()
 local record = load_record(KEYS[1], now)
 if record and record.fingerprint ~= ARGV[1] then return { 'mismatch' } end
-if record and record.done then return { 'done', record.state, record.outcome } end
+if record and record.done then
+  on_master(KEYS[1])
+  return { 'done', record.state, record.outcome }
+end
 if is_held(record, now) then return { 'held', whole(record.deadline - now) } end
 
 local guards, writes = read_work(7, 3)

@@ -9,6 +9,7 @@ local function quick(keys, k, _, arguments, a)
   if state == 'A' or state == 'J' then
     local kept = not ends or ends == '' or clock() < tonumber(ends)
     if found[1] ~= fingerprint or not kept then return nil end
+    on_master(key)
     return { 'done', state, found[3] or '' }
   end
   if state or found[1] or arguments[a + 8] ~= '1' or any_reserved(keys[k + 3]) then return nil end

@@ -1,6 +1,7 @@
 -- Writes a decision, or gives the one that stands.
 -- KEYS: record, index of what is unfinished, index to forget.
 -- ARGV: terms, not_after, forget_after, digest, proposal, the participants.
+on_master(KEYS[1])
 local now = whole(clock())
 local stands = load_decision(KEYS[1])
 if stands then return { stands } end

@@ -1,5 +1,6 @@
 -- Records the outcome of a lease.
 -- KEYS: record, index of what expires. ARGV: fingerprint, token, state, outcome, retention, key.
+on_master(KEYS[1])
 local now = clock()
 local record = load_record(KEYS[1], now)
 if not record then return { 'fenced' } end

@@ -1,4 +1,5 @@
 -- Removes a completed key. KEYS: record, index of what expires. ARGV: key.
+on_master(KEYS[1])
 local now = clock()
 local record = load_record(KEYS[1], now)
 if is_held(record, now) then return { 'held', whole(record.deadline - now) } end

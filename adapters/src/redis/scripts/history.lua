@@ -1,4 +1,5 @@
 -- Changes after a version, oldest first. KEYS: account, history. ARGV: version, limit.
+on_master(KEYS[1])
 local state = load_account(KEYS[1])
 if not state then return { 'none' } end
 local answer, version = { 'page', state.version }, add(ARGV[1], '1')

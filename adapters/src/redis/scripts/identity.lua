@@ -1,6 +1,10 @@
 -- The identity of the data: made once, or given anew.
 -- KEYS: identity. ARGV: another identity, whether it replaces the one that stands.
 local stands = redis.call('GET', KEYS[1])
-if stands and ARGV[2] ~= 'adopt' then return { 'stands', stands } end
+if stands and ARGV[2] ~= 'adopt' then
+  -- Reads again as a write, which a replica refuses: its data may be another's.
+  redis.call('GETEX', KEYS[1])
+  return { 'stands', stands }
+end
 redis.call('SET', KEYS[1], ARGV[1])
 return { 'made', ARGV[1] }

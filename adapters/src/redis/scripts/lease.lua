@@ -1,8 +1,12 @@
--- Holds a key. KEYS: record, index of what expires, fencing counter. ARGV: fingerprint, ttl, key.
+-- Holds a key. KEYS: record, index of what expires, fencing counter. ARGV: fingerprint, ttl, key,
+-- retention.
 local now = clock()
 local record = load_record(KEYS[1], now)
 if record and record.fingerprint ~= ARGV[1] then return { 'mismatch' } end
-if record and record.done then return { 'done', record.state, record.outcome } end
+if record and record.done then
+  on_master(KEYS[1])
+  return { 'done', record.state, record.outcome }
+end
 if is_held(record, now) then return { 'held', whole(record.deadline - now) } end
 
 local last = redis.call('GET', KEYS[3]) or '0'
@@ -16,6 +20,11 @@ local deadline = whole(now + tonumber(ARGV[2]))
 
 redis.call('SET', KEYS[3], token)
 redis.call('DEL', KEYS[1])
-redis.call('ZREM', KEYS[2], ARGV[3])
-redis.call('HSET', KEYS[1], 'f', ARGV[1], 's', 'L', 't', token, 'd', deadline)
+redis.call('HSET', KEYS[1], 'f', ARGV[1], 's', 'L', 't', token, 'd', deadline, 'r', ARGV[4])
+-- A lease that lapses and is never taken over is removed a retention later.
+if ARGV[4] == '' then
+  redis.call('ZREM', KEYS[2], ARGV[3])
+else
+  redis.call('ZADD', KEYS[2], whole(now + tonumber(ARGV[2]) + tonumber(ARGV[4])), ARGV[3])
+end
 return { 'granted', token, deadline }

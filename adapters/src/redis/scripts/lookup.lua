@@ -1,4 +1,5 @@
 -- What is known of an idempotency key. KEYS: record. Writes nothing.
+on_master(KEYS[1])
 local now = clock()
 local record = load_record(KEYS[1], now)
 if not record then return { 'none' } end

@@ -116,6 +116,7 @@ scripts! {
     LEASE: "moment.lua", "exact.lua", "record.lua", "lease.lua";
     LOOKUP: "moment.lua", "record.lua", "lookup.lua";
     PAGE: "moment.lua", "page.lua";
+    PROBE: "probe.lua";
     PREPARE: "moment.lua", "exact.lua", "reserved.lua", "deadline.lua", "footprint.lua",
         "writes.lua", "outcome.lua", "prepare.lua";
     READ: "footprint.lua", "read.lua";

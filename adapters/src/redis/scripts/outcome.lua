@@ -17,7 +17,7 @@ end
 -- The footprint of every part that the work reads or writes, one in a line.
 local function footprints_of(guards, writes)
   local kinds = {
-    SET = 'value', DEL = 'value', INCR = 'value', HSET = 'field', HDEL = 'field',
+    SET = 'whole', DEL = 'whole', INCR = 'value', HSET = 'field', HDEL = 'field',
     HINCR = 'field', SADD = 'member', SREM = 'member', RPUSH = 'type', ZADD = 'score',
   }
   local lines, keys = {}, {}

@@ -3,7 +3,10 @@
 -- ARGV: terms, not_after, forget_after, digest, holder, staged work as bytes, then the work.
 local now = whole(clock())
 local state = load_outcome(KEYS[1])
-if state then return { 'state', state } end
+if state then
+  on_master(KEYS[1])
+  return { 'state', state }
+end
 if is_forgotten(now) then return { 'forgotten' } end
 if is_past(now, ARGV[2]) then return { 'late' } end
 

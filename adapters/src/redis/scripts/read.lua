@@ -1,5 +1,8 @@
--- Reads parts of keys, each with its footprint. KEYS: the keys. ARGV, for each part: kind, index
--- of the key, argument (the expected type for a whole value).
+-- Reads parts of keys, each with its footprint. KEYS: the keys, then one of ours that is never there.
+-- ARGV, for each part: kind, index of the key, argument (the expected type for a whole value).
+
+-- Changes nothing, and is refused by a replica, which would answer from stale data.
+redis.call('DEL', KEYS[#KEYS])
 local READ = {
   string = function(key) return redis.call('GET', key) end,
   hash = function(key) return redis.call('HGETALL', key) end,
@@ -14,7 +17,8 @@ for at = 1, #ARGV, 3 do
   local value = false
   local wrong = string.match(print, '^type:(.*)')
   if kind == 'value' then
-    local found = string.match(print, '^(%a+):')
+    -- A module's type has other characters too.
+    local found = string.match(print, '^([^:]+):')
     if found == argument then
       value = READ[found](key)
     elseif found ~= 'none' then

@@ -1,6 +1,6 @@
 -- The record of an idempotency key: a hash of
 --   f fingerprint · s state (L leased, A applied, J rejected) · o outcome · t fencing token
---   d deadline of the lease · c completed at · e expires at (empty: never), in microseconds.
+--   d deadline of the lease · r how long it is kept after that · c completed at · e expires at (empty: never), in microseconds.
 
 -- The record, or nil if there is none or its retention has passed.
 local function load_record(key, now)

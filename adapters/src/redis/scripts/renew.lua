@@ -1,4 +1,5 @@
 -- Extends a lease. KEYS: record. ARGV: fingerprint, token, ttl.
+on_master(KEYS[1])
 local now = clock()
 local record = load_record(KEYS[1], now)
 if not record or record.done or record.token ~= ARGV[2] or record.fingerprint ~= ARGV[1] then

@@ -2,6 +2,7 @@
 -- KEYS: record, index in doubt, index to forget, reservations, then the transaction's keys.
 -- ARGV: terms, not_after, forget_after, digest, holder, whether the work was seen. Without it
 -- the keys of a transaction that was prepared meanwhile are missing: the caller looks again.
+on_master(KEYS[1])
 local state = load_outcome(KEYS[1])
 if state and state ~= 'P' then return { 'state', state } end
 if not state and is_forgotten(whole(clock())) then return { 'forgotten' } end

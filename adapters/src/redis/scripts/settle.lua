@@ -1,6 +1,7 @@
 -- Records how an operator settled a decision, and finishes it. The first settlement stands.
 -- KEYS: record, index of what is unfinished, index to forget.
 -- ARGV: terms, not_after, forget_after, digest, the settlement.
+on_master(KEYS[1])
 local stands = load_decision(KEYS[1])
 if not stands then return { is_forgotten(whole(clock())) and 'forgotten' or 'none' } end
 if stands == 'mismatch' then return { 'mismatch' } end

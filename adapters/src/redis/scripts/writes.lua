@@ -54,7 +54,7 @@ local NEEDS = {
 
 -- What the keys will be like, write by write, before anything is written.
 local function new_sketch()
-  local sketch = { types = {}, strings = {}, fields = {}, members = {}, gone = {} }
+  local sketch = { types = {}, strings = {}, fields = {}, members = {}, gone = {}, more = {} }
 
   function sketch.type_of(key)
     if not sketch.types[key] then sketch.types[key] = redis.call('TYPE', key).ok end
@@ -64,6 +64,7 @@ local function new_sketch()
   function sketch.replace(key, kind, value)
     sketch.types[key], sketch.strings[key] = kind, value
     sketch.fields[key], sketch.members[key], sketch.gone[key] = {}, {}, true
+    sketch.more[key] = 0
   end
 
   function sketch.string(key)
@@ -89,6 +90,19 @@ local function new_sketch()
     return members[name]
   end
 
+  -- A key that was not there is of this type from now on, and begins with nothing.
+  function sketch.be(key, kind)
+    if sketch.types[key] == 'none' then sketch.replace(key, kind, nil) end
+  end
+
+  -- Notes a new part, or the end of one; a key without parts is none.
+  function sketch.count(key, change, size_command)
+    sketch.more[key] = (sketch.more[key] or 0) + change
+    if change > 0 then return end
+    local before = sketch.gone[key] and 0 or redis.call(size_command, key)
+    if before + sketch.more[key] == 0 then sketch.replace(key, 'none', false) end
+  end
+
   return sketch
 end
 
@@ -109,14 +123,13 @@ end
 local PLAN = {}
 
 function PLAN.SET(sketch, write)
-  if write.b == '' then
-    sketch.replace(write.key, 'string', write.a)
-    return 1
-  end
-  local present = sketch.type_of(write.key) ~= 'none'
-  if (write.b == 'NX' and present) or (write.b == 'XX' and not present) then
-    write.skip = true
-    return 0
+  local condition = string.match(write.b, '^%u*')
+  if condition ~= '' then
+    local present = sketch.type_of(write.key) ~= 'none'
+    if (condition == 'NX') == present then
+      write.skip = true
+      return 0
+    end
   end
   sketch.replace(write.key, 'string', write.a)
   return 1
@@ -135,44 +148,55 @@ function PLAN.INCR(sketch, write)
   return 1
 end
 
+-- A field that is set, to what it was or will be.
+local function set_field(sketch, write, value)
+  local new = not sketch.field(write.key, write.a)
+  sketch.be(write.key, 'hash')
+  sketch.fields[write.key][write.a] = value
+  if new then sketch.count(write.key, 1) end
+end
+
 function PLAN.HSET(sketch, write)
-  sketch.field(write.key, write.a)
-  sketch.types[write.key], sketch.fields[write.key][write.a] = 'hash', write.b
+  set_field(sketch, write, write.b)
   return 1
 end
 
 function PLAN.HDEL(sketch, write)
-  local present = sketch.field(write.key, write.a)
+  if not sketch.field(write.key, write.a) then return 0 end
   sketch.fields[write.key][write.a] = false
-  return present and 1 or 0
+  sketch.count(write.key, -1, 'HLEN')
+  return 1
 end
 
 function PLAN.HINCR(sketch, write)
   local after, refusal = sum_of(write.key, sketch.field(write.key, write.a), write.b)
   if not after then return nil, refusal end
-  sketch.types[write.key], sketch.fields[write.key][write.a] = 'hash', after
+  set_field(sketch, write, after)
   return 1
 end
 
 function PLAN.SADD(sketch, write)
-  local present = sketch.member(write.key, write.a)
-  sketch.types[write.key], sketch.members[write.key][write.a] = 'set', true
-  return present and 0 or 1
+  if sketch.member(write.key, write.a) then return 0 end
+  sketch.be(write.key, 'set')
+  sketch.members[write.key][write.a] = true
+  sketch.count(write.key, 1)
+  return 1
 end
 
 function PLAN.SREM(sketch, write)
-  local present = sketch.member(write.key, write.a)
+  if not sketch.member(write.key, write.a) then return 0 end
   sketch.members[write.key][write.a] = false
-  return present and 1 or 0
+  sketch.count(write.key, -1, 'SCARD')
+  return 1
 end
 
 function PLAN.RPUSH(sketch, write)
-  sketch.types[write.key] = 'list'
+  sketch.be(write.key, 'list')
   return 1
 end
 
 function PLAN.ZADD(sketch, write)
-  sketch.types[write.key] = 'zset'
+  sketch.be(write.key, 'zset')
   return 1
 end
 
@@ -194,8 +218,19 @@ end
 
 -- One function for each operation. After `plan`, none can fail.
 local APPLY = {
-  SET = function(write) redis.call('SET', write.key, write.a) end,
-  DEL = function(write) redis.call('DEL', write.key) end,
+  SET = function(write)
+    -- A condition, which `plan` has decided, then how long the value stays.
+    local unit, time = string.match(write.b, '^%u* ?(%u*) ?(%d*)$')
+    if time ~= '' then
+      redis.call('SET', write.key, write.a, unit, time)
+    elseif unit ~= '' then
+      redis.call('SET', write.key, write.a, unit)
+    else
+      redis.call('SET', write.key, write.a)
+    end
+  end,
+  -- The server frees a large one beside its other work.
+  DEL = function(write) redis.call('UNLINK', write.key) end,
   INCR = function(write) redis.call('INCRBY', write.key, write.a) end,
   HSET = function(write) redis.call('HSET', write.key, write.a, write.b) end,
   HDEL = function(write) redis.call('HDEL', write.key, write.a) end,

@@ -20,6 +20,32 @@ impl RedisTx {
         self.overlays.get(key).cloned().unwrap_or_default()
     }
 
+    /// What the transaction has made of a key, for a read as a type. Removals alone leave open whether
+    /// anything of the other type is left: then that is looked at.
+    pub(super) async fn as_type(
+        &mut self,
+        operation: &'static str,
+        key: &[u8],
+        needed: &'static str,
+    ) -> Result<Overlay> {
+        let overlay = self.overlay(key);
+        let left = match overlay.fits(needed) {
+            Ok(()) => return Ok(overlay),
+            Err(misfit) if overlay.surely_present() => return Err(misfit_error(operation, misfit)),
+            Err(misfit) => match misfit {
+                Misfit::Type { found: "hash", .. } => !self.hash_of(key, overlay).await?.is_empty(),
+                _ => !self.set_of(key, overlay).await?.is_empty(),
+            },
+        };
+        if left {
+            let message = format!("the key holds another type than a {needed}");
+            return Err(refused(operation, message));
+        }
+        let gone = Overlay::upon(Base::Absent);
+        self.overlays.insert(key.to_vec(), gone.clone());
+        Ok(gone)
+    }
+
     pub(in crate::redis) fn put_string(&mut self, key: Vec<u8>, value: &[u8]) {
         self.overlays
             .insert(key.clone(), Overlay::upon(Base::Text(value.to_vec())));
@@ -53,17 +79,14 @@ impl RedisTx {
         let key = self.claim_key(operation, key)?;
         let overlay = self.overlays.entry(key.clone()).or_default();
         let fits = overlay.be("set");
-        overlay.members.insert(member.to_vec(), verb == Verb::SAdd);
+        overlay.put_member(member, verb == Verb::SAdd);
         self.fitting(operation, fits)?;
         self.work.writes.push(Write::new(verb, key, member, []));
         Ok(())
     }
 
     pub(in crate::redis) async fn string(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let overlay = self.overlay(key);
-        overlay
-            .fits("string")
-            .map_err(|misfit| misfit_error("get", misfit))?;
+        let overlay = self.as_type("get", key, "string").await?;
         let before = match overlay.base {
             Base::Absent => None,
             Base::Text(text) => Some(text),
@@ -85,10 +108,7 @@ impl RedisTx {
         key: &[u8],
         field: &[u8],
     ) -> Result<Option<Vec<u8>>> {
-        let overlay = self.overlay(key);
-        overlay
-            .fits("hash")
-            .map_err(|misfit| misfit_error("hget", misfit))?;
+        let overlay = self.as_type("hget", key, "hash").await?;
         let delta = match overlay.fields.get(field) {
             Some(FieldChange::Set(value)) => return Ok(Some(value.clone())),
             Some(FieldChange::Deleted) => return Ok(None),
@@ -109,11 +129,16 @@ impl RedisTx {
     }
 
     pub(super) async fn hash(&mut self, key: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-        let overlay = self.overlay(key);
+        let overlay = self.as_type("hget_all", key, "hash").await?;
+        self.hash_of(key, overlay).await
+    }
+
+    async fn hash_of(
+        &mut self,
+        key: &[u8],
+        overlay: Overlay,
+    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         let mut fields = BTreeMap::new();
-        overlay
-            .fits("hash")
-            .map_err(|misfit| misfit_error("hget_all", misfit))?;
         if overlay.is_on_server() {
             let flat = items_of(self.part("hget_all", Part::Value, key, b"hash").await?);
             let mut flat = flat.into_iter();
@@ -136,10 +161,11 @@ impl RedisTx {
     }
 
     pub(super) async fn set_members(&mut self, key: &[u8]) -> Result<BTreeSet<Vec<u8>>> {
-        let overlay = self.overlay(key);
-        overlay
-            .fits("set")
-            .map_err(|misfit| misfit_error("smembers", misfit))?;
+        let overlay = self.as_type("smembers", key, "set").await?;
+        self.set_of(key, overlay).await
+    }
+
+    async fn set_of(&mut self, key: &[u8], overlay: Overlay) -> Result<BTreeSet<Vec<u8>>> {
         let mut members = BTreeSet::new();
         if overlay.is_on_server() {
             members.extend(items_of(
@@ -180,7 +206,8 @@ impl RedisTx {
             return Ok(());
         }
         let shard = self.shard.unwrap_or_else(|| Shard::of_key(&parts[0].1));
-        let keys: Vec<_> = parts.iter().map(|(_, key, _)| key.clone()).collect();
+        let mut keys: Vec<_> = parts.iter().map(|(_, key, _)| key.clone()).collect();
+        keys.push(self.store.layout().fence(shard));
         let mut arguments = Vec::new();
         for (at, (part, _, argument)) in (1..=parts.len()).zip(&parts) {
             arguments.push(part.as_str().into());

@@ -1,6 +1,9 @@
 //! What a user does in a transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use exactly_once_core::Result;
 
@@ -8,7 +11,7 @@ use super::{RedisTx, reads::items_of};
 use crate::redis::{
     commands::{Part, Verb, Write},
     error::refused,
-    overlay::{Base, FieldChange, Overlay},
+    overlay::{Base, Overlay},
 };
 
 impl RedisTx {
@@ -31,6 +34,41 @@ impl RedisTx {
     pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let key = self.claim_key("set", key.as_ref())?;
         self.put_string(key, value.as_ref());
+        Ok(())
+    }
+
+    /// Sets the string under a key, which vanishes this long after the commit. In a two-phase commit,
+    /// that is the commit of the second phase.
+    ///
+    /// # Errors
+    /// As [`Self::set`]; also for a time of less than a millisecond.
+    pub fn set_for(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        time_to_live: Duration,
+    ) -> Result<()> {
+        let milliseconds = time_to_live.as_millis();
+        if milliseconds == 0 || milliseconds > (i64::MAX / 2) as u128 {
+            let error = refused("set_for", format!("{time_to_live:?} is no time to live"));
+            return self.noted(Err(error));
+        }
+        let stays = format!(" PX {milliseconds}");
+        self.set_with(key, value, stays.as_bytes())
+    }
+
+    /// With how long the value stays, as the scripts take it.
+    pub(in crate::redis) fn set_with(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        stays: &[u8],
+    ) -> Result<()> {
+        let key = self.claim_key("set", key.as_ref())?;
+        self.put_string(key, value.as_ref());
+        if let Some(write) = self.work.writes.last_mut() {
+            write.b = stays.to_vec();
+        }
         Ok(())
     }
 
@@ -124,9 +162,7 @@ impl RedisTx {
         let key = self.claim_key("hdel", key.as_ref())?;
         let overlay = self.overlays.entry(key.clone()).or_default();
         let fits = overlay.be("hash");
-        overlay
-            .fields
-            .insert(field.as_ref().to_vec(), FieldChange::Deleted);
+        overlay.remove_field(field.as_ref());
         self.fitting("hdel", fits)?;
         self.work
             .writes
@@ -194,9 +230,8 @@ impl RedisTx {
         member: impl AsRef<[u8]>,
     ) -> Result<bool> {
         let key = self.claim_key("sismember", key.as_ref())?;
-        let overlay = self.overlay(&key);
-        let fits = overlay.fits("set");
-        self.fitting("sismember", fits)?;
+        let overlay = self.as_type("sismember", &key, "set").await;
+        let overlay = self.noted(overlay)?;
         if let Some(in_set) = overlay.members.get(member.as_ref()) {
             return Ok(*in_set);
         }
@@ -241,9 +276,8 @@ impl RedisTx {
     /// As [`Self::get`].
     pub async fn list(&mut self, key: impl AsRef<[u8]>) -> Result<Vec<Vec<u8>>> {
         let key = self.claim_key("list", key.as_ref())?;
-        let overlay = self.overlay(&key);
-        let fits = overlay.fits("list");
-        self.fitting("list", fits)?;
+        let overlay = self.as_type("list", &key, "list").await;
+        let overlay = self.noted(overlay)?;
         let mut items = Vec::new();
         if overlay.is_on_server() {
             let seen = self.part("list", Part::Value, &key, b"list").await;
