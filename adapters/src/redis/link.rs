@@ -334,7 +334,7 @@ impl Link {
         }
     }
 
-    /// Refuses all later calls and lets the connection go; what is in flight has its own hold.
+    /// Refuses all later calls and lets the connection go; calls under way keep it until they end.
     pub(super) fn close(&self) {
         let mut live = self.live();
         live.closed = true;

@@ -212,7 +212,7 @@ impl Task {
         }
     }
 
-    /// The calls that wait. If nobody does, the task is over: nobody can come in between.
+    /// The calls that wait. If there are none, the task ends, and none can come in between.
     fn take(&self) -> Option<Vec<Waiting>> {
         let mut lanes = self.link.waiters.lanes();
         let lane = lanes.get_mut(&self.shard)?;
