@@ -104,6 +104,8 @@ async fn operations_stay_in_their_slots_and_accounts_spread() -> Result<()> {
     work_across_slots_is_refused(&store).await?;
     a_one_shot_effect_lies_beside_its_key(&store).await?;
     upkeep_finds_every_shard(&store).await?;
+    a_shard_that_the_list_has_lost_is_found_again(&cluster, &store).await?;
+    every_node_is_checked_again_when_a_connection_broke(&cluster, &store).await?;
     two_participants_move_an_amount_across_slots(&store).await
 }
 
@@ -251,6 +253,58 @@ async fn upkeep_finds_every_shard(store: &RedisStore) -> Result<()> {
             bail!("not granted")
         };
         ensure!(next.token > first.token);
+    }
+    Ok(())
+}
+
+async fn a_shard_that_the_list_has_lost_is_found_again(
+    cluster: &RedisCluster,
+    store: &RedisStore,
+) -> Result<()> {
+    let brief = Retention::new(Duration::from_millis(1))?;
+    let claim = claim("{lost}")?.with_retention(brief);
+    let Claimed::Fresh(tx) = store.claim(&claim).await? else {
+        bail!("not fresh")
+    };
+    let _ = store.complete(tx, &claim, &Receipt::default()).await?;
+    sleep(Duration::from_millis(20)).await;
+    // As a failover may lose it, by any node of the cluster.
+    for master in cluster.masters().await {
+        for list in master.cli(["KEYS", "*:shards:*"]).await?.lines() {
+            master.cli(["DEL", list]).await?;
+        }
+    }
+    ensure!(store.expire(1_000).await? == 1);
+    Ok(())
+}
+
+async fn every_node_is_checked_again_when_a_connection_broke(
+    cluster: &RedisCluster,
+    store: &RedisStore,
+) -> Result<()> {
+    let masters = cluster.masters().await;
+    let changed = masters.first().context("a master")?;
+    changed
+        .cli(["CONFIG", "SET", "appendfsync", "everysec"])
+        .await?;
+    for master in &masters {
+        master.cli(["CLIENT", "KILL", "TYPE", "normal"]).await?;
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = store.lookup(claim("any")?.key()).await;
+        if answer.is_err_and(|error| error.kind() == ErrorKind::Configuration) {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "it claims to be power safe");
+        sleep(Duration::from_millis(20)).await;
+    }
+    changed
+        .cli(["CONFIG", "SET", "appendfsync", "always"])
+        .await?;
+    while store.lookup(claim("any")?.key()).await.is_err() {
+        ensure!(Instant::now() < deadline, "it stays refused");
+        sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }

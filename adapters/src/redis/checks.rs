@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use exactly_once_core::{Durability, Error, ErrorKind, Result};
+use futures_util::future::{try_join, try_join3};
 use redis::{Cmd, Value, cluster_routing::MultipleNodeRoutingInfo};
 
 use super::{connection::Connection, error::error, permissions, replicas::Replicas};
@@ -124,19 +125,14 @@ pub(super) async fn check(
         info.check(rules, known)?;
         servers.extend(info.setting("run_id").map(str::to_owned));
     }
-    permissions::check(operation, connection, rules).await?;
-    if rules.require == Require::PowerSafe {
-        ask.require_setting("appendfsync", "always").await?;
-        ask.require_setting("no-appendfsync-on-rewrite", "no")
-            .await?;
-    }
-    if rules.sentinel {
-        ask.require_fencing().await?;
-    }
-    Ok(Standing {
-        servers,
-        limits: ask.limits().await?,
-    })
+    // Together: each is a trip or two, and a call may be waiting.
+    let ((), (), limits) = try_join3(
+        permissions::check(operation, connection, rules),
+        ask.require_settings(),
+        ask.limits(),
+    )
+    .await?;
+    Ok(Standing { servers, limits })
 }
 
 fn configuration<T>(operation: &'static str, message: String) -> Result<T, Error> {
@@ -278,6 +274,20 @@ impl Ask<'_> {
             (node, found.map(|(_, found)| found))
         });
         Ok(found.collect())
+    }
+
+    async fn require_settings(&self) -> Result<()> {
+        if self.rules.require == Require::PowerSafe {
+            try_join(
+                self.require_setting("appendfsync", "always"),
+                self.require_setting("no-appendfsync-on-rewrite", "no"),
+            )
+            .await?;
+        }
+        if self.rules.sentinel {
+            self.require_fencing().await?;
+        }
+        Ok(())
     }
 
     async fn require_setting(&self, name: &str, wanted: &str) -> Result<()> {

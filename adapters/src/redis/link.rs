@@ -25,6 +25,9 @@ use super::{
 /// it is asked before a command is entrusted to it, which would be ambiguous.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// The trips of a connection that is opened and checked, one after the other.
+const OPENING_TRIPS: u32 = 4;
+
 /// How often a cluster whose connections broke is checked again.
 const RECHECK: Duration = Duration::from_secs(1);
 
@@ -95,6 +98,12 @@ impl Link {
     /// When a call that starts now is given up.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.response_timeout
+    }
+
+    /// When opening a connection is given up: it is several trips, each as long as any other. A call
+    /// that waits for it has its own deadline, and the next call finds it opened.
+    pub(super) fn opening_deadline(&self) -> Instant {
+        Instant::now() + self.response_timeout.saturating_mul(OPENING_TRIPS)
     }
 
     /// What the server is and takes, as of the current connection; opened if there is none.
@@ -273,7 +282,7 @@ impl Link {
             let standing = self.check(operation, &connection).await?;
             Ok((connection, standing))
         };
-        let opened = timeout_at(self.deadline(), opening).await;
+        let opened = timeout_at(self.opening_deadline(), opening).await;
         let (connection, standing) = opened
             .unwrap_or_else(|_| {
                 Err(error(ErrorKind::Unavailable, operation)
@@ -306,7 +315,8 @@ impl Link {
         self.live().suspect = Some(Instant::now() + RECHECK);
         let link = self.clone();
         tokio::spawn(async move {
-            let checked = timeout_at(link.deadline(), link.check("connect", &connection)).await;
+            let checked =
+                timeout_at(link.opening_deadline(), link.check("connect", &connection)).await;
             let mut live = link.live();
             match checked {
                 Ok(Ok(_)) => (live.suspect, live.refusal) = (None, None),
