@@ -17,7 +17,7 @@ use exactly_once_servers::Redis;
 use redis::{Cmd, Value, aio::MultiplexedConnection};
 
 const KEYS: [&str; 3] = ["user:a", "user:b", "user:c"];
-const ROUNDS: u64 = 150;
+const ROUNDS: u64 = 60;
 
 /// A small generator: the same numbers for the same seed, on every machine.
 struct Random(u64);
@@ -375,7 +375,7 @@ async fn a_transaction_does_what_multi_does() {
             }
         }
         assert!(
-            applied > 100 && refused > 100,
+            applied > 40 && refused > 40,
             "{applied} applied, {refused} refused"
         );
     }
