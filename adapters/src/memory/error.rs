@@ -20,11 +20,11 @@ pub(super) fn busy(operation: &'static str) -> Error {
 }
 
 /// A prepared transaction stands in the way.
-pub(super) fn reserved(operation: &'static str, what: &str, holder: &str) -> Error {
+pub(super) fn reserved(operation: &'static str, holder: &str) -> Error {
     error(
         ErrorKind::Reserved,
         operation,
-        &format!("{what} is reserved by the prepared transaction {holder}"),
+        &format!("the row is reserved by the prepared transaction {holder}"),
     )
 }
 

@@ -9,12 +9,13 @@ use std::{
 use bytes::Bytes;
 use exactly_once_core::{
     AccountId, AccountState, Change, Claim, Error, ErrorKind, Fingerprint, IdempotencyKey,
-    Namespace, Participation, Result, TransactionDigest, Transactional, Version, error::BoxError,
+    Namespace, Participation, Result, TransactionDigest, Transactional, Version, balance::rules,
+    error::BoxError,
 };
 
 use super::{
     MemoryStore, Shared, check_open,
-    error::{busy, classify, error, foreign, reserved},
+    error::{BACKEND, busy, classify, error, foreign, reserved},
     state::{Account, Operation, Row, Stage, State},
 };
 
@@ -243,7 +244,10 @@ fn check_row(state: &State, row: &str, operation: &'static str) -> Result<()> {
     let holder = state
         .staged()
         .find(|(_, _, staged)| staged.rows.contains_key(row) || staged.read.contains_key(row));
-    refuse_reserved(holder, operation, "the row")
+    match holder {
+        None => Ok(()),
+        Some((_, digest, _)) => Err(reserved(operation, &digest.to_string())),
+    }
 }
 
 /// Refuses a change of an account that a prepared transaction changes.
@@ -256,7 +260,7 @@ pub(super) fn check_account(
     let holder = state
         .staged()
         .find(|(space, _, staged)| *space == namespace && staged.accounts.contains_key(id));
-    refuse_reserved(holder, operation, "the account")
+    refuse_in_doubt(holder, operation)
 }
 
 /// Refuses the key of a balance operation that a prepared transaction has used.
@@ -269,17 +273,16 @@ pub(super) fn check_operation(
     let holder = state
         .staged()
         .find(|(space, _, staged)| *space == namespace && staged.operations.contains_key(key));
-    refuse_reserved(holder, operation, "the operation's key")
+    refuse_in_doubt(holder, operation)
 }
 
-fn refuse_reserved(
+fn refuse_in_doubt(
     holder: Option<(&Namespace, &TransactionDigest, &Writes)>,
     operation: &'static str,
-    what: &str,
 ) -> Result<()> {
     match holder {
         None => Ok(()),
-        Some((_, digest, _)) => Err(reserved(operation, what, &digest.to_string())),
+        Some((_, digest, _)) => Err(rules::reserved(&digest.to_string(), operation, BACKEND)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Change,
-    CloseAccount, CompareAndSet, ErrorKind, Fingerprint, HistoryPage, OpenAccount, Result,
+    CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, HistoryPage, OpenAccount, Result,
     Transfer, Transferred, Version,
     balance::{
         Refused, check_page,
@@ -22,7 +22,7 @@ use super::{
     error::{convert, error, garbled},
     group::{self, Booked, Operation},
     literal,
-    sqlstate::{DEADLOCK, SERIALIZATION, Stage, UNIQUE_VIOLATION},
+    sqlstate::{DEADLOCK, LOCK_NOT_AVAILABLE, SERIALIZATION, Stage, UNIQUE_VIOLATION},
     statements,
     store::PostgresStore,
     transaction::end_error,
@@ -172,6 +172,9 @@ impl<D: Driver> PostgresStore<D> {
         {
             Ok(begun) => begun,
             Err(failed) if lost_race(&failed) => return Ok(None),
+            Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => {
+                return Err(self.lock_timed_out(asked, failed).await);
+            }
             Err(failed) => return Err(convert(failed, asked.operation, Stage::Ours)),
         };
         let tx = PostgresTx::<D::Connection>::new(begun.session, begun.identity);
@@ -195,6 +198,25 @@ impl<D: Driver> PostgresStore<D> {
             }
             Err(failed) if lost_race(&failed) => Ok(None),
             Err(failed) => Err(end_error(failed, asked.operation)),
+        }
+    }
+
+    /// The account's lock was not to be had: *reserved*, where a prepared transaction has it.
+    async fn lock_timed_out(&self, asked: &Asked<'_>, failed: DriverError) -> Error {
+        let found = self
+            .read(asked.operation, &self.select_holder(asked))
+            .await
+            .ok();
+        let holder = found
+            .as_ref()
+            .and_then(|replies| replies.first()?.rows.first()?.first()?.as_deref())
+            .and_then(|gid| self.prefix().parse(gid));
+        match holder {
+            Some(holder) => {
+                let holder = holder.transaction().to_string();
+                rules::reserved(&holder, asked.operation, STORE)
+            }
+            None => convert(failed, asked.operation, Stage::Ours),
         }
     }
 

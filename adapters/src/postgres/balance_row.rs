@@ -205,6 +205,23 @@ impl<D: Driver> PostgresStore<D> {
         )
     }
 
+    /// The identifier of a prepared transaction that holds one of the accounts: the visible row names
+    /// the transaction that changed or locked it last.
+    pub(super) fn select_holder(&self, asked: &Asked<'_>) -> String {
+        let accounts: Vec<String> = asked
+            .accounts
+            .iter()
+            .map(|account| literal::bytes(account.as_str().as_bytes()))
+            .collect();
+        format!(
+            "SELECT p.gid FROM {} a JOIN pg_catalog.pg_prepared_xact() p ON p.transaction = a.xmax \
+             WHERE a.namespace = {} AND a.account IN ({}) LIMIT 1",
+            self.tables().accounts,
+            self.namespace_sql(),
+            accounts.join(", "),
+        )
+    }
+
     /// Records of operations; a rival with the same key makes it fail, or wait and fail.
     fn insert_changes(&self, rows: &[String]) -> String {
         format!(

@@ -265,6 +265,7 @@ fn read_known(request: &Request<'_>, reply: &Reply) -> Result<Done> {
             None => Err(corrupt(operation)),
         },
         "mismatch" => Err(mismatch(operation)),
+        "reserved" => Err(rules::reserved(&reply.lossy(1), operation, BACKEND)),
         _ => Err(refusal(operation, reply)),
     }
 }

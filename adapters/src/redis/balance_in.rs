@@ -74,7 +74,17 @@ impl BalanceTransaction for RedisStore {
 
         let state = read_state(tx, &account).await;
         let state = tx.noted(state)?;
-        let (change, after) = rules::adjust(operation, state.as_ref(), BACKEND)?;
+        let (change, after) = match rules::adjust(operation, state.as_ref(), BACKEND) {
+            Ok(step) => step,
+            Err(refusal) => {
+                // A change meets the reservation at the commit; a refusal must meet it here.
+                let held = tx.holder_of(OPERATION, shard, &account).await;
+                return match tx.noted(held)? {
+                    Some(holder) => Err(rules::reserved(&holder, OPERATION, BACKEND)),
+                    None => Err(refusal),
+                };
+            }
+        };
         let open: &[u8] = if after.open { b"1" } else { b"0" };
         for (field, value) in [
             (FIELDS[0], after.amount.to_string().into_bytes()),

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use super::{
     error::{STORE, error, statement},
     queue::Bench,
+    staging::reservation::holder_of_account,
     transaction::explain,
 };
 
@@ -86,6 +87,16 @@ impl Ledger<'_> {
             self.replay_refusal()?;
         }
         Ok(changes)
+    }
+
+    /// Fails where a prepared transaction holds the account: its decision may make a refusal wrong.
+    /// A change that is applied meets the reservation by itself.
+    fn ensure_decided(&self, account: &AccountId) -> Result<()> {
+        let connection = self.bench.connection;
+        match holder_of_account(connection, self.operation, self.namespace, account)? {
+            None => Ok(()),
+            Some(holder) => Err(rules::reserved(&holder, self.operation, STORE)),
+        }
     }
 
     fn state(&self, account: &AccountId) -> Result<Option<AccountState>> {
@@ -165,7 +176,10 @@ impl Ledger<'_> {
         }
         let step = match rule(self.state(account)?.as_ref()) {
             Ok(step) => step,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(refusal) => {
+                self.ensure_decided(account)?;
+                return Ok(Err(refusal));
+            }
         };
         Ok(Ok(Applied {
             change: self.record(0, step)?,
@@ -243,7 +257,12 @@ impl Ledger<'_> {
             let state = self.state(&leg.account)?;
             match rules::leg(operation, leg, state.as_ref(), STORE) {
                 Ok(step) => steps.push(step),
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(refusal) => {
+                    for leg in operation.legs() {
+                        self.ensure_decided(&leg.account)?;
+                    }
+                    return Ok(Err(refusal));
+                }
             }
         }
         let changes = (0..)

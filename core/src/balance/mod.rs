@@ -44,6 +44,10 @@ pub const MAX_HISTORY_PAGE: u32 = 1_000;
 ///   that is still under way is applied after its caller was told *insufficient funds*. If that
 ///   message was faster, it was applied, and its change is the answer. Who wants to try again, after
 ///   a deposit or at another version, does so under a new key.
+/// - **Nothing in doubt decides.** While a prepared transaction holds the account or the key, every
+///   operation there is [reserved](crate::ErrorKind::Reserved) ([`rules::reserved`]), whether it
+///   could be applied or would be refused. Otherwise a debit that only a prepared credit covers is
+///   refused for good, although the credit commits.
 /// - **Versions are gapless**: each applied change of an account has the next version, and the sum
 ///   of the deltas up to a version is the balance at that version. Readers never see one without
 ///   the other.

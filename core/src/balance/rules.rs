@@ -17,6 +17,23 @@ use crate::{
 /// A change, and the state that it leaves.
 pub type Step = (Change, AccountState);
 
+/// The answer of every operation on an account, or under a key, that a prepared transaction holds.
+///
+/// This rule comes right after the replay check and before every other rule. What the account holds
+/// depends on a decision that has not been made, so neither a change nor a refusal is true yet: a
+/// debit that only a prepared credit covers, a compare-and-set at the version that the prepared
+/// change makes, the closing of an account that a prepared debit empties. A refusal that a backend
+/// records here would stay wrong for good once the transaction commits.
+///
+/// `holder` names the prepared transaction: its digest, where the backend knows it.
+#[must_use]
+pub fn reserved(holder: &str, operation: &'static str, store: &'static str) -> Error {
+    Error::new(ErrorKind::Reserved, operation, store).with_message(format!(
+        "the account or the operation's key is reserved by the prepared transaction {holder}: \
+         retry after its decision"
+    ))
+}
+
 /// The operation, for errors.
 struct Context<'a> {
     store: &'static str,

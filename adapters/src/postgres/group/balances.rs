@@ -117,6 +117,17 @@ pub(super) struct Fold {
     pub(super) moved: Vec<Moved>,
     /// Whom the states refuse.
     pub(super) refused: Vec<Refusal>,
+    /// Whom the states would refuse, if a decision were not open: they go alone, and wait for it.
+    in_doubt: Vec<usize>,
+}
+
+/// What is known of the accounts.
+struct Seen {
+    states: HashMap<AccountName, AccountState>,
+    /// Accounts that a prepared transaction holds.
+    in_doubt: HashSet<AccountName>,
+    /// Read, and not guessed.
+    is_true: bool,
 }
 
 struct Group<'a> {
@@ -162,7 +173,7 @@ impl Group<'_> {
     }
 
     /// Decides for everybody by what is known of the accounts.
-    fn fold(&self, states: &HashMap<AccountName, AccountState>) -> Fold {
+    fn fold(&self, seen: &Seen) -> Fold {
         let mut fold = Fold::default();
         for (at, booking) in self.open() {
             let moved = fold
@@ -171,7 +182,7 @@ impl Group<'_> {
                 .filter(|moved| moved.account == booking.account);
             let state = match moved {
                 Some(moved) => Some(moved.after),
-                None => states.get(&booking.account).copied(),
+                None => seen.states.get(&booking.account).copied(),
             };
             match (state, booking.operation.decide(state.as_ref())) {
                 (Some(before), Ok((change, after))) => {
@@ -186,6 +197,9 @@ impl Group<'_> {
                     let slot = fold.moved.len().saturating_sub(1);
                     fold.entries.push(Entry { at, slot, change });
                 }
+                // A guess refuses nobody.
+                (_, Err(_)) if !seen.is_true => {}
+                (_, Err(_)) if seen.in_doubt.contains(&booking.account) => fold.in_doubt.push(at),
                 (_, Err(error)) => {
                     // What is no refusal by the rules goes alone.
                     if let Some(record) = Refused::of(&error) {
@@ -237,24 +251,18 @@ impl<D: Driver> Flush for Together<D> {
 impl<D: Driver> Of<D> {
     async fn book(&self, group: &mut Group<'_>) {
         let guesses = &self.groups().ledger.guesses;
-        let (mut states, mut true_states) = if self.groups().ledger.replays.expected() {
-            match self.read_truth(group).await {
-                Some(states) => (states, true),
-                None => return,
-            }
+        let first = if self.groups().ledger.replays.expected() {
+            self.read_truth(group).await
         } else {
-            match self.guess_or_read(group).await {
-                Some(states) => (states, false),
-                None => return,
-            }
+            self.guess_or_read(group).await
         };
+        let Some(mut seen) = first else { return };
         for _ in 0..ROUNDS {
-            let mut fold = group.fold(&states);
-            if !true_states {
-                // A guess refuses nobody.
-                fold.refused.clear();
+            let fold = group.fold(&seen);
+            for at in &fold.in_doubt {
+                group.tell(*at, Booked::Alone);
             }
-            match self.write(group, &fold, !true_states).await {
+            match self.write(group, &fold, !seen.is_true).await {
                 Ok(stood) => {
                     let (right, wrong): (Vec<_>, Vec<_>) =
                         (fold.moved.iter().enumerate()).partition(|(slot, _)| stood.contains(slot));
@@ -288,14 +296,14 @@ impl<D: Driver> Of<D> {
                 return;
             }
             match self.read_truth(group).await {
-                Some(truth) => (states, true_states) = (truth, true),
+                Some(truth) => seen = truth,
                 None => return,
             }
         }
     }
 
     /// What is guessed of the accounts; what nobody has a guess of is read. `None` if that fails.
-    async fn guess_or_read(&self, group: &Group<'_>) -> Option<HashMap<AccountName, AccountState>> {
+    async fn guess_or_read(&self, group: &Group<'_>) -> Option<Seen> {
         let open = group.open();
         let accounts = open.iter().map(|(_, booking)| &booking.account);
         let (mut states, unknown) = self.groups().ledger.guesses.of(accounts);
@@ -304,14 +312,15 @@ impl<D: Driver> Of<D> {
             // Who has no answer goes alone.
             states.extend(self.look_at_accounts(&unknown).await.ok()?);
         }
-        Some(states)
+        Some(Seen {
+            states,
+            in_doubt: HashSet::new(),
+            is_true: false,
+        })
     }
 
     /// Reads the accounts, and tells those whose operation is known. `None` if all were told.
-    async fn read_truth(
-        &self,
-        group: &mut Group<'_>,
-    ) -> Option<HashMap<AccountName, AccountState>> {
+    async fn read_truth(&self, group: &mut Group<'_>) -> Option<Seen> {
         let truth = {
             let open = group.open();
             let bookings: Vec<&Booking> = open.iter().map(|(_, booking)| *booking).collect();
@@ -328,7 +337,11 @@ impl<D: Driver> Of<D> {
                         group.tell(at, Booked::Known(known));
                     }
                 }
-                Some(truth.states)
+                Some(Seen {
+                    states: truth.states,
+                    in_doubt: truth.in_doubt,
+                    is_true: true,
+                })
             }
             // Who has no answer goes alone.
             Err(_) => None,

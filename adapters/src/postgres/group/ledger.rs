@@ -46,14 +46,21 @@ pub(super) struct Truth {
     /// For each booking, in order.
     pub(super) known: Vec<Option<Known>>,
     pub(super) states: HashMap<AccountName, AccountState>,
+    /// Accounts that a prepared transaction holds.
+    pub(super) in_doubt: HashSet<AccountName>,
 }
+
+/// Whether a prepared transaction holds the row: the visible row names the transaction that changed
+/// or locked it last. Most rows name none.
+const IN_DOUBT: &str = "CASE WHEN t.holder = '0'::xid THEN false ELSE EXISTS (SELECT FROM \
+                        pg_catalog.pg_prepared_xact() p WHERE p.transaction = t.holder) END";
 
 impl Ledger {
     pub(super) fn new(tables: &Tables) -> Self {
         let select = |columns: &str, table: &str, name: &str| {
             let body = format!(
                 "SELECT a.at, {columns} FROM {rows} WITH ORDINALITY a (namespace, name, at) \
-                 CROSS JOIN LATERAL (SELECT * FROM {table} t WHERE t.namespace = a.namespace \
+                 CROSS JOIN LATERAL (SELECT t.*, t.xmax AS holder FROM {table} t WHERE t.namespace = a.namespace \
                  AND t.{name} = a.name LIMIT 1) t",
                 rows = text::rows(&[1, 2]),
             );
@@ -70,7 +77,7 @@ impl Ledger {
             // fingerprint counts.
             select_operations: select(RECORD, &tables.changes, "key"),
             select_accounts: select(
-                "t.amount, t.version, t.floor, t.open",
+                &format!("t.amount, t.version, t.floor, t.open, {IN_DOUBT}"),
                 &tables.accounts,
                 "account",
             ),
@@ -318,12 +325,20 @@ impl<D: Driver> Of<D> {
             *place = Some(known_row(row, booking.operation.key()).ok_or_else(garbled)?);
         }
         let mut states = HashMap::with_capacity(bookings.len());
+        let mut in_doubt = HashSet::new();
         for row in placed(replies.get(2)) {
             let (at, row) = row.ok_or_else(garbled)?;
             let booking = bookings.get(at).ok_or_else(garbled)?;
             let state = state(row, 0).ok_or_else(garbled)?;
             states.insert(booking.account.clone(), state);
+            if row.get(4).is_some_and(|held| held.as_deref() == Some("t")) {
+                in_doubt.insert(booking.account.clone());
+            }
         }
-        Ok(Truth { known, states })
+        Ok(Truth {
+            known,
+            states,
+            in_doubt,
+        })
     }
 }

@@ -195,6 +195,27 @@ impl RedisTx {
         Ok(self.seen.get(&wanted).cloned().flatten())
     }
 
+    /// Which prepared transaction holds the key, if any does. Not guarded: only a refusal asks.
+    pub(in crate::redis) async fn holder_of(
+        &self,
+        operation: &'static str,
+        shard: Shard,
+        key: &[u8],
+    ) -> Result<Option<String>> {
+        let keys = vec![self.store.layout().reservations(shard)];
+        let arguments = vec![Part::Field.as_str().into(), b"1".to_vec(), key.to_vec()];
+        let reply = self
+            .store
+            .read(operation, &scripts::READ, shard, keys, arguments)
+            .await?;
+        // Its word, its footprint, its value.
+        let holder = match reply.items.into_iter().next() {
+            Some(Item::List(answer)) => answer.into_iter().nth(2).and_then(Item::bytes),
+            _ => None,
+        };
+        Ok(holder.map(|holder| String::from_utf8_lossy(&holder).into_owned()))
+    }
+
     /// Reads parts that were not read yet, all in one trip.
     pub(in crate::redis) async fn fetch(
         &mut self,

@@ -7,13 +7,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use exactly_once_core::{ErrorKind, Namespace, Participation, Result};
+use exactly_once_core::{AccountId, ErrorKind, Namespace, Participation, Result};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     capture::Captured,
-    sql::{ident, slots, text},
-    table::Table,
+    sql::{ident, slot, slots, text},
+    table::{Collation, KeyColumn, Table},
 };
 use crate::sqlite::error::{RESERVED, error, statement};
 
@@ -91,6 +91,33 @@ fn taken(
         return error(ErrorKind::Reserved, operation, message).with_hidden_source(source);
     }
     statement(operation)(source)
+}
+
+/// Which prepared transaction holds an account's row, if any does.
+pub(in crate::sqlite) fn holder_of_account(
+    connection: &Connection,
+    operation: &'static str,
+    namespace: &Namespace,
+    account: &AccountId,
+) -> Result<Option<String>> {
+    let key = ["namespace", "account"].map(|name| KeyColumn {
+        name: name.to_owned(),
+        collation: Collation::Binary,
+        numeric: false,
+    });
+    let sql = format!(
+        "SELECT lower(hex(tx)) FROM exactly_once_reservation WHERE table_name = \
+         'exactly_once_account' AND slot = (SELECT {} FROM (SELECT ?1 AS namespace, ?2 AS account) \
+         AS held)",
+        slot("held", &key)
+    );
+    connection
+        .prepare_cached(&sql)
+        .and_then(|mut query| {
+            let names = params![namespace.as_str(), account.as_str()];
+            query.query_row(names, |row| row.get(0)).optional()
+        })
+        .map_err(statement(operation))
 }
 
 /// Gives every slot of the transaction free.

@@ -16,6 +16,7 @@ mod replay;
 mod reservations;
 pub(crate) mod support;
 mod taken;
+mod undecided;
 mod zombies;
 
 use exactly_once_core::{BalanceTransaction, PreparedTransactions};
@@ -51,4 +52,5 @@ where
     reservations::register(registry);
     taken::register(registry);
     open::register(registry);
+    undecided::register(registry);
 }

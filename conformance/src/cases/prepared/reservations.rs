@@ -33,14 +33,14 @@ fn rival<S: BalanceTransaction>(store: &S, op: &Op) -> JoinHandle<Result<Answer,
 }
 
 /// What a rival is told, once the prepared change is committed, or is rolled back.
-struct Meeting {
-    name: &'static str,
-    start: i64,
-    staged: i64,
-    op: Op,
+pub(super) struct Meeting {
+    pub(super) name: &'static str,
+    pub(super) start: i64,
+    pub(super) staged: i64,
+    pub(super) op: Op,
     /// The rival's refusal after the commit; none where it is applied.
-    after_commit: Option<ErrorKind>,
-    after_rollback: Option<ErrorKind>,
+    pub(super) after_commit: Option<ErrorKind>,
+    pub(super) after_rollback: Option<ErrorKind>,
 }
 
 /// A rival meets the reservation until the decision, and is then decided on what came of it.
@@ -100,7 +100,7 @@ async fn meets<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     ensure_nothing_left(cx).await
 }
 
-async fn meets_both<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
+pub(super) async fn meets_both<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: &Context<H>,
     meeting: impl Fn(&'static str) -> CaseResult<Meeting>,
     names: [&'static str; 2],

@@ -13,3 +13,4 @@ mod outcomes;
 mod protocol;
 mod register;
 mod staged;
+mod undecided;
