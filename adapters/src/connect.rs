@@ -69,7 +69,7 @@ async fn postgres(url: &str) -> Result<AnyStore> {
     crate::postgres::TokioPostgresStore::builder(url)
         .connect()
         .await
-        .map(AnyStore::new)
+        .map(AnyStore::with_last_participant)
 }
 
 #[cfg(all(feature = "sqlx-postgres", not(feature = "tokio-postgres")))]
@@ -77,7 +77,7 @@ async fn postgres(url: &str) -> Result<AnyStore> {
     crate::postgres::SqlxPostgresStore::builder(url)
         .connect()
         .await
-        .map(AnyStore::new)
+        .map(AnyStore::with_last_participant)
 }
 
 #[cfg(not(any(feature = "sqlx-postgres", feature = "tokio-postgres")))]
@@ -114,7 +114,9 @@ async fn redis(_url: &str) -> Result<AnyStore> {
 
 #[cfg(feature = "memory")]
 fn memory() -> Result<AnyStore> {
-    Ok(AnyStore::new(crate::memory::MemoryStore::new()))
+    Ok(AnyStore::with_last_participant(
+        crate::memory::MemoryStore::new(),
+    ))
 }
 
 #[cfg(not(feature = "memory"))]

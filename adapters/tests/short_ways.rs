@@ -378,3 +378,40 @@ async fn what_can_be_no_transaction_is_invalid() {
     }
     assert_eq!((sold(&bench.orders), sold(&bench.stock)), (0, 0));
 }
+
+/// Goal: what is written for a typed store runs on an erased one. Method: an erased store as the last
+/// participant, in both forms; one that was erased without it is refused before any work.
+#[tokio::test]
+async fn an_erased_store_is_the_last_participant_too() {
+    use exactly_once::{AnyStore, memory::MemoryTx};
+    let bench = Bench::new().await;
+    let orders = AnyStore::with_last_participant(bench.orders.clone());
+    let sell_here = async |tx: &mut exactly_once::any::AnyTx| {
+        let tx = tx.downcast_mut::<MemoryTx>().unwrap();
+        tx.append("sold", "x");
+        Ok(())
+    };
+    let placed = TwoPhaseCommit::new(&orders, bench.work.clone())
+        .participant("stock", &bench.stock, sell!())
+        .last_participant("orders", &orders, sell_here);
+    assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+    assert_eq!((sold(&bench.orders), sold(&bench.stock)), (1, 1));
+    assert_eq!(bench.decision().await, Some((Decision::Commit, true)));
+
+    let bench = Bench::new().await;
+    let orders = AnyStore::with_last_participant(bench.orders.clone());
+    let placed = TwoPhaseCommit::new(&orders, bench.work.clone())
+        .participant("stock", &bench.stock, sell!())
+        .last_one_shot_participant("orders", &orders, selling());
+    assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+    assert_eq!(bench.decision().await, Some((Decision::Commit, true)));
+
+    let bench = Bench::new().await;
+    let orders = AnyStore::new(bench.orders.clone());
+    let placed = TwoPhaseCommit::new(&orders, bench.work.clone())
+        .participant("stock", &bench.stock, sell!())
+        .last_participant("orders", &orders, sell_here);
+    let refused = placed.run().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    assert_eq!(bench.status(&bench.stock).await, PreparedStatus::None);
+}

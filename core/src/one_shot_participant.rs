@@ -90,6 +90,12 @@ pub trait OneShotParticipant: PreparedTransactions {
 
 /// A participant in one-shot form that holds the decision register: work, marker and decision in one
 /// call, made when all others have prepared.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the last participant of a two-phase commit in one-shot form",
+    label = "this store does not commit a decision together with statements",
+    note = "use `one_shot_participant` for this store; or make a store that holds the register the last \
+            one. A generic `S` needs the bound `S: LastOneShotParticipant`"
+)]
 pub trait LastOneShotParticipant: OneShotParticipant + LastResource {
     /// Begins, applies the statements and commits them together with the decision *commit*, when all
     /// others have prepared; gives the decision that stands. `None` where the work was prepared or

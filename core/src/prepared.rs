@@ -459,6 +459,12 @@ pub trait PreparedTransactions: Transactional {
 
 /// A participant that holds the decision register, in the same namespace, and can therefore commit
 /// its work and the decision in one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the last participant of a two-phase commit",
+    label = "this store does not commit a decision together with its work",
+    note = "use `participant` for this store; or make a store that holds the register the last one. A \
+            generic `S` needs the bound `S: LastResource`"
+)]
 pub trait LastResource: PreparedTransactions + DecisionRegister {
     /// Commits the work, its marker and the decision *commit* at once, when all others have
     /// prepared; gives the decision that stands. *Commit* says that this participant has committed.

@@ -61,6 +61,12 @@ pub struct Capabilities {
     pub durability: Durability,
     /// How it takes part in a two-phase commit.
     pub two_phase: TwoPhase,
+    /// Where a setting of the server has two-phase commit off: the setting, and the commands that
+    /// switch it on. `None` where it is on, or where the backend has none.
+    pub two_phase_off: Option<&'static str>,
+    /// Whether it commits its work and the decision in one, as the last participant of a two-phase
+    /// commit whose register it holds ([`LastResource`](crate::LastResource)).
+    pub last_participant: bool,
     /// When a rival for a key is noticed.
     pub claim: ClaimMode,
     /// Whether time is the server's own. Without it (embedded stores) it is this machine's.
@@ -71,8 +77,8 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// The capabilities of a store with this durability and this two-phase commit; everything else
-    /// at its default: names of 255 bytes, receipts of 1 MiB, claim first, server time, transfers
-    /// between any accounts.
+    /// at its default: names of 255 bytes, receipts of 1 MiB, no last participant, claim first, server
+    /// time, transfers between any accounts.
     #[must_use]
     pub const fn new(durability: Durability, two_phase: TwoPhase) -> Self {
         Self {
@@ -80,6 +86,8 @@ impl Capabilities {
             max_name_bytes: MAX_NAME_BYTES,
             durability,
             two_phase,
+            two_phase_off: None,
+            last_participant: false,
             claim: ClaimMode::First,
             server_time: true,
             transfers_across_shards: true,
@@ -90,6 +98,21 @@ impl Capabilities {
     #[must_use]
     pub const fn with_max_receipt_bytes(mut self, bytes: usize) -> Self {
         self.max_receipt_bytes = bytes;
+        self
+    }
+
+    /// With two-phase commit switched off by the server, and what switches it on.
+    #[must_use]
+    pub const fn with_two_phase_off(mut self, remedy: &'static str) -> Self {
+        self.two_phase = TwoPhase::None;
+        self.two_phase_off = Some(remedy);
+        self
+    }
+
+    /// With or without [`LastResource`](crate::LastResource).
+    #[must_use]
+    pub const fn with_last_participant(mut self, last: bool) -> Self {
+        self.last_participant = last;
         self
     }
 
@@ -135,7 +158,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     #[must_use]
     fn with_namespace(&self, namespace: Namespace) -> Self;
 
-    /// What this store can do.
+    /// What this store can do. A setting of the server that was off is read again by [`Self::now`]:
+    /// a restart of the server may have switched it on since.
     fn capabilities(&self) -> Capabilities;
 
     /// The store's clock, the one that deadlines and retention are compared with.

@@ -35,6 +35,13 @@ const MISTAKES: &[(&str, &[&str])] = &[
             "use a store that can",
         ],
     ),
+    (
+        "last_without",
+        &[
+            "can't be the last participant",
+            "use `participant` for this store",
+        ],
+    ),
     ("no_context", &["is no Restate context", "take one of them"]),
     (
         "no_operation",

@@ -199,7 +199,9 @@ impl Store for MemoryStore {
         let two_phase = TwoPhase::Staged {
             stops_foreign_writers: true,
         };
-        Capabilities::new(Durability::None, two_phase).with_server_time(false)
+        Capabilities::new(Durability::None, two_phase)
+            .with_server_time(false)
+            .with_last_participant(true)
     }
 
     async fn now(&self) -> Result<Timestamp> {

@@ -1,6 +1,8 @@
 //! What is looked at before the first call: each finding names the setting and the command that
 //! mends it.
 
+use std::sync::atomic::Ordering;
+
 use exactly_once_core::{Error, ErrorKind, Result};
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
     options::Options,
     session::Session,
     sqlstate::Stage,
-    statements::cell,
+    statements::{cell, number},
     store::PostgresStore,
 };
 
@@ -22,7 +24,7 @@ pub(super) struct Server {
     /// Which database of which server it is, the same by every route to it. A copy of the data has
     /// everything in common with them but the moment at which its server was started.
     pub(super) identity: String,
-    /// How many transactions may be prepared at once; 0 is two-phase commit off.
+    /// How many transactions could be prepared at once when it was looked at; 0 is off.
     pub(super) slots: i64,
     /// Whether a commit reaches the disk.
     pub(super) safe_on_disk: bool,
@@ -133,24 +135,39 @@ fn mend(found: &str, command: &str) -> Error {
     )
 }
 
+/// How many transactions may be prepared at once.
+pub(super) const SLOTS: &str = "pg_catalog.current_setting('max_prepared_transactions')::int8";
+
 /// Two-phase commit is asked for, and off.
 pub(super) fn two_phase_off(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Configuration,
-        operation,
-        "prepared transactions are off (max_prepared_transactions is 0, the default). To mend it: \
-         ALTER SYSTEM SET max_prepared_transactions = 64; and RESTART the server (a reload is not \
-         enough; standbys first, they need at least the primary's value)",
-    )
+    error(ErrorKind::Configuration, operation, TWO_PHASE_OFF)
 }
+
+/// What has two-phase commit off, and what switches it on.
+pub(super) const TWO_PHASE_OFF: &str = "prepared transactions are off (max_prepared_transactions is \
+    0, the default). To fix it: ALTER SYSTEM SET max_prepared_transactions = 64; and RESTART the \
+    server (a reload is not enough; standbys first, they need at least the primary's value)";
 
 impl<D: Driver> PostgresStore<D> {
     /// Refuses two-phase operations on a server without them.
-    pub(super) fn check_two_phase(&self, operation: &'static str) -> Result<()> {
-        if self.server().slots > 0 {
+    pub(super) async fn check_two_phase(&self, operation: &'static str) -> Result<()> {
+        if self.slots() > 0 || self.look_at_slots(operation).await? > 0 {
             return Ok(());
         }
         Err(two_phase_off(operation))
+    }
+
+    /// How many transactions may be prepared at once, as it was last seen.
+    pub(super) fn slots(&self) -> i64 {
+        self.slots_cell().load(Ordering::Relaxed)
+    }
+
+    /// Looks again: a restart of the server may have changed it.
+    async fn look_at_slots(&self, operation: &'static str) -> Result<i64> {
+        let replies = self.read(operation, &format!("SELECT {SLOTS}")).await?;
+        let slots = number(replies.first(), 0).ok_or_else(|| garbled(operation))?;
+        self.slots_cell().store(slots, Ordering::Relaxed);
+        Ok(slots)
     }
 
     /// Whether the role may do what the store does: read and write its tables.

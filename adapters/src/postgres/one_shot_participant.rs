@@ -24,7 +24,9 @@ impl<D: Driver> PostgresStore<D> {
         ending: Ending,
     ) -> Result<bool> {
         self.check_statements(statements, operation)?;
-        self.check_two_phase(operation)?;
+        if matches!(ending, Ending::Prepare) {
+            self.check_two_phase(operation).await?;
+        }
         match self.participate(participation, statements, ending).await {
             None => Ok(false),
             Some(Ok(())) => Ok(true),

@@ -248,7 +248,6 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
         &self,
         participation: &Participation,
     ) -> Result<BegunPrepared<Self::Tx>> {
-        self.check_two_phase(BEGIN)?;
         let mut begun = self.begin_round(participation, false).await?;
         for round in 0..ROUNDS {
             if begun.is_some() {

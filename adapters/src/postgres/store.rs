@@ -6,6 +6,8 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -17,7 +19,7 @@ use tokio::time::timeout;
 
 use super::{
     STORE,
-    checks::Server,
+    checks::{SLOTS, Server, TWO_PHASE_OFF},
     driver::{Cause, Driver, DriverError, Reply},
     error::{convert, error, garbled},
     group::Groups,
@@ -56,6 +58,8 @@ struct Shared<D> {
     /// As it was read last; a handle reads it once.
     identity: Mutex<Option<StoreIdentity>>,
     rivals: Arc<Rivals>,
+    /// How many transactions may be prepared at once, as it was last seen.
+    slots: AtomicI64,
     closed: AtomicBool,
 }
 
@@ -88,6 +92,7 @@ impl<D: Driver> PostgresStore<D> {
         } else {
             session.release();
         }
+        let slots = server.slots;
         let groups = Groups::new(&tables, &options.timeouts, server.watches_client);
         let shared = Arc::new(Shared {
             driver,
@@ -98,6 +103,7 @@ impl<D: Driver> PostgresStore<D> {
             server,
             options,
             identity: Mutex::default(),
+            slots: AtomicI64::new(slots),
             closed: AtomicBool::new(false),
         });
         let store = Self::bound(shared, namespace);
@@ -130,6 +136,10 @@ impl<D: Driver> PostgresStore<D> {
 
     pub(super) fn server(&self) -> &Server {
         &self.shared.server
+    }
+
+    pub(super) fn slots_cell(&self) -> &AtomicI64 {
+        &self.shared.slots
     }
 
     pub(super) fn timeouts(&self) -> &Timeouts {
@@ -301,20 +311,23 @@ impl<D: Driver> Store for PostgresStore<D> {
         } else {
             Durability::Process
         };
-        let two_phase = if self.server().slots > 0 {
-            TwoPhase::Native
-        } else {
-            TwoPhase::None
+        let capabilities = match self.slots() {
+            0 => Capabilities::new(durability, TwoPhase::None).with_two_phase_off(TWO_PHASE_OFF),
+            _ => Capabilities::new(durability, TwoPhase::Native),
         };
-        Capabilities::new(durability, two_phase)
+        capabilities
             .with_max_receipt_bytes(self.max_receipt_bytes())
+            .with_last_participant(true)
             .with_claim(ClaimMode::First)
     }
 
     async fn now(&self) -> Result<Timestamp> {
         let replies = self
-            .read("now", &format!("SELECT {}", statements::NOW))
+            .read("now", &format!("SELECT {}, {SLOTS}", statements::NOW))
             .await?;
+        if let Some(slots) = statements::number(replies.first(), 1) {
+            self.slots_cell().store(slots, Ordering::Relaxed);
+        }
         statements::number(replies.first(), 0)
             .map(Timestamp::from_micros)
             .ok_or_else(|| garbled("now"))

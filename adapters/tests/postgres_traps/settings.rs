@@ -25,9 +25,8 @@ async fn two_phase_off_is_found_at_connect() {
     refused(answer, ErrorKind::Configuration, &words);
     let store = builder().connect().await.unwrap();
     assert_eq!(store.capabilities().two_phase, exactly_once::TwoPhase::None);
-    let answer = store
-        .begin_prepared(&participation(&store, "t").await)
-        .await;
+    let (tx, transaction) = begun(&store, "t").await;
+    let answer = store.prepare(tx, &transaction).await;
     refused(answer, ErrorKind::Configuration, &words);
     server.set("max_prepared_transactions", "8").await.unwrap();
     let answer = builder().require_two_phase(true).connect().await;
@@ -36,6 +35,67 @@ async fn two_phase_off_is_found_at_connect() {
     server.restart().await.unwrap();
     let store = builder().require_two_phase(true).connect().await.unwrap();
     prepared(&store, "t").await;
+}
+
+// 1. Only what will prepare needs the setting: a lone participant and the last one commit in one
+// phase. The refusal of the others comes before any work, and ends with the server's restart.
+#[cfg(feature = "memory")]
+#[tokio::test(flavor = "multi_thread")]
+async fn two_phase_off_is_asked_of_those_alone_that_prepare() {
+    use exactly_once::{
+        Statement,
+        coordinator::{Outcome, TwoPhaseCommit},
+        memory::MemoryStore,
+    };
+
+    let server = Postgres::options(major())
+        .setting("max_prepared_transactions", "0")
+        .start()
+        .await
+        .unwrap();
+    let (store, memory) = (connect(&server.url()).await, MemoryStore::new());
+    let alone = TwoPhaseCommit::new(&store, participation(&store, "alone").await).participant(
+        "pg",
+        &store,
+        async |_tx| Ok(()),
+    );
+    assert!(matches!(alone.run().await.unwrap(), Outcome::Committed));
+    let alone = TwoPhaseCommit::new(&memory, participation(&store, "statements").await)
+        .one_shot_participant("pg", &store, [Statement::new("SELECT 1")]);
+    assert!(matches!(alone.run().await.unwrap(), Outcome::Committed));
+    let last = TwoPhaseCommit::new(&store, participation(&store, "last").await)
+        .participant("memory", &memory, async |tx| {
+            tx.put("last", "1");
+            Ok(())
+        })
+        .last_participant("pg", &store, async |_tx| Ok(()));
+    assert!(matches!(last.run().await.unwrap(), Outcome::Committed));
+    assert!(memory.get("last").is_some());
+
+    let both = participation(&store, "both").await;
+    let run = async || {
+        TwoPhaseCommit::new(&memory, both.clone())
+            .participant("memory", &memory, async |tx| {
+                tx.put("both", "1");
+                Ok(())
+            })
+            .participant("pg", &store, async |_tx| Ok(()))
+            .run()
+            .await
+    };
+    let words = [
+        "\"pg\"",
+        "max_prepared_transactions",
+        "ALTER SYSTEM",
+        "RESTART",
+    ];
+    refused(run().await, ErrorKind::Configuration, &words);
+    assert_eq!(memory.in_doubt(None, 9).await.unwrap().entries, []);
+    server.set("max_prepared_transactions", "8").await.unwrap();
+    server.stop().await.unwrap();
+    server.restart().await.unwrap();
+    assert!(matches!(run().await.unwrap(), Outcome::Committed));
+    assert!(memory.get("both").is_some());
 }
 
 // 3. 55000 at PREPARE is the other meaning of the code: it was turned off since we connected.

@@ -1,5 +1,7 @@
 //! The `dyn` twins of the traits, and the one type that implements them for every store.
 
+pub(super) mod last;
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -99,6 +101,11 @@ impl<S: Store> ErasedStore for Erased<S> {
                 .as_ref()
                 .map(|part| part.rebind(&namespace)),
             register: parts.register.as_ref().map(|part| part.rebind(&namespace)),
+            last: parts.last.as_ref().map(|part| part.rebind(&namespace)),
+            last_one_shot: parts
+                .last_one_shot
+                .as_ref()
+                .map(|part| part.rebind(&namespace)),
         };
         (Arc::new(Self(self.0.with_namespace(namespace))), twins)
     }

@@ -5,7 +5,7 @@
 //! conformance suite included, runs on it unchanged.
 //!
 //! # Layout
-//! - `erased`: the private `dyn` twins of the traits.
+//! - `erased`: the private `dyn` twins of the traits; `last`: those of last participants.
 //! - `plain`: the traits without transactions, forwarded.
 //! - `transactional`: the traits whose transactions are boxed as [`AnyTx`].
 
@@ -21,8 +21,8 @@ use crate::{
     idempotency::IdempotencyStore,
     lease::LeaseStore,
     one_shot::OneShotStore,
-    one_shot_participant::OneShotParticipant,
-    prepared::PreparedTransactions,
+    one_shot_participant::{LastOneShotParticipant, OneShotParticipant},
+    prepared::{LastResource, PreparedTransactions},
     register::DecisionRegister,
     store::Store,
     transaction::Transactional,
@@ -30,6 +30,7 @@ use crate::{
 use erased::{
     Erased, ErasedBalance, ErasedBalanceTransaction, ErasedIdempotency, ErasedLease, ErasedOneShot,
     ErasedOneShotParticipant, ErasedPrepared, ErasedRegister, ErasedStore, ErasedTransactional,
+    last::{ErasedLast, ErasedLastOneShot},
 };
 
 /// A store of a type known at run time only.
@@ -53,6 +54,8 @@ struct Parts {
     prepared: Option<Arc<dyn ErasedPrepared>>,
     one_shot_participant: Option<Arc<dyn ErasedOneShotParticipant>>,
     register: Option<Arc<dyn ErasedRegister>>,
+    last: Option<Arc<dyn ErasedLast>>,
+    last_one_shot: Option<Arc<dyn ErasedLastOneShot>>,
 }
 
 /// A transaction of the store behind an [`AnyStore`].
@@ -94,7 +97,8 @@ pub struct AnyStoreBuilder<S> {
 }
 
 impl AnyStore {
-    /// A store with every trait.
+    /// A store with every trait but those of a [last participant](Self::with_last_participant), which
+    /// not every backend has.
     pub fn new<S>(store: S) -> Self
     where
         S: OneShotStore + LeaseStore + BalanceTransaction + OneShotParticipant + DecisionRegister,
@@ -109,6 +113,21 @@ impl AnyStore {
             .one_shot_participants()
             .register()
             .build()
+    }
+
+    /// A store with every trait: it may also be the last participant of a two-phase commit.
+    pub fn with_last_participant<S>(store: S) -> Self
+    where
+        S: OneShotStore + LeaseStore + BalanceTransaction + LastOneShotParticipant,
+    {
+        let whole = Self::new(store.clone());
+        let last = Self::builder(store).last_one_shot_participants().build();
+        let parts = Parts {
+            last: last.parts.last,
+            last_one_shot: last.parts.last_one_shot,
+            ..whole.parts
+        };
+        Self { parts, ..whole }
     }
 
     /// A store with some of the traits; name them one by one.
@@ -174,6 +193,16 @@ impl<S: Store> AnyStoreBuilder<S> {
     part!(
         /// With [`DecisionRegister`].
         register: DecisionRegister => register
+    );
+
+    part!(
+        /// With [`LastResource`].
+        last_participants: LastResource => transactional, prepared, register, last
+    );
+    part!(
+        /// With [`LastOneShotParticipant`].
+        last_one_shot_participants: LastOneShotParticipant =>
+            transactional, prepared, one_shot_participant, register, last, last_one_shot
     );
 
     /// The erased store.

@@ -37,7 +37,9 @@ impl Store for AnyStore {
         Self { store, parts }
     }
     fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
+        let capabilities = self.store.capabilities();
+        let last = capabilities.last_participant && self.parts.last.is_some();
+        capabilities.with_last_participant(last)
     }
     async fn now(&self) -> Result<Timestamp> {
         self.store.now().await

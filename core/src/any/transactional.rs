@@ -7,12 +7,13 @@ use crate::{
     idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, Settled},
     names::IdempotencyKey,
     one_shot::Statement,
-    one_shot_participant::{OneShotParticipant, PreparedOneShot},
+    one_shot_participant::{LastOneShotParticipant, OneShotParticipant, PreparedOneShot},
     prepared::{
-        BegunPrepared, InDoubtPage, Participation, PreparedStatus, PreparedTransactions,
-        TransactionDigest,
+        BegunPrepared, InDoubtPage, LastResource, Participation, PreparedStatus,
+        PreparedTransactions, TransactionDigest,
     },
     receipt::Receipt,
+    register::Decision,
     rejection::Rejection,
     transaction::Transactional,
 };
@@ -75,4 +76,12 @@ forward! { OneShotParticipant by one_shot_participant {
     fn apply(tx: &mut AnyTx, statements: &[Statement]) -> ();
     fn prepare_one_shot(participation: &Participation, statements: &[Statement]) -> PreparedOneShot;
     fn commit_alone_one_shot(participation: &Participation, statements: &[Statement]) -> PreparedOneShot;
+}}
+
+forward! { LastResource by last {
+    fn commit_deciding(tx: AnyTx, participation: &Participation) -> Decision;
+}}
+
+forward! { LastOneShotParticipant by last_one_shot {
+    fn commit_deciding_one_shot(participation: &Participation, statements: &[Statement]) -> Option<Decision>;
 }}

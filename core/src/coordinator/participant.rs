@@ -58,8 +58,9 @@ pub(super) trait Participant<'a>: Send + Sync {
     fn identity(&self) -> BoxFuture<'_, Result<Option<NamespaceIdentity>>>;
     /// What it was made to be. One that prepares may turn out to be alone.
     fn role(&self) -> Role;
-    /// The store takes part in two-phase commits at all.
-    fn check(&self) -> Result<()>;
+    /// Refuses a store that can't play its role. One that is alone commits in one phase, and prepares
+    /// nothing.
+    fn check(&self, role: Role) -> BoxFuture<'_, Result<()>>;
     fn begin(
         &mut self,
         participation: &Participation,
@@ -141,8 +142,21 @@ impl<'a, S: PreparedTransactions, J: Job<'a, S>> Participant<'a> for Writer<S, J
         }
     }
 
-    fn check(&self) -> Result<()> {
-        check_two_phase(&self.store, &self.name)
+    fn check(&self, role: Role) -> BoxFuture<'_, Result<()>> {
+        async move {
+            match role {
+                Role::Reader | Role::Alone => return Ok(()),
+                Role::Last => return check_last(&self.store, &self.name),
+                Role::Prepared => {}
+            }
+            if check_prepares(&self.store, &self.name).is_ok() {
+                return Ok(());
+            }
+            // The handle may remember a setting that the server has changed since.
+            self.store.now().await?;
+            check_prepares(&self.store, &self.name)
+        }
+        .boxed()
     }
 
     fn begin(
@@ -290,8 +304,8 @@ where
         Role::Reader
     }
 
-    fn check(&self) -> Result<()> {
-        Ok(())
+    fn check(&self, _: Role) -> BoxFuture<'_, Result<()>> {
+        ready(Ok(())).boxed()
     }
 
     fn begin(&mut self, _: &Participation, _: Role) -> BoxFuture<'a, Result<Begun<'a>>> {
@@ -358,13 +372,39 @@ impl<W> Once<W> {
 
 pub(super) const OPERATION: &str = "two_phase_commit";
 
-/// Refuses a store that can't take part.
+/// Refuses a store whose backend has no two-phase commit at all.
 pub(super) fn check_two_phase<S: PreparedTransactions>(store: &S, name: &str) -> Result<()> {
-    if store.capabilities().two_phase != TwoPhase::None {
+    let capabilities = store.capabilities();
+    if capabilities.two_phase != TwoPhase::None || capabilities.two_phase_off.is_some() {
         return Ok(());
     }
     Err(
         Error::new(ErrorKind::Unsupported, OPERATION, store.backend())
             .with_message(format!("the participant {name:?} has no two-phase commit")),
+    )
+}
+
+/// Refuses as well a store whose server has it switched off, with what switches it on.
+fn check_prepares<S: PreparedTransactions>(store: &S, name: &str) -> Result<()> {
+    check_two_phase(store, name)?;
+    match store.capabilities().two_phase_off {
+        None => Ok(()),
+        Some(remedy) => Err(
+            Error::new(ErrorKind::Configuration, OPERATION, store.backend())
+                .with_message(format!("the participant {name:?} can't prepare: {remedy}")),
+        ),
+    }
+}
+
+/// Refuses a store that can't commit the decision with its work.
+fn check_last<S: PreparedTransactions>(store: &S, name: &str) -> Result<()> {
+    if store.capabilities().last_participant {
+        return Ok(());
+    }
+    Err(
+        Error::new(ErrorKind::Unsupported, OPERATION, store.backend()).with_message(format!(
+            "the participant {name:?} can't be the last one: its store does not commit a decision \
+             together with its work. Use `participant`"
+        )),
     )
 }

@@ -155,7 +155,10 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     /// - [Invalid](ErrorKind::Invalid): no participant that writes, too many, one name twice, one
     ///   store under two names, a restored copy beside its original, or a last one that does not hold
     ///   the register. Nothing was begun.
-    ///   [Unsupported](ErrorKind::Unsupported): one has no two-phase commit.
+    ///   [Unsupported](ErrorKind::Unsupported): one that must prepare has no two-phase commit, or the
+    ///   last one can't commit the decision with its work.
+    /// - [Configuration](ErrorKind::Configuration): the server of one that must prepare has two-phase
+    ///   commit switched off; the message names the setting. Nothing was begun.
     /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request, with
     ///   another register or with other participants.
     /// - [Heuristic](ErrorKind::Heuristic), [lost](ErrorKind::Lost): participants disagree; alarm.
@@ -165,6 +168,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         self.participation =
             stores::entitle(&self.participants, &self.register, self.participation).await?;
         let roles = self.roles();
+        stores::check_roles(&self.participants, &roles).await?;
         let mut attempt = Attempt::new(roles.clone());
         let (mut refused, mut open) = (None, None);
         loop {

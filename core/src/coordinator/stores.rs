@@ -35,7 +35,6 @@ pub(super) fn check(participants: &Participants<'_>, register: &(Place, Namespac
         )));
     }
     for (index, participant) in participants.iter().enumerate() {
-        participant.check()?;
         if participant.role() == Role::Last && participant.home() != *register {
             return Err(invalid(format!(
                 "the last participant {:?} does not hold the register: it must be the same store, \
@@ -46,6 +45,14 @@ pub(super) fn check(participants: &Participants<'_>, register: &(Place, Namespac
         for earlier in participants.get(..index).unwrap_or_default() {
             check_pair(earlier.as_ref(), participant.as_ref())?;
         }
+    }
+    Ok(())
+}
+
+/// Refuses participants that can't play their roles, before any work.
+pub(super) async fn check_roles(participants: &Participants<'_>, roles: &[Role]) -> Result<()> {
+    for (participant, role) in participants.iter().zip(roles) {
+        participant.check(*role).await?;
     }
     Ok(())
 }

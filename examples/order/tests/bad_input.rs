@@ -218,7 +218,7 @@ async fn no_participant_one_name_twice_and_a_store_without_two_phase_are_refused
         .participant("plain", &plain, work!(orders))
         .run()
         .await;
-    ensure!(refused.is_err_and(|error| error.kind() == ErrorKind::Unsupported));
+    ensure!(refused.is_err_and(|error| error.kind() == ErrorKind::Configuration));
 
     ensure!(bench.in_doubt().await? == 0);
     ensure!(bench.committed().await? == [0, 0, 0]);

@@ -1,8 +1,8 @@
 //! Basic: prepare hides the work, commit shows it once, rollback leaves nothing.
 
 use exactly_once_core::{
-    ErrorKind, Fingerprint, Participation, PreparedStatus, PreparedTransactions, Store,
-    TransactionId, Transactional, TwoPhase,
+    BegunPrepared, ErrorKind, Fingerprint, Participation, PreparedStatus, PreparedTransactions,
+    Store, TransactionId, Transactional, TwoPhase,
 };
 
 use super::support::{
@@ -115,8 +115,8 @@ async fn t06_rollback_of_an_unknown<H: Harness<Store: PreparedTransactions>>(
     ensure_rolled_back(&cx, &work, "t06").await
 }
 
-/// Goal: a store keeps its word about two-phase commit. Method: where none is declared, beginning
-/// must be refused at once; where one is, it must work.
+/// Goal: a store keeps its word about two-phase commit. Method: where none is declared, beginning or
+/// preparing must be refused; where one is, it must work.
 async fn t07_declared_or_refused<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
@@ -138,7 +138,13 @@ async fn t07_declared_or_refused<H: Harness<Store: PreparedTransactions>>(
         not_after,
         forget_after,
     )?;
-    match cx.store().begin_prepared(&work).await {
+    // A participant that commits alone begins as well: it is the prepare that must be refused then.
+    let answer = match cx.store().begin_prepared(&work).await {
+        Ok(BegunPrepared::Fresh(tx)) => cx.store().prepare(tx, &work).await,
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    match answer {
         Err(error)
             if matches!(
                 error.kind(),

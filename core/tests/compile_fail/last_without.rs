@@ -1,0 +1,15 @@
+//! A last participant that can't commit the decision with its work.
+use exactly_once_core::{
+    Participation, PreparedTransactions, DecisionRegister, coordinator::TwoPhaseCommit,
+};
+
+fn last<R: DecisionRegister, S: PreparedTransactions>(
+    register: &R,
+    store: &S,
+    participation: Participation,
+) {
+    let _ = TwoPhaseCommit::new(register, participation)
+        .last_participant("stock", store, async |_tx| Ok(()));
+}
+
+fn main() {}
