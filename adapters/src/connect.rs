@@ -1,13 +1,19 @@
 //! A backend chosen at run time, by URL.
 
+mod url;
+
 use std::future::Future;
 
-use exactly_once_core::{AnyStore, Error, ErrorKind, Result};
+use exactly_once_core::{AnyStore, Result, Store};
+
+pub(crate) use url::StoreUrl;
+#[cfg(feature = "redis")]
+use url::bad;
+use url::refuse;
 
 /// Opens the store that a URL names, among the backends that are compiled in.
 pub trait ConnectByUrl: Sized {
-    /// Opens the store behind the URL, in the namespace `default`; take another one by
-    /// [`with_namespace`](crate::Store::with_namespace).
+    /// Opens the store behind the URL, in the namespace that it names, or in `default`.
     ///
     /// | URL | backend | feature |
     /// |---|---|---|
@@ -16,6 +22,20 @@ pub trait ConnectByUrl: Sized {
     /// | `redis://host:6379`, `rediss://…`, `unix:///run/redis.sock` | Redis, Valkey | `redis` |
     /// | `redis+sentinel://host:26379,host:26379/master-name` | its master by Redis Sentinel | `redis` |
     /// | `memory:` | in memory, each call a store of its own | `memory` |
+    ///
+    /// # Options
+    /// Each option of a backend's builder has its twin in the URL's query, as in
+    /// `postgres://host/db?schema=shop_eo&namespace=shop&lock_timeout=2s`. One that is unknown, stands
+    /// twice or can't be read is refused. What the driver itself reads (`sslmode`, …) stays.
+    ///
+    /// | backend | options |
+    /// |---|---|
+    /// | all | `namespace` |
+    /// | Postgres | `schema`, `pool_size`, `migrate`, `require_two_phase`, `accept_unsafe_durability`, `max_receipt_bytes`, `share_commits`, `acquire_timeout`, `lock_timeout`, `statement_timeout`, `idle_timeout`, `reply_timeout` |
+    /// | SQLite | `busy_timeout`, `lock_timeout`, `idle_timeout`, `group_limit`, `queue_limit`, `max_pages`, `readers`, `max_receipt_bytes` |
+    /// | Redis | `key_prefix`, `cluster`, `one_slot_per_namespace`, `response_timeout`, `require` (`power`, `process`, `nothing`), `max_receipt_bytes`, `group_from` |
+    ///
+    /// Durations are `250ms`, `5s` or `2m`; flags `true` or `false`; other characters are %-escaped.
     ///
     /// ```
     /// # #[cfg(feature = "memory")]
@@ -32,7 +52,7 @@ pub trait ConnectByUrl: Sized {
     /// ```
     ///
     /// # Errors
-    /// [Configuration](ErrorKind::Configuration) where the scheme is unknown, or its backend is not
+    /// [Configuration](crate::ErrorKind::Configuration) where the scheme is unknown, or its backend is not
     /// compiled in: the message names the feature to add. The URL itself is never part of an error,
     /// since it may hold a password. Otherwise as the backend's own builder.
     fn connect(url: &str) -> impl Future<Output = Result<Self>> + Send;
@@ -40,86 +60,184 @@ pub trait ConnectByUrl: Sized {
 
 impl ConnectByUrl for AnyStore {
     async fn connect(url: &str) -> Result<Self> {
-        let Some((scheme, rest)) = url.split_once(':') else {
-            return Err(refuse(
-                "the URL has no scheme, such as postgres: or sqlite:",
-            ));
-        };
-        match scheme.to_ascii_lowercase().as_str() {
-            "postgres" | "postgresql" => postgres(url).await,
-            "sqlite" => sqlite(rest).await,
-            "redis" | "rediss" | "unix" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" => {
-                redis(url).await
-            }
-            "memory" => memory(),
-            _ => Err(refuse(
-                "the URL's scheme is none of postgres, postgresql, sqlite, redis, rediss, unix, \
-                 redis+sentinel, memory",
-            )),
-        }
+        open(&StoreUrl::parse(url)?, Access::Create).await
     }
 }
 
-fn refuse(message: &str) -> Error {
-    Error::new(ErrorKind::Configuration, "connect", "any").with_message(message)
+/// What opening a store may do to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Make the tables, or upgrade them.
+    Create,
+    /// Neither: they must be there.
+    #[cfg_attr(
+        not(feature = "cli"),
+        expect(dead_code, reason = "only the command asks")
+    )]
+    Existing,
+    /// As that, and nothing is written.
+    #[cfg_attr(
+        not(feature = "cli"),
+        expect(dead_code, reason = "only the command asks")
+    )]
+    Read,
+}
+
+/// Opens the store behind a URL.
+pub(crate) async fn open(url: &StoreUrl, access: Access) -> Result<AnyStore> {
+    let store = match url.scheme.as_str() {
+        "sqlite" => sqlite(url, access).await?,
+        "redis" | "rediss" | "unix" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" => {
+            redis(url, access).await?
+        }
+        "memory" => memory(access)?,
+        _ => postgres(url, access).await?,
+    };
+    Ok(match url.namespace()? {
+        Some(namespace) => store.with_namespace(namespace),
+        None => store,
+    })
+}
+
+/// Calls the builder's method for each option that the URL has.
+#[cfg(any(
+    feature = "tokio-postgres",
+    feature = "sqlx-postgres",
+    feature = "rusqlite",
+    feature = "redis"
+))]
+macro_rules! set {
+    ($builder:ident, $options:expr; $($kind:ident $name:ident),* $(,)?) => {
+        $(if let Some(value) = $options.$kind(stringify!($name))? {
+            $builder = $builder.$name(value);
+        })*
+    };
 }
 
 #[cfg(feature = "tokio-postgres")]
-async fn postgres(url: &str) -> Result<AnyStore> {
-    crate::postgres::TokioPostgresStore::builder(url)
-        .connect()
-        .await
-        .map(AnyStore::with_last_participant)
-}
-
+type PostgresStore = crate::postgres::TokioPostgresStore;
 #[cfg(all(feature = "sqlx-postgres", not(feature = "tokio-postgres")))]
-async fn postgres(url: &str) -> Result<AnyStore> {
-    crate::postgres::SqlxPostgresStore::builder(url)
+type PostgresStore = crate::postgres::SqlxPostgresStore;
+
+#[cfg(any(feature = "sqlx-postgres", feature = "tokio-postgres"))]
+async fn postgres(url: &StoreUrl, access: Access) -> Result<AnyStore> {
+    let mut builder = PostgresStore::builder(&url.base);
+    set!(builder, url.options;
+        number pool_size,
+        flag require_two_phase,
+        flag accept_unsafe_durability,
+        number max_receipt_bytes,
+        flag share_commits,
+    );
+    if let Some(schema) = url.options.text("schema") {
+        builder = builder.schema(schema);
+    }
+    let mut timeouts = crate::postgres::Timeouts::default();
+    for (name, timeout) in [
+        ("acquire_timeout", &mut timeouts.acquire),
+        ("lock_timeout", &mut timeouts.lock),
+        ("statement_timeout", &mut timeouts.statement),
+        ("idle_timeout", &mut timeouts.idle_in_transaction),
+        ("reply_timeout", &mut timeouts.reply),
+    ] {
+        if let Some(given) = url.options.duration(name)? {
+            *timeout = given;
+        }
+    }
+    let migrate = access == Access::Create && url.options.flag("migrate")?.unwrap_or(true);
+    builder
+        .timeouts(timeouts)
+        .migrate_at_connect(migrate)
         .connect()
         .await
         .map(AnyStore::with_last_participant)
 }
 
 #[cfg(not(any(feature = "sqlx-postgres", feature = "tokio-postgres")))]
-async fn postgres(_url: &str) -> Result<AnyStore> {
+async fn postgres(_: &StoreUrl, _: Access) -> Result<AnyStore> {
     Err(refuse(
         "add the feature `tokio-postgres` or `sqlx-postgres` to connect to Postgres",
     ))
 }
 
 #[cfg(feature = "rusqlite")]
-async fn sqlite(path: &str) -> Result<AnyStore> {
-    crate::sqlite::SqliteStore::open(crate::sqlite::file::path_of_uri(path)?)
-        .await
-        .map(AnyStore::new)
+async fn sqlite(url: &StoreUrl, access: Access) -> Result<AnyStore> {
+    let path = crate::sqlite::file::path_of_uri(&url.base)?;
+    let mut builder = crate::sqlite::SqliteStore::builder(path);
+    set!(builder, url.options;
+        duration busy_timeout,
+        duration lock_timeout,
+        duration idle_timeout,
+        number group_limit,
+        number queue_limit,
+        number max_pages,
+        number readers,
+        number max_receipt_bytes,
+    );
+    let builder = match access {
+        Access::Create => builder,
+        Access::Existing => builder.existing(),
+        Access::Read => builder.read_only(),
+    };
+    builder.open().await.map(AnyStore::new)
 }
 
 #[cfg(not(feature = "rusqlite"))]
-async fn sqlite(_path: &str) -> Result<AnyStore> {
+async fn sqlite(_: &StoreUrl, _: Access) -> Result<AnyStore> {
     Err(refuse("add the feature `rusqlite` to open SQLite files"))
 }
 
 #[cfg(feature = "redis")]
-async fn redis(url: &str) -> Result<AnyStore> {
-    crate::redis::RedisStore::builder(url)
-        .connect()
-        .await
-        .map(AnyStore::new)
+async fn redis(url: &StoreUrl, access: Access) -> Result<AnyStore> {
+    use crate::redis::{RedisStore, Require};
+    let options = &url.options;
+    let mut builder = RedisStore::builder(&url.base);
+    set!(builder, options;
+        duration response_timeout,
+        number max_receipt_bytes,
+        number group_from,
+    );
+    if let Some(prefix) = options.text("key_prefix") {
+        builder = builder.key_prefix(prefix);
+    }
+    if options.flag("cluster")?.unwrap_or_default() {
+        builder = builder.cluster(Vec::<String>::new());
+    }
+    if options.flag("one_slot_per_namespace")?.unwrap_or_default() {
+        builder = builder.one_slot_per_namespace();
+    }
+    if let Some(require) = options.text("require") {
+        builder = builder.require(match require {
+            "power" => Require::PowerSafe,
+            "process" => Require::ProcessSafe,
+            "nothing" => Require::Nothing,
+            _ => return Err(bad("require", "power, process or nothing")),
+        });
+    }
+    if access != Access::Create {
+        builder = builder.existing();
+    }
+    builder.connect().await.map(AnyStore::new)
 }
 
 #[cfg(not(feature = "redis"))]
-async fn redis(_url: &str) -> Result<AnyStore> {
+async fn redis(_: &StoreUrl, _: Access) -> Result<AnyStore> {
     Err(refuse("add the feature `redis` to connect to Redis"))
 }
 
 #[cfg(feature = "memory")]
-fn memory() -> Result<AnyStore> {
+fn memory(access: Access) -> Result<AnyStore> {
+    if access != Access::Create {
+        return Err(refuse(
+            "a store in memory holds nothing of another process: name the store of the service",
+        ));
+    }
     Ok(AnyStore::with_last_participant(
         crate::memory::MemoryStore::new(),
     ))
 }
 
 #[cfg(not(feature = "memory"))]
-fn memory() -> Result<AnyStore> {
+fn memory(_: Access) -> Result<AnyStore> {
     Err(refuse("add the feature `memory` for a store in memory"))
 }

@@ -10,8 +10,9 @@ use std::{
 
 use exactly_once::{
     AccountId, Amount, BalanceStore, BegunPrepared, Claim, CompareAndSet, ErrorKind, ExecuteOnce,
-    Expected, Fingerprint, IdempotencyKey, OpenAccount, Participation, PreparedTransactions, Store,
-    TransactionId, Version, WorkError, memory::MemoryStore, observe::Observed,
+    Expected, Fingerprint, IdempotencyKey, Namespace, OpenAccount, Participation,
+    PreparedTransactions, Store, TransactionId, Version, WorkError, memory::MemoryStore,
+    observe::Observed,
 };
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
@@ -44,7 +45,13 @@ fn observe(work: impl Future<Output = ()>) -> Seen {
             DebugValue::Counter(count) => {
                 counts.push((label("operation"), label("outcome"), count));
             }
-            DebugValue::Gauge(gauge) => gauges.push((key.key().name().to_owned(), gauge.0)),
+            DebugValue::Gauge(gauge) => {
+                let mut name = key.key().name().to_owned();
+                for part in ["namespace", "place"] {
+                    name = format!("{name} {part}={}", label(part));
+                }
+                gauges.push((name, gauge.0));
+            }
             DebugValue::Histogram(_) => {}
         }
     }
@@ -82,12 +89,55 @@ fn conflicts_and_what_is_in_doubt_are_seen() {
         store.prepare(tx, &order).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
         store.in_doubt(None, 10).await.unwrap();
+        // Another namespace, and another store of the same backend, have gauges of their own.
+        let other = store.with_namespace(Namespace::new("other").unwrap());
+        other.in_doubt(None, 10).await.unwrap();
+        Observed::new(MemoryStore::new())
+            .in_doubt(None, 10)
+            .await
+            .unwrap();
     });
     let conflict = ("compare_and_set".to_owned(), "conflict".to_owned(), 1);
     assert!(counts.contains(&conflict), "{counts:?}");
-    assert_eq!(gauges[0], ("exactly_once_in_doubt".to_owned(), 1.0));
-    assert_eq!(gauges[1].0, "exactly_once_in_doubt_oldest_seconds");
-    assert!(gauges[1].1 >= 0.01, "{gauges:?}");
+    assert_eq!(gauges.len(), 6, "{gauges:?}");
+    let of = |name: &str| -> Vec<f64> {
+        let gauges = gauges.iter().filter(|(gauge, _)| gauge.starts_with(name));
+        gauges.map(|(_, value)| *value).collect()
+    };
+    let mut counts = of("exactly_once_in_doubt ");
+    counts.sort_by(f64::total_cmp);
+    assert_eq!(counts, [0.0, 0.0, 1.0]);
+    let oldest = of("exactly_once_in_doubt_oldest_seconds ");
+    assert!(oldest.iter().any(|age| *age >= 0.01), "{gauges:?}");
+}
+
+/// Goal: the gauges count the whole listing, and are set after its last page only. Method: three in
+/// doubt, by pages of two: after the first page nothing is set, after the second all three; a page from
+/// the middle, and a listing that is given up, set nothing.
+#[test]
+fn what_is_in_doubt_is_counted_over_all_pages() {
+    let _alone = alone();
+    let (_, gauges) = observe(async {
+        let store = Observed::new(MemoryStore::new());
+        for name in ["a", "b", "c"] {
+            let minute = Duration::from_secs(60);
+            let order = Participation::within(&store, name, &1, minute)
+                .await
+                .unwrap();
+            let BegunPrepared::Fresh(tx) = store.begin_prepared(&order).await.unwrap() else {
+                panic!("it is new");
+            };
+            store.prepare(tx, &order).await.unwrap();
+        }
+        let page = store.in_doubt(None, 2).await.unwrap();
+        let last = store.in_doubt(page.next.as_ref(), 2).await.unwrap();
+        assert_eq!((last.entries.len(), last.next), (1, None));
+        // The same page again belongs to no listing that is known.
+        store.in_doubt(page.next.as_ref(), 2).await.unwrap();
+        store.in_doubt(None, 2).await.unwrap();
+    });
+    assert_eq!(gauges[0].1, 3.0, "{gauges:?}");
+    assert_eq!(gauges.len(), 2, "{gauges:?}");
 }
 
 /// Goal: how many effects share a commit is seen, though the store's own thread commits them.

@@ -45,6 +45,7 @@ pub mod lease;
 pub mod names;
 pub mod one_shot;
 pub mod one_shot_participant;
+mod participation;
 pub mod place;
 pub mod prepared;
 pub mod receipt;

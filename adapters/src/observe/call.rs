@@ -37,9 +37,6 @@ pub(super) async fn call<S: Store, T: Outcome>(
     };
     span.record("exactly_once.outcome", outcome);
     count(store.backend(), operation, outcome, started);
-    if let Ok(answer) = &answer {
-        answer.gauges(store.backend());
-    }
     answer
 }
 

@@ -42,7 +42,7 @@ forward! { Store {
         self.0.namespace()
     }
     fn with_namespace(&self, namespace: Namespace) -> Self {
-        Self(self.0.with_namespace(namespace))
+        Self::new(self.0.with_namespace(namespace))
     }
     fn capabilities(&self) -> Capabilities {
         self.0.capabilities()
@@ -111,9 +111,14 @@ forward! { PreparedTransactions {
     fn commit_prepared(participation: &Participation) -> ();
     fn rollback_prepared(participation: &Participation) -> ();
     fn prepared_status(participation: &Participation) -> PreparedStatus;
-    fn in_doubt(after: Option<&TransactionDigest>, limit: u32) -> InDoubtPage;
     fn forget_prepared(limit: u32) -> u64;
-}}
+}
+    async fn in_doubt(&self, after: Option<&TransactionDigest>, limit: u32) -> Result<InDoubtPage> {
+        let page = call(self, "in_doubt", self.0.in_doubt(after, limit)).await?;
+        self.1.listed(&self.0, after, &page);
+        Ok(page)
+    }
+}
 
 forward! { OneShotParticipant {
     fn apply(tx: &mut S::Tx, statements: &[Statement]) -> ();

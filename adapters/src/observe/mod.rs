@@ -9,13 +9,14 @@
 //! |---|---|---|---|
 //! | `exactly_once_operations_total` | counter | `backend`, `operation`, `outcome` | calls |
 //! | `exactly_once_operation_duration_seconds` | histogram | `backend`, `operation` | seconds |
-//! | `exactly_once_in_doubt` | gauge | `backend` | transactions on the page last listed |
-//! | `exactly_once_in_doubt_oldest_seconds` | gauge | `backend` | seconds |
+//! | `exactly_once_in_doubt` | gauge | `backend`, `namespace`, `place` | transactions in doubt |
+//! | `exactly_once_in_doubt_oldest_seconds` | gauge | `backend`, `namespace`, `place` | seconds |
 //! | `exactly_once_group_size` | histogram | `backend` | effects that shared one commit |
 //!
 //! The group size comes from the store itself, so it is counted without this layer too (SQLite's
-//! writer is the one that groups). The gauges are as of the last
-//! [`in_doubt`](crate::PreparedTransactions::in_doubt): ask now and then.
+//! writer is the one that groups). The gauges are as of the last listing by
+//! [`in_doubt`](crate::PreparedTransactions::in_doubt) that reached its last page: list all pages now
+//! and then. `place` tells two stores of one backend apart.
 //!
 //! `outcome` is `ok`, or what the answer was (`fresh`, `replayed`, `in_progress`, `mismatch`,
 //! `recorded`, `superseded`, `applied`, `granted`, …), or the [kind](crate::ErrorKind::as_str) of the
@@ -39,9 +40,11 @@
 //! - `call`: one observed call.
 //! - `outcome`: what an answer is called.
 //! - `forward`: the traits.
+//! - `listing`: what is in doubt, over the pages of a listing.
 
 mod call;
 mod forward;
+mod listing;
 mod outcome;
 
 /// How many effects shared one commit. No layer can see that from outside.
@@ -57,12 +60,12 @@ pub(crate) fn group_size(_: &'static str, _: usize) {}
 
 /// A store whose every call is observed. It adds nothing to the contract and takes nothing away.
 #[derive(Clone, Debug)]
-pub struct Observed<S>(S);
+pub struct Observed<S>(S, listing::Listings);
 
 impl<S> Observed<S> {
     /// Observes this store.
-    pub const fn new(store: S) -> Self {
-        Self(store)
+    pub fn new(store: S) -> Self {
+        Self(store, listing::Listings::default())
     }
 
     /// The store itself.

@@ -12,9 +12,6 @@ pub(super) trait Outcome {
     fn outcome(&self) -> &'static str {
         "ok"
     }
-
-    /// What the answer tells of the store's state.
-    fn gauges(&self, _backend: &'static str) {}
 }
 
 macro_rules! plain {
@@ -27,7 +24,8 @@ plain!(
     Timestamp,
     Lease,
     HistoryPage,
-    RegisterPage
+    RegisterPage,
+    InDoubtPage
 );
 
 /// A transaction that was begun.
@@ -145,22 +143,5 @@ impl Outcome for PreparedStatus {
 impl Outcome for Decision {
     fn outcome(&self) -> &'static str {
         self.as_str()
-    }
-}
-
-impl Outcome for InDoubtPage {
-    #[cfg(feature = "metrics")]
-    fn gauges(&self, backend: &'static str) {
-        let oldest = self
-            .entries
-            .iter()
-            .map(|entry| entry.age)
-            .max()
-            .unwrap_or_default();
-        // A page holds fewer entries than f64 can count.
-        let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        metrics::gauge!("exactly_once_in_doubt", "backend" => backend).set(f64::from(count));
-        metrics::gauge!("exactly_once_in_doubt_oldest_seconds", "backend" => backend)
-            .set(oldest.as_secs_f64());
     }
 }

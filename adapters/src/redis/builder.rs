@@ -46,6 +46,7 @@ pub struct RedisStoreBuilder {
     replicas: Option<Replicas>,
     max_receipt_bytes: usize,
     group_from: usize,
+    existing: bool,
 }
 
 /// Without the URLs, which may hold a password.
@@ -77,6 +78,7 @@ impl RedisStoreBuilder {
             replicas: None,
             max_receipt_bytes: MAX_RECEIPT_BYTES,
             group_from: GROUP_FROM,
+            existing: false,
         }
     }
 
@@ -151,6 +153,13 @@ impl RedisStoreBuilder {
     /// groups.
     pub fn group_from(mut self, callers: usize) -> Self {
         self.group_from = callers;
+        self
+    }
+
+    /// Connects only where a store has been before, under this key prefix: nothing is made. Without it
+    /// a wrong server or prefix looks like an empty store.
+    pub fn existing(mut self) -> Self {
+        self.existing = true;
         self
     }
 

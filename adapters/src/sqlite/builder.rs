@@ -10,7 +10,7 @@ use exactly_once_core::{ErrorKind, Namespace, Result, Timestamp, time::check_dur
 
 use super::{
     SqliteStore,
-    connection::{Connector, StatementHook},
+    connection::{Access, Connector, StatementHook},
     error::error,
     gate::Gate,
     reader::Readers,
@@ -26,6 +26,7 @@ pub struct SqliteBuilder {
     namespace: Option<Namespace>,
     max_pages: Option<u32>,
     statement_hook: Option<StatementHook>,
+    access: Access,
     settings: Settings,
 }
 
@@ -46,6 +47,7 @@ impl SqliteBuilder {
             namespace: None,
             max_pages: None,
             statement_hook: None,
+            access: Access::default(),
             settings: Settings::default(),
         }
     }
@@ -80,6 +82,20 @@ impl SqliteBuilder {
     /// stop all others.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.settings.idle_timeout = timeout;
+        self
+    }
+
+    /// Opens only a file that has the store's tables, in this library's version: neither the file nor
+    /// the tables are made or upgraded.
+    pub fn existing(mut self) -> Self {
+        self.access = Access::Existing;
+        self
+    }
+
+    /// As [`Self::existing`], and writes nothing: the connections are read-only, and calls that write
+    /// are a [configuration](ErrorKind::Configuration) error.
+    pub fn read_only(mut self) -> Self {
+        self.access = Access::ReadOnly;
         self
     }
 
@@ -169,6 +185,7 @@ impl SqliteBuilder {
             busy_timeout: self.settings.busy_timeout,
             max_pages: self.max_pages,
             statement_hook: self.statement_hook,
+            access: self.access,
         };
         let settings = Arc::new(self.settings);
         let gate = Gate::default();

@@ -46,6 +46,19 @@ pub(super) struct Connector {
     pub(super) busy_timeout: Duration,
     pub(super) max_pages: Option<u32>,
     pub(super) statement_hook: Option<StatementHook>,
+    pub(super) access: Access,
+}
+
+/// What may be done to the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Anything: the file and its tables are made, or upgraded, where they must be.
+    #[default]
+    Create,
+    /// The tables must be there, in this library's version.
+    Existing,
+    /// As that, and nothing is written.
+    ReadOnly,
 }
 
 impl fmt::Debug for Connector {
@@ -76,9 +89,16 @@ impl Connector {
     /// [Configuration](ErrorKind::Configuration) says what to mend.
     pub(super) fn connect(&self, purpose: Purpose) -> Result<Connection> {
         check_library(rusqlite::version_number())?;
-        let access = match purpose {
-            Purpose::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-            _ => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        let purpose = match self.access {
+            Access::ReadOnly => Purpose::Read,
+            Access::Create | Access::Existing => purpose,
+        };
+        let access = match (purpose, self.access) {
+            (Purpose::Read, _) => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            (_, Access::Create) => {
+                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+            }
+            _ => OpenFlags::SQLITE_OPEN_READ_WRITE,
         };
         let connection =
             Connection::open_with_flags(&self.path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
@@ -158,6 +178,10 @@ impl Connector {
         } else if parent.is_some_and(|parent| !parent.exists()) {
             Some(format!(
                 "the folder of {path} does not exist: create it first"
+            ))
+        } else if self.access != Access::Create && !self.path.exists() {
+            Some(format!(
+                "there is no file {path}: check the path; only `migrate` and programs make one"
             ))
         } else {
             None

@@ -205,6 +205,22 @@ fn stored_version(connection: &Connection) -> Result<Option<i64>> {
     })
 }
 
+/// Refuses a file without the store's tables; nothing is made.
+///
+/// # Errors
+/// [Configuration](ErrorKind::Configuration), with what to do.
+pub(super) fn check_current(connection: &Connection) -> Result<()> {
+    if check(stored_version(connection)?)? {
+        return Ok(());
+    }
+    Err(error(
+        ErrorKind::Configuration,
+        "open",
+        "the file has no tables of exactly-once: check the path, or make them with `exactly-once \
+         migrate`",
+    ))
+}
+
 /// Whether the tables are there, as this version knows them.
 fn check(version: Option<i64>) -> Result<bool> {
     let (found, advice) = match version {

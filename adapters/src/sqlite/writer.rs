@@ -18,7 +18,7 @@ use exactly_once_core::{Error, ErrorKind, Place, Result};
 use tokio::sync::oneshot;
 
 use super::{
-    connection::{Connector, Purpose},
+    connection::{Access, Connector, Purpose},
     error::{Failure, Phase, error},
     file::OpenFile,
     gate::Gate,
@@ -164,8 +164,14 @@ impl WriterThread {
         if self.connector.path.exists() {
             OpenFile::at(&self.connector.path)?;
         }
+        if self.connector.access != Access::Create {
+            // Before anything is set in a file that may be another program's.
+            schema::check_current(&self.connector.connect(Purpose::Read)?)?;
+        }
         let connection = self.connector.connect(Purpose::Write)?;
-        schema::migrate(&connection)?;
+        if self.connector.access == Access::Create {
+            schema::migrate(&connection)?;
+        }
         let file = OpenFile::at(&self.connector.path)?;
         self.file = Some(file.clone());
         let lane = Lane::new(connection, None, self.hold.clone(), file.clone())

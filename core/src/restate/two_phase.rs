@@ -16,9 +16,10 @@ use crate::{
     error::{Error, ErrorKind, Result},
     fingerprint::Fingerprint,
     names::TransactionId,
+    participation::deadlines,
     prepared::Participation,
     register::DecisionRegister,
-    time::{MAX_DURATION, Timestamp, check_duration},
+    time::{Timestamp, check_duration},
 };
 
 const OPERATION: &str = "two_phase";
@@ -105,14 +106,7 @@ async fn identity<R: DecisionRegister>(
     step: &Step,
 ) -> Result<Identity> {
     let fingerprint = fingerprint?;
-    let too_late = || {
-        Error::new(ErrorKind::Invalid, OPERATION, register.backend())
-            .with_message("the deadline is out of range")
-    };
-    let now = register.now().await?;
-    let not_after = now.checked_add(step.deadline()).ok_or_else(too_late)?;
-    let kept = step.retention().duration().unwrap_or(MAX_DURATION);
-    let forget_after = not_after.checked_add(kept).ok_or_else(too_late)?;
+    let (not_after, forget_after) = deadlines(register, step.deadline(), step.retention()).await?;
     Ok(Identity {
         name,
         fingerprint,

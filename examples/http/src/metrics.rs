@@ -28,8 +28,14 @@ pub fn install() -> Result<PrometheusHandle> {
 /// `exactly_once_in_doubt_oldest_seconds`: nobody else asks while all is well. Never ends.
 pub async fn watch<S: PreparedTransactions>(store: S, handle: PrometheusHandle) {
     loop {
-        // Counted by the store's own layer, errors too.
-        let _ = store.in_doubt(None, 1_000).await;
+        // Counted by the store's own layer, errors too; the gauges are set after the last page.
+        let mut after = None;
+        while let Ok(page) = store.in_doubt(after.as_ref(), 1_000).await {
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
         handle.run_upkeep();
         tokio::time::sleep(EVERY).await;
     }

@@ -2,7 +2,8 @@
 //! refusal would be true of what is committed, and wrong as soon as the prepared change commits.
 
 use exactly_once_core::{
-    Adjust, BalanceTransaction, Change, Error, ErrorKind, Expected, PreparedTransactions,
+    Adjust, BalanceStore, BalanceTransaction, Change, Error, ErrorKind, Expected,
+    PreparedTransactions,
 };
 use tokio::time::sleep;
 
