@@ -65,21 +65,14 @@ impl ConnectByUrl for AnyStore {
 }
 
 /// What opening a store may do to it.
+#[allow(dead_code, reason = "the command opens stores of others")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Make the tables, or upgrade them.
     Create,
     /// Neither: they must be there.
-    #[cfg_attr(
-        not(feature = "cli"),
-        expect(dead_code, reason = "only the command asks")
-    )]
     Existing,
     /// As that, and nothing is written.
-    #[cfg_attr(
-        not(feature = "cli"),
-        expect(dead_code, reason = "only the command asks")
-    )]
     Read,
 }
 
