@@ -5,8 +5,6 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-        Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
