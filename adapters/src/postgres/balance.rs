@@ -81,7 +81,8 @@ impl<D: Driver> PostgresStore<D> {
         decide: impl Fn(&[Option<AccountState>]) -> Result<Vec<Step>> + Send + Sync,
     ) -> Result<(Vec<Change>, bool)> {
         self.within(asked.operation, ErrorKind::Ambiguous, async {
-            self.change_in_rounds(asked, decide).await
+            // The slow path is rare and large: kept out of every caller's future.
+            Box::pin(self.change_in_rounds(asked, decide)).await
         })
         .await
     }

@@ -81,9 +81,10 @@ impl<D: Driver> PostgresStore<D> {
             .await
             .map_err(|error| convert(error, "connect", Stage::Ours))?;
         let mut session = Session::new(connection, options.timeouts.reply);
-        let mut server = Server::look(&mut session, &options).await?;
+        // Once for a handle, and large: kept out of the caller's future.
+        let mut server = Box::pin(Server::look(&mut session, &options)).await?;
         let preamble = Preamble::new(&options.timeouts, server.watches_client);
-        if pooler::look(&driver, &mut session, &options.timeouts).await? {
+        if Box::pin(pooler::look(&driver, &mut session, &options.timeouts)).await? {
             // It keeps each client's settings, and would take a reset for the client's own.
             server.set_at_connect = true;
             drop(session);

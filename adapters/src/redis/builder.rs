@@ -188,7 +188,7 @@ impl RedisStoreBuilder {
             sentinel: target.is_sentinel(),
         };
         let link = Arc::new(Link::new(target, rules, self.response_timeout));
-        let standing = link.standing(OPERATION, link.opening_deadline()).await?;
+        let standing = Box::pin(link.standing(OPERATION, link.opening_deadline())).await?;
         let identity = format!("{}/{}", identity_of(&standing.servers), link.database());
         let placement = match (self.cluster, self.by_namespace) {
             (false, _) => Placement::OneNode,
