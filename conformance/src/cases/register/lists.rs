@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use exactly_once_core::{Decision, DecisionRegister, ErrorKind, RegisterEntry, Store};
+use exactly_once_core::{Decision, DecisionRegister, ErrorKind, RegisterEntry, Store, identity_of};
 
 use super::{ensure_stands, lasting};
 use crate::{
@@ -77,7 +77,11 @@ async fn r08_unfinished<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> 
     let pattern = lasting(&cx, "r08").await?;
     let namespace = format!("{}/r08", cx.store().namespace());
     let other = cx.store().with_namespace(namespace.parse()?);
-    other.decide(&pattern, Decision::Commit).await?;
+    let held = identity_of(&other).await?;
+    let its = pattern
+        .clone()
+        .entitled(held, pattern.participants().clone());
+    other.decide(&its, Decision::Commit).await?;
     ensure_eq!(
         cx.store().decision(&pattern).await?,
         None,
@@ -124,18 +128,24 @@ async fn r15_namespaces_are_apart<H: Harness<Store: DecisionRegister>>(
     let work = lasting(&cx, "r15").await?;
     let namespace = format!("{}/r15", cx.store().namespace());
     let other = cx.store().with_namespace(namespace.parse()?);
-    for (store, proposal) in [(cx.store(), Decision::Commit), (&other, Decision::Rollback)] {
-        let told = store.decide(&work, proposal).await?;
+    // Each register is asked about the transaction that names it.
+    let held = identity_of(&other).await?;
+    let its = work.clone().entitled(held, work.participants().clone());
+    for (store, work, proposal) in [
+        (cx.store(), &work, Decision::Commit),
+        (&other, &its, Decision::Rollback),
+    ] {
+        let told = store.decide(work, proposal).await?;
         ensure_eq!(told, proposal, "the decision in {}", store.namespace());
     }
-    other.finish(&work).await?;
+    other.finish(&its).await?;
     let here = cx.store().decision(&work).await?.expecting("the entry")?;
     ensure_eq!(
         (here.decision, here.finished),
         (Decision::Commit, false),
         "the entry here"
     );
-    let there = other.decision(&work).await?.expecting("the entry there")?;
+    let there = other.decision(&its).await?.expecting("the entry there")?;
     ensure_eq!(
         (there.decision, there.finished),
         (Decision::Rollback, true),
