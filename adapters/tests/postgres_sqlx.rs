@@ -167,7 +167,7 @@ async fn parameters_take_the_type_that_the_server_infers() {
     refused(
         tokio.execute_one_shot(&typed("tokio")).await,
         ErrorKind::Refused,
-        &["statement 1"],
+        &["statement 2"],
     );
     let select = "SELECT a, b, c, d, e, f AT TIME ZONE 'UTC', g, h, i, j, k IS NULL, l FROM many";
     assert_eq!(

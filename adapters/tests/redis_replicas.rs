@@ -39,8 +39,21 @@ async fn a_replica_without_it_on_disk_is_ambiguous() {
     let master = Redis::options().valkey().start().await.unwrap();
     let replica = Redis::options().valkey().replica_of(&master);
     let replica = replica.start().await.unwrap();
-    let store = RedisStore::builder(master.url()).replicas(Replicas::on_disk(1, WITHIN));
-    let store = store.connect().await.unwrap();
+    let store = async || {
+        let builder = RedisStore::builder(master.url());
+        builder
+            .replicas(Replicas::on_disk(1, WITHIN))
+            .connect()
+            .await
+    };
+    // The first synchronisation may take longer than a write waits, and connecting is one: the store's
+    // identity is written, and must be with the replica as well.
+    let store = loop {
+        match store().await {
+            Ok(store) => break store,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Ambiguous, "{error}"),
+        }
+    };
     let account = AccountId::new("a").unwrap();
     let opened = OpenAccount::new(key("open"), account.clone());
     // The first synchronisation may take longer than anybody waits for a write.

@@ -372,6 +372,7 @@ impl<D: Driver> BalanceStore for PostgresStore<D> {
 impl<D: Driver> BalanceTransaction for PostgresStore<D> {
     async fn adjust_in(&self, tx: &mut Self::Tx, operation: &Adjust) -> Result<Applied> {
         const ADJUST_IN: &str = "adjust_in";
+        self.check_home(tx, ADJUST_IN)?;
         let asked = Asked {
             operation: ADJUST_IN,
             key: &operation.key,

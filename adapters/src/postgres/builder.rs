@@ -105,7 +105,7 @@ impl<D: Pooled> PostgresBuilder<D> {
         self
     }
 
-    /// Whether to create or upgrade the tables while connecting; default yes. Where the tables are
+    /// Whether to create the tables while connecting; default yes. Where the tables are
     /// there already this changes nothing and needs no right to create anything.
     pub fn migrate_at_connect(mut self, migrate: bool) -> Self {
         self.options.migrate = migrate;

@@ -297,6 +297,7 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
     }
 
     async fn complete(&self, tx: Self::Tx, claim: &Claim, receipt: &Receipt) -> Result<Settled> {
+        let tx = self.at_home(tx, "complete").await?;
         if let Err(error) = receipt.check_size(self.max_receipt_bytes(), "complete", STORE) {
             tx.abandon().await;
             return Err(error);
@@ -306,6 +307,7 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
     }
 
     async fn reject(&self, tx: Self::Tx, claim: &Claim, rejection: &Rejection) -> Result<Settled> {
+        let tx = self.at_home(tx, "reject").await?;
         let outcome = Outcome::Rejected(rejection.clone());
         let undo = format!("{UNDO}; ");
         self.settle(tx, claim, &outcome, &undo, "reject").await

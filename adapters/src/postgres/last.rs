@@ -14,6 +14,7 @@ impl<D: Driver> LastResource for PostgresStore<D> {
         tx: Self::Tx,
         participation: &Participation,
     ) -> Result<Decision> {
+        let tx = self.at_home(tx, OPERATION).await?;
         self.check_register(participation, OPERATION).await?;
         // The first writer wins here too: where a decision stands, or is just being written, the
         // guard finds that ours was not inserted, and everything is rolled back.

@@ -9,7 +9,6 @@ use super::{
     sqlstate::Stage,
     statements::{self, cell, number},
     store::PostgresStore,
-    upgrade::OLDER,
 };
 
 pub(super) const MIGRATE: &str = "migrate";
@@ -19,19 +18,15 @@ pub(super) const MIGRATE: &str = "migrate";
 const ROUNDS: usize = 20;
 
 impl<D: Driver> PostgresStore<D> {
-    /// Creates the tables, or upgrades them; does nothing where they are of this version.
-    ///
-    /// An upgrade is one transaction, in which nobody else can change a balance: a crash or an error
-    /// leaves the tables as they were. It takes some seconds for each 100,000 balance operations.
-    /// Programs of the older version fail from then on (*configuration*), so stop them first.
+    /// Creates the tables; does nothing where they are there.
     ///
     /// Needs the right to create a schema (or an existing schema with CREATE), but only the first
     /// time: once the tables are there it only reads, so a role without such rights may call it.
     /// May be called by any number of processes at once.
     ///
     /// # Errors
-    /// [Configuration](ErrorKind::Configuration) where the right is missing (an upgrade is for the
-    /// tables' owner), or where the tables are of a newer version of this crate.
+    /// [Configuration](ErrorKind::Configuration) where the right is missing, or where the tables
+    /// are of another version of this crate.
     pub async fn migrate(&self) -> Result<()> {
         for _ in 1..ROUNDS {
             match self.migrate_round().await {
@@ -44,7 +39,7 @@ impl<D: Driver> PostgresStore<D> {
     }
 
     async fn migrate_round(&self) -> Result<()> {
-        if !matches!(self.version(MIGRATE).await?, None | Some(OLDER)) {
+        if self.version(MIGRATE).await?.is_some() {
             return self.check_schema(MIGRATE).await;
         }
         // CREATE … IF NOT EXISTS does not stop two sessions from trying at once: a lock does.
@@ -59,25 +54,13 @@ impl<D: Driver> PostgresStore<D> {
             )
             .await?;
         let mut tx = super::PostgresTx::new(begun.session, begun.identity);
-        let made = if is_true(begun.replies.get(1)) {
-            match tx.session().batch(&self.tables().read_version()).await {
-                Ok(replies) if number(replies.first(), 0) == Some(OLDER) => {
-                    self.upgrade(tx.session()).await
-                }
-                Ok(_) => {
-                    tx.abandon().await;
-                    return self.check_schema(MIGRATE).await;
-                }
-                Err(failed) => Err(convert(failed, MIGRATE, Stage::Ours)),
-            }
-        } else {
-            (tx.session().batch(&self.tables().create()).await)
-                .map(drop)
-                .map_err(|failed| convert(failed, MIGRATE, Stage::Ours))
-        };
-        if let Err(failed) = made {
+        if is_true(begun.replies.get(1)) {
             tx.abandon().await;
-            return Err(failed);
+            return self.check_schema(MIGRATE).await;
+        }
+        if let Err(failed) = tx.session().batch(&self.tables().create()).await {
+            tx.abandon().await;
+            return Err(convert(failed, MIGRATE, Stage::Ours));
         }
         let end = format!("{}; COMMIT", statements::probe(tx.identity()));
         tx.end(&end)
@@ -89,16 +72,6 @@ impl<D: Driver> PostgresStore<D> {
     pub(super) async fn check_schema(&self, operation: &'static str) -> Result<()> {
         match self.version(operation).await? {
             Some(VERSION) => Ok(()),
-            Some(OLDER) => Err(error(
-                ErrorKind::Configuration,
-                operation,
-                format!(
-                    "the tables in schema {} have version {OLDER}, this program needs {VERSION}: \
-                     call `migrate()` once, as their owner, when no program of the older version \
-                     runs any more",
-                    self.tables().schema
-                ),
-            )),
             Some(other) => Err(error(
                 ErrorKind::Configuration,
                 operation,

@@ -68,7 +68,6 @@ mod statements;
 pub mod store;
 pub mod tls;
 pub mod transaction;
-mod upgrade;
 
 #[cfg(feature = "sqlx-postgres")]
 pub mod sqlx;

@@ -42,6 +42,7 @@ impl<D: Driver> PostgresStore<D> {
 impl<D: Driver> OneShotParticipant for PostgresStore<D> {
     async fn apply(&self, tx: &mut Self::Tx, statements: &[Statement]) -> Result<()> {
         const OPERATION: &str = "apply";
+        self.check_home(tx, OPERATION)?;
         self.check_statements(statements, OPERATION)?;
         self.apply_in(tx, statements, OPERATION).await
     }

@@ -267,6 +267,7 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
     }
 
     async fn prepare(&self, tx: Self::Tx, participation: &Participation) -> Result<()> {
+        let tx = self.at_home(tx, PREPARE).await?;
         let sql = format!(
             "{}PREPARE TRANSACTION '{}'",
             self.guard(tx.identity(), participation),
@@ -279,6 +280,7 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
     }
 
     async fn commit_alone(&self, tx: Self::Tx, participation: &Participation) -> Result<()> {
+        let tx = self.at_home(tx, ALONE).await?;
         let guard = self.guard(tx.identity(), participation);
         match tx.end(&format!("{guard}COMMIT")).await {
             Ok(()) => Ok(()),

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::identifier::quote;
 
 /// The version of the tables below.
-pub(crate) const VERSION: i64 = 2;
+pub(crate) const VERSION: i64 = 1;
 
 /// Full names, quoted.
 #[derive(Clone, Debug)]

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use exactly_once_core::{BoxError, Error, ErrorKind, Result, Transactional};
+use exactly_once_core::{
+    BoxError, Error, ErrorKind, Namespace, Place, Result, Store, Transactional,
+};
 
 use super::{
     driver::{Cause, Connection, Driver, DriverError},
@@ -29,6 +31,8 @@ pub struct PostgresTx<C: Connection> {
     clean: Option<String>,
     /// The turn of the key that it claims, until it ends.
     turn: Option<Turn>,
+    /// The store that lent it to the user.
+    home: Option<(Place, Namespace)>,
 }
 
 /// What work may leave in a session: settings and the role, channels, cursors, temporary tables,
@@ -71,6 +75,7 @@ impl<C: Connection> PostgresTx<C> {
             spoilt: false,
             clean: None,
             turn: None,
+            home: None,
         }
     }
 
@@ -175,9 +180,46 @@ impl<D: Driver> PostgresStore<D> {
         tx: PostgresTx<D::Connection>,
         operation: &'static str,
     ) -> Result<PostgresTx<D::Connection>> {
-        tx.lend(self.server().set_at_connect)
+        let mut tx = tx
+            .lend(self.server().set_at_connect)
             .await
-            .map_err(|failed| convert(failed, operation, Stage::Ours))
+            .map_err(|failed| convert(failed, operation, Stage::Ours))?;
+        tx.home = Some((self.place(), self.namespace().clone()));
+        Ok(tx)
+    }
+
+    /// Refuses a transaction that another store lent: its work would be committed there, and recorded
+    /// here or nowhere.
+    pub(super) fn check_home(
+        &self,
+        tx: &PostgresTx<D::Connection>,
+        operation: &'static str,
+    ) -> Result<()> {
+        let found = match &tx.home {
+            Some((place, namespace)) if *place == self.place() => {
+                if namespace == self.namespace() {
+                    return Ok(());
+                }
+                "the transaction was begun in another namespace"
+            }
+            _ => "the transaction was begun in another database",
+        };
+        Err(error(ErrorKind::Invalid, operation, found))
+    }
+
+    /// As [`Self::check_home`], for what ends the transaction: a foreign one is rolled back.
+    pub(super) async fn at_home(
+        &self,
+        tx: PostgresTx<D::Connection>,
+        operation: &'static str,
+    ) -> Result<PostgresTx<D::Connection>> {
+        match self.check_home(&tx, operation) {
+            Ok(()) => Ok(tx),
+            Err(foreign) => {
+                tx.abandon().await;
+                Err(foreign)
+            }
+        }
     }
 }
 
@@ -204,6 +246,7 @@ impl<D: Driver> Transactional for PostgresStore<D> {
     }
 
     async fn commit(&self, tx: Self::Tx) -> Result<()> {
+        let tx = self.at_home(tx, "commit").await?;
         let sql = format!("{}; COMMIT", statements::probe(tx.identity()));
         tx.end(&sql)
             .await

@@ -22,6 +22,7 @@ const FIELDS: [&[u8]; 4] = [b"a", b"v", b"f", b"o"];
 
 impl BalanceTransaction for RedisStore {
     async fn adjust_in(&self, tx: &mut RedisTx, operation: &Adjust) -> Result<Applied> {
+        tx.check_home(self, OPERATION)?;
         let shard = self
             .layout()
             .shard_of_account(&self.namespace, &operation.account);

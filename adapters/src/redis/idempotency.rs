@@ -128,10 +128,11 @@ impl RedisStore {
 
     /// Whether the transaction is one that a claim of this key gave.
     fn check_claim(&self, operation: &'static str, tx: &RedisTx, claim: &Claim) -> Result<()> {
+        tx.check_home(self, operation)?;
         let own = tx.claim.as_ref().is_some_and(|own| {
             own.key() == claim.key() && own.fingerprint() == claim.fingerprint()
         });
-        if own && tx.store.namespace == self.namespace {
+        if own {
             return Ok(());
         }
         Err(error(ErrorKind::Invalid, operation)

@@ -14,6 +14,7 @@ const OPERATION: &str = "apply";
 
 impl OneShotParticipant for RedisStore {
     async fn apply(&self, tx: &mut RedisTx, statements: &[Statement]) -> Result<()> {
+        tx.check_home(self, OPERATION)?;
         let mut whole = Whole { tx, done: false };
         let applied = apply(whole.tx, statements).await;
         whole.done = true;

@@ -219,6 +219,7 @@ impl PreparedTransactions for RedisStore {
         // Given back when the answer is there.
         let attempt = tx.attempt.take();
         let place = self.place_of(participation);
+        tx.check_home(self, operation)?;
         place.check_begun(operation, &tx, attempt.as_ref())?;
         let work = tx.finish(operation)?;
         let (keys, arguments) = work.for_script();
@@ -243,6 +244,7 @@ impl PreparedTransactions for RedisStore {
         // Given back when the answer is there.
         let attempt = tx.attempt.take();
         let place = self.place_of(participation);
+        tx.check_home(self, operation)?;
         place.check_begun(operation, &tx, attempt.as_ref())?;
         let work = tx.finish(operation)?;
         let (keys, arguments) = work.for_script();

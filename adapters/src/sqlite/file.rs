@@ -31,7 +31,8 @@ impl OpenFile {
             )
             .with_source(source)
         })?;
-        if names > 1 {
+        // A folder has a name in each of its own; opening it says what it is.
+        if names > 1 && !path.is_dir() {
             return Err(error(ErrorKind::Configuration, OPERATION, LINKED));
         }
         Ok(Self {

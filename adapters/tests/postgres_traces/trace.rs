@@ -45,6 +45,12 @@ impl Trace {
     pub(crate) fn loses(&self) -> bool {
         self.steps.iter().any(|step| step.who == "failover")
     }
+
+    /// Whether an outcome's record is removed, which may be before the decision is finished: such a
+    /// participant can't confirm any more, and the sweep raises an alarm instead of finishing.
+    pub(crate) fn forgets(&self) -> bool {
+        self.steps.iter().any(|step| step.who == "forgetting")
+    }
 }
 
 fn role(word: &str) -> Option<Role> {

@@ -19,7 +19,6 @@
 //! | transactions that all end at one moment, and an index by that | `one_end` |
 //! | a participant's whole work in one message | `one_message` |
 //! | a mark that nobody waits for, and a crash | `unflushed` |
-//! | tables of an older version | `upgrade` |
 //! | URLs, passwords, pools | `connecting` |
 // Not every target uses all of the support, and helpers of tests may panic as tests do.
 #![allow(
@@ -31,8 +30,6 @@
 )]
 #![cfg(feature = "tokio-postgres")]
 
-#[path = "../support/postgres_version_1.rs"]
-mod version_1;
 #[path = "../support/postgres_world.rs"]
 mod world;
 
@@ -53,7 +50,6 @@ mod settings;
 mod silent_rollback;
 mod unflushed;
 mod unpreparable;
-mod upgrade;
 
 use exactly_once::{
     BegunPrepared, Claimed, IdempotencyStore, Participation, PreparedTransactions, Receipt,

@@ -10,7 +10,9 @@ mod user;
 
 use std::{collections::HashMap, fmt};
 
-use exactly_once_core::{BoxError, Claim, Error, ErrorKind, Namespace, Result, Transactional};
+use exactly_once_core::{
+    BoxError, Claim, Error, ErrorKind, Namespace, Result, Store, Transactional,
+};
 
 pub(super) use keys::check_user_key;
 
@@ -79,6 +81,19 @@ impl RedisTx {
         &self.store.namespace
     }
 
+    /// Refuses a transaction that another store began: its work would be committed here, where no key,
+    /// marker or reservation of it stands.
+    pub(super) fn check_home(&self, store: &RedisStore, operation: &'static str) -> Result<()> {
+        let found = if self.store.place() != store.place() {
+            "the transaction was begun in another database"
+        } else if self.store.namespace != store.namespace {
+            "the transaction was begun in another namespace"
+        } else {
+            return Ok(());
+        };
+        Err(error(ErrorKind::Invalid, operation).with_message(found))
+    }
+
     /// What this crate's own keys start with, in the store that began it.
     #[must_use]
     pub fn key_prefix(&self) -> &str {
@@ -129,6 +144,7 @@ impl Transactional for RedisStore {
     }
 
     async fn commit(&self, tx: RedisTx) -> Result<()> {
+        tx.check_home(self, "commit")?;
         let Some(shard) = tx.shard else {
             return tx.finish("commit").map(drop);
         };

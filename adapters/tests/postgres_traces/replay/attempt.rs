@@ -167,11 +167,11 @@ impl Replay<'_> {
                 digits.collect()
             };
             let insert = format!(
-                "INSERT INTO exactly_once.decisions (namespace, transaction, fingerprint, \
-                 committed, not_after, forget_after) VALUES ('\\x{}', '\\x{digest}', '\\x{}', \
-                 true, {}, {}) ON CONFLICT DO NOTHING",
+                "INSERT INTO exactly_once.decisions (namespace, transaction, terms, \
+                 participants, committed, not_after, forget_after) VALUES ('\\x{}', \
+                 '\\x{digest}', '\\x{}', '', true, {}, {}) ON CONFLICT DO NOTHING",
                 hex(self.tag.as_bytes()),
-                hex(self.work.fingerprint().as_bytes()),
+                hex(&self.work.terms()),
                 self.work.not_after().as_micros(),
                 self.work.forget_after().as_micros(),
             );

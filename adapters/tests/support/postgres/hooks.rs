@@ -4,10 +4,7 @@
 use exactly_once::{AccountId, Namespace, Version};
 use exactly_once_conformance::{CaseResult, harness::Way};
 
-use super::{
-    ground::{DATABASE, Place, failed},
-    version_1,
-};
+use super::ground::{DATABASE, Place, failed};
 
 /// What can't be prepared, by what it is.
 pub const UNPREPARABLE: [(&str, &str); 5] = [
@@ -94,11 +91,6 @@ impl Place {
             self.schema.name()
         );
         self.run(&newer).await
-    }
-
-    /// Makes the tables those of the older version.
-    pub async fn make_older(&self) -> CaseResult {
-        self.run(&version_1::downgrade(self.schema.name())).await
     }
 
     /// Gives an account another version.

@@ -7,8 +7,6 @@
 mod ground;
 mod hooks;
 mod schemas;
-#[path = "../postgres_version_1.rs"]
-mod version_1;
 
 use std::{marker::PhantomData, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
@@ -281,10 +279,10 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
     }
 
     async fn open_aged(&self, place: &Place, age: Age) -> CaseResult<Result<A::Store>> {
-        match age {
-            Age::Newer => place.make_newer().await?,
-            _ => place.make_older().await?,
+        if age != Age::Newer {
+            return Err(CaseFailure::ignored("there is no older schema"));
         }
+        place.make_newer().await?;
         let schema = place.schema.name().to_owned();
         Ok(A::connect(place.url.clone(), schema, 2, timeouts()).await)
     }
