@@ -163,11 +163,6 @@ CREATE INDEX decisions_unfinished ON {decisions} (namespace, transaction) WHERE 
         )
     }
 
-    /// The full name of another table of this schema.
-    pub(super) fn sibling(&self, name: &str) -> String {
-        format!("{}.{name}", self.schema)
-    }
-
     /// Whether the tables are there, as one cell; needs no right at all. It reads the catalogue by a
     /// new snapshot: `to_regclass` would answer from a cache that is older than a lock just taken.
     /// The inner selects are worked out once and make it two looks into indexes; as plain conditions

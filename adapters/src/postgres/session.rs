@@ -39,11 +39,6 @@ impl<C: Connection> Session<C> {
         self.clean = clean;
     }
 
-    /// How long to wait for replies from now on.
-    pub(super) fn wait_for_replies(&mut self, reply: Duration) {
-        self.reply = reply;
-    }
-
     #[cfg(feature = "sqlx-postgres")]
     /// The user's driver handle; `None` once the connection was given up for a lost reply.
     pub(super) fn connection(&mut self) -> Option<&mut C> {
