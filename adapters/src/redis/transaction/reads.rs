@@ -202,7 +202,9 @@ impl RedisTx {
         shard: Shard,
         key: &[u8],
     ) -> Result<Option<String>> {
-        let keys = vec![self.store.layout().reservations(shard)];
+        let layout = self.store.layout();
+        // The last one is what the script deletes as its fence, so it must be ours and empty.
+        let keys = vec![layout.reservations(shard), layout.fence(shard)];
         let arguments = vec![Part::Field.as_str().into(), b"1".to_vec(), key.to_vec()];
         let reply = self
             .store
