@@ -202,7 +202,8 @@ impl<D: Driver> PostgresStore<D> {
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         let limit = self.timeouts().acquire + self.timeouts().reply;
-        match timeout(limit, call).await {
+        // On the heap, so that the call is not part of every caller's future: it is some 20 KB.
+        match timeout(limit, Box::pin(call)).await {
             Ok(answer) => answer,
             Err(_) => Err(error(
                 late,
