@@ -46,7 +46,7 @@ async fn a_failover_loses_and_doubles_nothing() {
         };
         let unfenced = RedisSentinel::start(options(), valkey).await.unwrap();
         let refused = RedisStore::builder(unfenced.url()).connect().await;
-        let refused = refused.err().expect("an old master would go on");
+        let refused = refused.expect_err("an old master would go on");
         assert_eq!(refused.kind(), ErrorKind::Configuration, "{refused}");
         assert!(
             refused

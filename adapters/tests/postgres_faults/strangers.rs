@@ -35,7 +35,7 @@ async fn a_foreign_identifier_stops_no_list<D: Under>() {
     let mut found = Vec::new();
     let page = store.in_doubt(None, 10).await.unwrap();
     found.extend(page.entries.into_iter().map(|entry| entry.participation));
-    assert_eq!(found, [one.clone()]);
+    assert_eq!(found, std::slice::from_ref(&one));
     store.rollback_prepared(&one).await.unwrap();
     assert_eq!(store.in_doubt(None, 10).await.unwrap().entries, []);
     for stranger in ["0", "zzz"] {
