@@ -11,6 +11,16 @@ pub(crate) struct StoreUrl {
     /// As `postgres` or `sqlite`.
     pub(crate) scheme: String,
     /// The URL without the options of ours; of SQLite, what follows the scheme.
+    #[cfg_attr(
+        not(any(
+            test,
+            feature = "tokio-postgres",
+            feature = "sqlx-postgres",
+            feature = "rusqlite",
+            feature = "redis"
+        )),
+        expect(dead_code, reason = "only a backend with a server or a file reads it")
+    )]
     pub(crate) base: String,
     pub(crate) options: Options,
 }
@@ -163,6 +173,16 @@ impl Options {
         Some(value)
     }
 
+    #[cfg_attr(
+        not(any(
+            test,
+            feature = "tokio-postgres",
+            feature = "sqlx-postgres",
+            feature = "rusqlite",
+            feature = "redis"
+        )),
+        expect(dead_code, reason = "only a backend with a server or a file reads it")
+    )]
     pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
         let parse = |value: &str| {
             value
@@ -172,6 +192,15 @@ impl Options {
         self.text(name).map(parse).transpose()
     }
 
+    #[cfg_attr(
+        not(any(
+            test,
+            feature = "tokio-postgres",
+            feature = "sqlx-postgres",
+            feature = "redis"
+        )),
+        expect(dead_code, reason = "only a backend with a server or a file reads it")
+    )]
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>> {
         let parse = |value: &str| match value {
             "" | "true" | "yes" | "on" | "1" => Ok(true),
@@ -181,6 +210,16 @@ impl Options {
         self.text(name).map(parse).transpose()
     }
 
+    #[cfg_attr(
+        not(any(
+            test,
+            feature = "tokio-postgres",
+            feature = "sqlx-postgres",
+            feature = "rusqlite",
+            feature = "redis"
+        )),
+        expect(dead_code, reason = "only a backend with a server or a file reads it")
+    )]
     pub(super) fn duration(&self, name: &str) -> Result<Option<Duration>> {
         let parse =
             |value: &str| duration(value).ok_or_else(|| bad(name, "a duration, as 5s or 250ms"));
