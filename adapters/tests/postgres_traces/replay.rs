@@ -238,7 +238,9 @@ impl<'a> Replay<'a> {
             }
             let report = sweeper.sweep().await.unwrap();
             if report.failed.is_empty() {
-                let expected = |kind| self.trace.forgets() && kind == ErrorKind::Lost;
+                // What is gone is reported: that is what the trace is about.
+                let gone = self.trace.forgets() || self.trace.loses();
+                let expected = |kind| gone && kind == ErrorKind::Lost;
                 let alarms = report.alarms.iter().filter(|alarm| !expected(alarm.kind()));
                 return alarms.map(|alarm| format!("alarm: {alarm}")).collect();
             }

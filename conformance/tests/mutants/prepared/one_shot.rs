@@ -343,7 +343,7 @@ fn a_dropped_call_leaves_its_transaction_open() {
     killed::<KeptOpen>(&["crash::t87_dropped_at_every_poll"]);
 }
 
-/// One refused statement fails the next caller as well, as in a group without savepoints.
+/// One refused statement fails another caller as well, as in a group without savepoints.
 #[derive(Clone, Default)]
 struct FailsTogether(Arc<Mutex<bool>>);
 
@@ -354,11 +354,16 @@ impl Patch for FailsTogether {
         work: &Participation,
         statements: &[Statement],
     ) -> Result<PreparedOneShot> {
+        let answer = right.prepare_one_shot(work, statements).await;
+        if answer.is_err() {
+            *self.0.lock().unwrap() = true;
+            return answer;
+        }
+        // Long enough for the member that fails to be in the group, in whatever order they come.
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         if std::mem::take(&mut *self.0.lock().unwrap()) {
             return Err(Error::new(ErrorKind::Refused, "prepare_one_shot", "mutant"));
         }
-        let answer = right.prepare_one_shot(work, statements).await;
-        *self.0.lock().unwrap() = answer.is_err();
         answer
     }
 }
