@@ -35,7 +35,7 @@ impl TransactionIdentity {
     /// The name, and the deadlines counted from `now`: `deadline` to prepare and decide, then
     /// `retention` until the outcome is forgotten.
     ///
-    /// `now` should be the register's [clock](DecisionRegister::now). Another clock that is off by
+    /// `now` should be the register's [clock](crate::Store::now). Another clock that is off by
     /// a minute makes the deadline a minute shorter or longer; it never makes the outcome wrong.
     ///
     /// # Errors
