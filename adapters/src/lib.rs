@@ -21,6 +21,8 @@
 //!
 //! No feature is on by default, and none pulls in the dependencies of another.
 
+#[cfg(any(feature = "rusqlite", feature = "tower"))]
+mod alarm;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod connect;
@@ -38,6 +40,8 @@ pub mod observe;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(any(feature = "postgres-shared", feature = "redis"))]
+mod runtime;
 #[cfg(feature = "rusqlite")]
 pub mod sqlite;
 

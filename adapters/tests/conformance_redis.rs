@@ -239,6 +239,35 @@ impl Harness for OnRedis {
         Some(Statement::new("FLUSHALL"))
     }
 
+    fn poisoned_statements(&self) -> Vec<(&'static str, Vec<Statement>)> {
+        let texts = |what, texts: &[&str]| {
+            let statements = texts.iter().map(|text| Statement::new(*text));
+            (what, statements.collect::<Vec<_>>())
+        };
+        let mut all = vec![
+            texts("what empties the server", &["FLUSHALL"]),
+            texts("a transaction", &["MULTI"]),
+            texts("another database", &["SELECT 1"]),
+            texts("a subscription", &["SUBSCRIBE x"]),
+            texts("a client that is told nothing", &["CLIENT REPLY OFF"]),
+        ];
+        // On the cluster, a key lies in the slot of its place.
+        if !self.clustered {
+            all.extend([
+                texts(
+                    "another type",
+                    &["SET spoilt word", "HSET spoilt field value"],
+                ),
+                texts("no number", &["SET spoilt word", "INCR spoilt"]),
+            ]);
+        }
+        all
+    }
+
+    async fn fail_half_way(&self, tx: &mut RedisTx, id: &str) -> bool {
+        self.write_effect(tx, id).await.is_ok() && self.spoil(tx).await
+    }
+
     async fn spoil(&self, tx: &mut RedisTx) -> bool {
         let key = tx.key("spoilt");
         tx.set(&key, "no hash").is_ok() && tx.hset(&key, "field", "value").is_err()

@@ -26,6 +26,34 @@ const UNPREPARABLE: [(&str, &str); 5] = [
     ("a row of a virtual table", "INSERT INTO words VALUES ('a')"),
     ("a pragma", "PRAGMA user_version = 7"),
 ];
+/// What a connection keeps: how it is changed, and how that is seen.
+const SESSION: [(&str, &str, &str); 5] = [
+    (
+        "a temporary table",
+        "CREATE TEMP TABLE left_behind (n)",
+        "SELECT 1 + count(*) FROM temp.left_behind",
+    ),
+    (
+        "deferred checks",
+        "PRAGMA defer_foreign_keys = ON",
+        "PRAGMA defer_foreign_keys",
+    ),
+    (
+        "the last row id",
+        "INSERT INTO parents VALUES (4711); DELETE FROM parents",
+        "SELECT last_insert_rowid()",
+    ),
+    (
+        "a schema of another name",
+        "ATTACH ':memory:' AS left_behind",
+        "SELECT count(*) FROM left_behind.sqlite_schema UNION ALL SELECT 1",
+    ),
+    (
+        "the safety of commits",
+        "PRAGMA synchronous = OFF",
+        "SELECT synchronous = 0 FROM pragma_synchronous",
+    ),
+];
 const INSERT: &str = "INSERT INTO effects (id) VALUES (?1)";
 const SPOIL: &str = "INSERT OR ROLLBACK INTO effects (id) VALUES (NULL)";
 
@@ -127,6 +155,21 @@ impl Harness for Sqlite {
         // Refused at once, and the work goes on all the same.
         let _ = tx.run(|db| db.execute(ORPHAN, [])).await;
         true
+    }
+
+    async fn change_session(&self, tx: &mut SqliteTx, number: usize) -> Option<&'static str> {
+        let (what, change, _) = *SESSION.get(number)?;
+        // Some of them are refused at once.
+        let _ = tx.run(move |db| db.execute_batch(change)).await;
+        Some(what)
+    }
+
+    async fn sees_session(&self, tx: &mut SqliteTx, number: usize) -> bool {
+        let Some((_, _, question)) = SESSION.get(number).copied() else {
+            return false;
+        };
+        let seen = tx.run(move |db| db.query_row(question, [], |row| row.get::<_, i64>(0)));
+        seen.await.is_ok_and(|seen| seen != 0)
     }
 
     async fn unpreparable(&self, tx: &mut SqliteTx, number: usize) -> Option<&'static str> {

@@ -53,6 +53,8 @@ trait Twin: Send + Sync {
     async fn attach(&self, place: &str) -> CaseResult<Place>;
     async fn end_behind(&self, tx: &mut AnyTx) -> bool;
     async fn violate_at_the_end(&self, tx: &mut AnyTx) -> bool;
+    async fn change_session(&self, tx: &mut AnyTx, number: usize) -> Option<&'static str>;
+    async fn sees_session(&self, tx: &mut AnyTx, number: usize) -> bool;
     async fn unpreparable(&self, tx: &mut AnyTx, number: usize) -> Option<&'static str>;
     async fn fresh_scarce(&self) -> CaseResult<Place>;
     async fn open_by(&self, place: &Place, way: Way) -> CaseResult<AnyStore>;
@@ -171,6 +173,16 @@ impl<H: Harness> Twin for Under<H> {
             None => false,
         }
     }
+    async fn change_session(&self, tx: &mut AnyTx, number: usize) -> Option<&'static str> {
+        let tx = tx.downcast_mut::<TxOf<H>>()?;
+        self.inner.change_session(tx, number).await
+    }
+    async fn sees_session(&self, tx: &mut AnyTx, number: usize) -> bool {
+        match tx.downcast_mut::<TxOf<H>>() {
+            Some(tx) => self.inner.sees_session(tx, number).await,
+            None => false,
+        }
+    }
     async fn unpreparable(&self, tx: &mut AnyTx, number: usize) -> Option<&'static str> {
         let tx = tx.downcast_mut::<TxOf<H>>()?;
         self.inner.unpreparable(tx, number).await
@@ -281,6 +293,12 @@ impl Harness for ErasedHarness {
     }
     async fn violate_at_the_end(&self, tx: &mut AnyTx) -> bool {
         self.0.violate_at_the_end(tx).await
+    }
+    async fn change_session(&self, tx: &mut AnyTx, number: usize) -> Option<&'static str> {
+        self.0.change_session(tx, number).await
+    }
+    async fn sees_session(&self, tx: &mut AnyTx, number: usize) -> bool {
+        self.0.sees_session(tx, number).await
     }
     async fn unpreparable(&self, tx: &mut AnyTx, number: usize) -> Option<&'static str> {
         self.0.unpreparable(tx, number).await

@@ -231,6 +231,28 @@ pub trait Harness: Send + Sync + 'static {
         async { false }
     }
 
+    /// Optional: changes what a connection keeps beyond a transaction (a setting, a temporary object,
+    /// a lock) in the way of this number, and says which; `None` where there are no more ways. A store
+    /// may refuse it.
+    fn change_session(
+        &self,
+        tx: &mut <Self::Store as Transactional>::Tx,
+        number: usize,
+    ) -> impl Future<Output = Option<&'static str>> + Send {
+        let _ = (tx, number);
+        async { None }
+    }
+
+    /// With [`Self::change_session`]: whether this transaction sees the change of this number.
+    fn sees_session(
+        &self,
+        tx: &mut <Self::Store as Transactional>::Tx,
+        number: usize,
+    ) -> impl Future<Output = bool> + Send {
+        let _ = (tx, number);
+        async { false }
+    }
+
     /// Optional: does the kind of work of this number that can't be prepared, and says what it is;
     /// `None` where there are no more kinds.
     fn unpreparable(

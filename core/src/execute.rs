@@ -8,6 +8,7 @@ use crate::{
     chain,
     error::{BoxError, Error, ErrorKind, Result},
     idempotency::{Claim, Claimed, IdempotencyStore, KeyState, Outcome, Settled},
+    nested::within,
     receipt::Receipt,
     refusals,
     rejection::Rejection,
@@ -201,7 +202,7 @@ impl<S: IdempotencyStore> ExecuteOnce for S {
             }
             Claimed::Mismatch => return Err(refusals::mismatch(OPERATION, self.backend())),
         };
-        let failure = match work(&mut tx).await {
+        let failure = match within(self.place(), work(&mut tx)).await {
             Ok(value) => match receipt(self, &value) {
                 Ok((receipt, value)) => {
                     return match self.complete(tx, claim, &receipt).await {

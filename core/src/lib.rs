@@ -20,6 +20,7 @@
 //! - [`error`]: one error; its kind says what to do next.
 //! - [`chain`]: what an error of the user's own type means.
 //! - [`store`], [`place`], [`transaction`]: what every store has.
+//! - [`nested`]: calls from inside of a store's own work.
 //! - [`idempotency`], [`one_shot`], [`lease`], [`execute`], [`settle`]: idempotency keys.
 //! - [`refusals`]: the one text of each refusal.
 //! - [`balance`]: versioned balances.
@@ -43,6 +44,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod lease;
 pub mod names;
+pub mod nested;
 pub mod one_shot;
 pub mod one_shot_participant;
 mod participation;

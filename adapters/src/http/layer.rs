@@ -4,7 +4,7 @@ use std::{
     future::Future,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -16,7 +16,6 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, Method, Request, Response, StatusCode, response};
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
-use tokio::time::{Instant, timeout_at};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -29,6 +28,7 @@ use super::{
     scope::NeedsScope,
     transactional::TransactionalForm,
 };
+use crate::alarm;
 
 /// A request's body as the inner service gets it: as it came, or read whole.
 pub type RequestBody<B> = Either<B, Full<Bytes>>;
@@ -342,7 +342,7 @@ where
 /// `None` where the moment comes first; without one, as long as it takes.
 async fn until<T>(end: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
     match end {
-        Some(end) => timeout_at(end, future).await.ok(),
+        Some(end) => alarm::until(end, future).await,
         None => Some(future.await),
     }
 }

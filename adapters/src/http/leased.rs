@@ -19,6 +19,7 @@ use super::{
     running::Entered,
     stored,
 };
+use crate::alarm;
 
 /// How often an outcome that could not be stored is tried again, before the client is told.
 const TRIES: u32 = 6;
@@ -199,7 +200,7 @@ impl<S: LeaseStore> Turn<S> {
     /// Renews the lease, until another attempt holds the key.
     async fn fenced(&self, token: FencingToken) {
         loop {
-            tokio::time::sleep(self.ttl / 3).await;
+            alarm::sleep(self.ttl / 3).await;
             match self.store.renew(&self.claim, token, self.ttl).await {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Fenced => return,
@@ -264,7 +265,7 @@ impl<S: LeaseStore> Turn<S> {
                 }
                 ended => return ended,
             }
-            tokio::time::sleep(wait).await;
+            alarm::sleep(wait).await;
             wait *= 2;
         }
         self.store.finalize(&self.claim, token, &outcome).await

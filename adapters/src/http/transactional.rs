@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use exactly_once_core::{
-    Claim, Claimed, Error, ErrorKind, IdempotencyStore, Receipt, Settled, settle::settle_refusal,
+    Claim, Claimed, Error, ErrorKind, IdempotencyStore, Receipt, Settled, nested::within,
+    settle::settle_refusal,
 };
 use http::{Request, Response};
 use http_body_util::Either;
@@ -88,7 +89,7 @@ impl<S: IdempotencyStore> Turn<'_, S> {
     ) -> std::result::Result<Response<ResponseBody<R>>, E> {
         let mut request = request;
         request.extensions_mut().insert(keyed.clone());
-        let answered = handler(request).await;
+        let answered = within(self.store.place(), handler(request)).await;
         let Some(tx) = keyed.take() else {
             // Dropping its guard rolls it back.
             tracing::error!("a handler has answered and holds its transaction still");

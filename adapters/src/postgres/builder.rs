@@ -5,10 +5,12 @@ use std::fmt;
 use exactly_once_core::{Namespace, Result};
 
 use super::{
+    STORE,
     driver::Driver,
     options::{Options, Timeouts},
     store::PostgresStore,
 };
+use crate::runtime;
 
 /// How many connections a pool of the store's own has, unless told.
 const POOL_SIZE: u32 = 16;
@@ -161,6 +163,7 @@ impl<D: Pooled> PostgresBuilder<D> {
     /// server can't be reached.
     pub async fn connect(self) -> Result<PostgresStore<D>> {
         self.options.check()?;
+        runtime::check("connect", STORE).await?;
         let driver = match self.source {
             Source::Pool(pool) => D::shared(pool),
             Source::Url(url) => D::owned(&url, self.pool_size, &self.options.timeouts)?,

@@ -16,7 +16,7 @@ use exactly_once_core::{Error, ErrorKind, MAX_RECEIPT_BYTES, Namespace, Result};
 use super::{
     checks::{Require, Rules},
     connection::Target,
-    error::error,
+    error::{BACKEND, error},
     group::Groups,
     link::Link,
     nat::NatMap,
@@ -25,6 +25,7 @@ use super::{
     store::{RedisStore, Shared},
     tls::Asked,
 };
+use crate::runtime;
 
 const OPERATION: &str = "connect";
 /// Below this many callers a script each is quicker: it waits for nobody.
@@ -187,6 +188,7 @@ impl RedisStoreBuilder {
             cluster: self.cluster,
             sentinel: target.is_sentinel(),
         };
+        runtime::check(OPERATION, BACKEND).await?;
         let link = Arc::new(Link::new(target, rules, self.response_timeout));
         let standing = Box::pin(link.standing(OPERATION, link.opening_deadline())).await?;
         let identity = format!("{}/{}", identity_of(&standing.servers), link.database());

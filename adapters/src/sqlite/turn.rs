@@ -11,13 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use exactly_once_core::{Error, ErrorKind, Place, Result, refusals};
+use exactly_once_core::{Error, ErrorKind, Place, Result, nested::is_within, refusals};
 use tokio::sync::oneshot;
 
 use super::{
     error::{STORE, error},
     queue::KeyInUse,
 };
+use crate::alarm::until;
 
 /// Where a call stands between its caller and the thread. The one that moves it first decides: a
 /// call that its caller gave up is never begun, and one that was begun is waited for.
@@ -79,16 +80,31 @@ pub(super) fn serve_here(place: Place) {
 
 /// Fails on a thread that serves the same file: a call from inside of work would wait for itself.
 pub(super) fn check_nested(place: &Place, operation: &'static str) -> Result<()> {
-    let nested = SERVED.with(|slot| slot.borrow().as_ref() == Some(place));
-    if !nested {
-        return Ok(());
+    if SERVED.with(|slot| slot.borrow().as_ref() == Some(place)) {
+        return Err(nested(
+            operation,
+            "the store was called from inside of its own work, on the thread that the call needs: \
+             use the connection that the closure was given",
+        ));
     }
-    Err(error(
-        ErrorKind::Invalid,
-        operation,
-        "the store was called from inside of its own work, on the thread that the call needs: use \
-         the connection that the closure was given",
-    ))
+    Ok(())
+}
+
+/// Fails in work whose transaction holds the writer, which the call would wait for.
+pub(super) fn check_free(place: &Place, operation: &'static str) -> Result<()> {
+    check_nested(place, operation)?;
+    if is_within(place) {
+        return Err(nested(
+            operation,
+            "the store was called from inside of its own work, whose transaction holds the only \
+             writer: use the transaction that the work was given",
+        ));
+    }
+    Ok(())
+}
+
+fn nested(operation: &'static str, message: &'static str) -> Error {
+    error(ErrorKind::Invalid, operation, message)
 }
 
 /// What the thread of a store waits for or is held by, for the callers behind it.
@@ -187,7 +203,7 @@ impl Patience {
             let Some(end) = self.since.checked_add(limit) else {
                 break;
             };
-            if let Some(answered) = until(end, answer).await {
+            if let Some(answered) = until(end, &mut *answer).await {
                 return answered.map_err(|_| lost(self.operation))?;
             }
             let at_lock = hold.at_lock.load(Ordering::Relaxed);
@@ -202,25 +218,5 @@ impl Patience {
             }
         }
         answer.await.map_err(|_| lost(self.operation))?
-    }
-}
-
-/// The answer, or `None` at the end of the time. Outside of a runtime nothing ends the wait here,
-/// and the thread looks at the limits between two messages.
-async fn until<T>(
-    end: Instant,
-    answer: &mut oneshot::Receiver<T>,
-) -> Option<std::result::Result<T, oneshot::error::RecvError>> {
-    if tokio::runtime::Handle::try_current().is_err() {
-        return Some(answer.await);
-    }
-    loop {
-        let rest = end.saturating_duration_since(Instant::now());
-        match tokio::time::timeout(rest, &mut *answer).await {
-            Ok(answered) => return Some(answered),
-            // A runtime whose time is paused ends its waits early.
-            Err(_) if Instant::now() < end => {}
-            Err(_) => return None,
-        }
     }
 }

@@ -29,7 +29,7 @@ use super::{
     session::SessionId,
     settings::Settings,
     staging::capture,
-    turn::{Hold, check_nested, serve_here},
+    turn::{Hold, check_free, serve_here},
 };
 
 /// The way to the writer's thread; the thread ends with the last of them.
@@ -112,7 +112,7 @@ impl Writer {
 
     /// Puts a call that has to wait for its turn into the queue.
     pub(super) fn enqueue(&self, operation: &'static str, message: Message) -> Result<()> {
-        check_nested(&self.place, operation)?;
+        check_free(&self.place, operation)?;
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(error(

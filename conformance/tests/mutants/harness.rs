@@ -88,6 +88,12 @@ fn fresh<P: Patch>() -> BoxFuture<'static, CaseResult<Arc<dyn AnyPlace>>> {
     .boxed()
 }
 
+/// The row that stands for what a connection keeps, in a store that has no connections.
+pub(crate) const SESSION: &str = "session";
+
+/// The row that stands for a violation that is found at the commit only.
+pub(crate) const VIOLATION: &str = "violation";
+
 /// Makes mutants of one kind.
 struct Bench(Fresh);
 
@@ -151,6 +157,18 @@ impl Harness for Bench {
         let Ok(tx) = memory_tx(tx) else { return false };
         tx.put("spoilt", "no number");
         tx.add("spoilt", 1).is_err()
+    }
+    async fn violate_at_the_end(&self, tx: &mut AnyTx) -> bool {
+        let Ok(tx) = memory_tx(tx) else { return false };
+        tx.put(VIOLATION, "x");
+        true
+    }
+    async fn change_session(&self, tx: &mut AnyTx, number: usize) -> Option<&'static str> {
+        memory_tx(tx).ok()?.put(SESSION, "changed");
+        (number == 0).then_some("a setting")
+    }
+    async fn sees_session(&self, tx: &mut AnyTx, _: usize) -> bool {
+        memory_tx(tx).is_ok_and(|tx| tx.get(SESSION).is_some())
     }
     async fn left_open(&self, place: &Self::Guard) -> CaseResult<Option<u64>> {
         Ok(Some(place.right().open_transactions()))

@@ -13,6 +13,7 @@ use crate::{
     execute::{Work, WorkError},
     identity::{NamespaceIdentity, identity_of},
     names::Namespace,
+    nested::within,
     place::Place,
     prepared::{BegunPrepared, LastResource, Participation, PreparedStatus, PreparedTransactions},
     register::Decision,
@@ -236,7 +237,7 @@ where
             };
             let work = work?;
             let worked = async move {
-                if let Err(error) = work(&mut tx).await {
+                if let Err(error) = within(store.place(), work(&mut tx)).await {
                     return Err(undone(&store, tx, error).await);
                 }
                 match (role, deciding) {
@@ -315,7 +316,7 @@ where
             let work = work?;
             let mut tx = store.begin().await?;
             let worked = async move {
-                if let Err(error) = work(&mut tx).await {
+                if let Err(error) = within(store.place(), work(&mut tx)).await {
                     return Err(undone(&store, tx, error).await);
                 }
                 store.rollback(tx).await?;

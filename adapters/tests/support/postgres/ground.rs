@@ -25,7 +25,8 @@ pub const DATABASE: &str = "postgres";
 /// the connection says of itself: that goes through a transaction pooler too.
 const EFFECTS: &str = "CREATE TABLE effects (\
      place text NOT NULL DEFAULT current_setting('application_name'), id text NOT NULL); \
-     CREATE INDEX ON effects (place)";
+     CREATE INDEX ON effects (place); \
+     CREATE TABLE deferred (n int8 UNIQUE DEFERRABLE INITIALLY DEFERRED)";
 
 /// The version to test.
 pub fn major() -> u32 {

@@ -23,6 +23,75 @@ pub const VIOLATION: &str = "DO $$ DECLARE own text := current_setting('applicat
      EXECUTE format('CREATE TABLE %I (n int8 UNIQUE DEFERRABLE INITIALLY DEFERRED)', own); \
      EXECUTE format('INSERT INTO %I VALUES (1), (1)', own); END $$";
 
+/// Statements of a batch that are refused, by what they do to those that share it.
+pub const POISONS: [(&str, &str); 7] = [
+    ("a constraint", "INSERT INTO effects (id) VALUES (NULL)"),
+    (
+        "a deferred constraint",
+        "INSERT INTO deferred VALUES (1), (1)",
+    ),
+    ("a savepoint", "SAVEPOINT x"),
+    ("a rollback to a savepoint", "ROLLBACK TO SAVEPOINT x"),
+    ("a commit", "COMMIT"),
+    ("a rollback", "ROLLBACK"),
+    (
+        "a value of another type",
+        "INSERT INTO deferred VALUES ('no number'::text::int8)",
+    ),
+];
+
+/// Whether the condition holds, as a statement that fails where it does not.
+macro_rules! fails_unless {
+    ($condition:literal) => {
+        concat!(
+            "DO $$ BEGIN IF NOT (",
+            $condition,
+            ") THEN RAISE 'no'; END IF; END $$"
+        )
+    };
+}
+
+/// What a connection keeps: how it is changed, and what is true of one that was.
+pub const SESSION: [(&str, &str, &str); 7] = [
+    (
+        "a setting",
+        "SET work_mem = '7777kB'",
+        fails_unless!("current_setting('work_mem') = '7777kB'"),
+    ),
+    (
+        "the search path",
+        "SET search_path = pg_catalog",
+        fails_unless!("current_setting('search_path') = 'pg_catalog'"),
+    ),
+    (
+        "a temporary table",
+        "CREATE TEMPORARY TABLE left_behind (n int8)",
+        fails_unless!("to_regclass('pg_temp.left_behind') IS NOT NULL"),
+    ),
+    (
+        "a prepared statement",
+        "PREPARE left_behind AS SELECT 1",
+        fails_unless!("EXISTS (SELECT FROM pg_prepared_statements WHERE name = 'left_behind')"),
+    ),
+    (
+        "an advisory lock",
+        "SELECT pg_advisory_lock(4711)",
+        fails_unless!(
+            "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objid = 4711)"
+        ),
+    ),
+    (
+        "a listener",
+        "LISTEN left_behind",
+        fails_unless!("EXISTS (SELECT FROM pg_listening_channels())"),
+    ),
+    (
+        "a cursor that is held",
+        "DECLARE left_behind CURSOR WITH HOLD FOR SELECT 1",
+        fails_unless!("EXISTS (SELECT FROM pg_cursors WHERE name = 'left_behind')"),
+    ),
+];
+
 /// What an operator may have set for a role.
 pub const HOSTILE: [&str; 9] = [
     "default_transaction_isolation = 'serializable'",
@@ -55,7 +124,7 @@ impl Place {
              GRANT USAGE ON SCHEMA {schema} TO {role}; \
              GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}; \
              GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}; \
-             GRANT INSERT ON effects TO {role}"
+             GRANT INSERT ON effects, deferred TO {role}"
         ))
         .await?;
         let direct = Self::own(&self.postgres()?.database_url(DATABASE), place);

@@ -24,7 +24,7 @@ use tokio::sync::OnceCell;
 
 use self::{
     ground::{Ground, Place, major, pooled},
-    hooks::{HOSTILE, UNPREPARABLE, VIOLATION},
+    hooks::{HOSTILE, POISONS, SESSION, UNPREPARABLE, VIOLATION},
 };
 
 /// A driver under test.
@@ -200,6 +200,17 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
         Some(Statement::new("INSERT INTO effects (id) VALUES (NULL)"))
     }
 
+    fn poisoned_statements(&self) -> Vec<(&'static str, Vec<Statement>)> {
+        let one = |(what, sql): (&'static str, &str)| (what, vec![Statement::new(sql)]);
+        POISONS.into_iter().map(one).collect()
+    }
+
+    async fn fail_half_way(&self, tx: &mut <A::Store as Transactional>::Tx, id: &str) -> bool {
+        let half = "WITH done AS (INSERT INTO effects (id) VALUES ($1) RETURNING 0 AS n) SELECT 1 / n \
+                    FROM done";
+        A::execute(tx, half, id).await.is_err()
+    }
+
     async fn spoil(&self, tx: &mut <A::Store as Transactional>::Tx) -> bool {
         A::execute(tx, "SELECT 1 / 0 WHERE $1 <> ''", "x")
             .await
@@ -258,6 +269,22 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
 
     async fn violate_at_the_end(&self, tx: &mut <A::Store as Transactional>::Tx) -> bool {
         A::batch(tx, VIOLATION).await.is_ok()
+    }
+
+    async fn change_session(
+        &self,
+        tx: &mut <A::Store as Transactional>::Tx,
+        number: usize,
+    ) -> Option<&'static str> {
+        let (what, change, _) = *SESSION.get(number)?;
+        A::batch(tx, change).await.is_ok().then_some(what)
+    }
+
+    async fn sees_session(&self, tx: &mut <A::Store as Transactional>::Tx, number: usize) -> bool {
+        match SESSION.get(number) {
+            Some((_, _, seen)) => A::batch(tx, seen).await.is_ok(),
+            None => false,
+        }
     }
 
     async fn unpreparable(

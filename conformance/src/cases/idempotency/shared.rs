@@ -1,11 +1,14 @@
 //! What one caller must not get for another, and whose transaction a call ends.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use exactly_once_core::{IdempotencyStore, Settled, Transactional};
+use exactly_once_core::{ErrorKind, ExecuteOnce, IdempotencyStore, Settled, Transactional};
 
 use super::support::{completed, ensure_recorded, execute, executed, fresh, is_completed};
 use crate::{
@@ -14,10 +17,14 @@ use crate::{
         cases,
         support::{claim, race, receipt, retry},
     },
+    check::Expecting,
     context::Context,
     ensure, ensure_eq,
     harness::Harness,
 };
+
+/// For a connection that is given back in its own time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Goal: a store ends no transaction of another one. Method: complete, reject and commit a transaction
 /// at a store of other data: refused, nothing there and nothing here; its own store goes on.
@@ -79,6 +86,77 @@ async fn i45h_step_that_fails_half_way<H: Harness<Store: IdempotencyStore>>(
     Ok(())
 }
 
+/// Goal: what work does to its connection never meets the next caller. Method: a handle with one
+/// connection; change the session in each way of the harness and complete, roll back or drop; the next
+/// transaction must not see it.
+async fn s05_session_of_the_next_caller<H: Harness<Store: IdempotencyStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let store = cx.harness().open_starved(cx.guard(), PATIENCE).await?;
+    for number in 0.. {
+        for ending in ["completed", "rolled back", "dropped"] {
+            let claim_of = |part| claim(&format!("s05/{number}/{ending}/{part}"));
+            let changing = claim_of("changes")?;
+            let mut tx = fresh(&store, &changing).await?;
+            let Some(what) = cx.harness().change_session(&mut tx, number).await else {
+                store.rollback(tx).await?;
+                return match number {
+                    0 => cx.ignore("this harness changes no session (`change_session`)"),
+                    _ => Ok(()),
+                };
+            };
+            // A store that refuses such work may refuse its completion, too.
+            match ending {
+                "completed" => drop(store.complete(tx, &changing, &receipt("05")).await),
+                "rolled back" => drop(store.rollback(tx).await),
+                _ => drop(tx),
+            }
+            let mut tx = fresh(&store, &claim_of("next")?).await?;
+            let seen = cx.harness().sees_session(&mut tx, number).await;
+            ensure!(!seen, seen: what, "no change of a transaction that was {ending} to be seen");
+            store.rollback(tx).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Goal: what the database refuses at the commit is as final as what it refuses in the work. Method:
+/// work with a violation that is found at the end only, three times; then the key's record.
+async fn f05_refused_at_the_commit<H: Harness<Store: IdempotencyStore>>(
+    cx: Context<H>,
+) -> CaseResult {
+    let (claim, store) = (claim("f05")?, cx.store());
+    let mut tx = store.begin().await?;
+    let can = cx.harness().violate_at_the_end(&mut tx).await;
+    store.rollback(tx).await?;
+    if !can {
+        return cx.ignore("this harness has no deferred constraint (`violate_at_the_end`)");
+    }
+    let (mut texts, runs) = (Vec::new(), AtomicU64::new(0));
+    for _ in 0..3 {
+        let work = async |tx: &mut <H::Store as Transactional>::Tx| {
+            runs.fetch_add(1, Ordering::SeqCst);
+            cx.write(tx, "f05").await?;
+            cx.harness().violate_at_the_end(tx).await;
+            Ok("done".to_owned())
+        };
+        let answer = retry(|| store.execute_once(&claim, work)).await;
+        let error = answer.err().expecting("a refusal")?;
+        ensure_eq!(error.kind(), ErrorKind::Refused, "the answer ({error})");
+        texts.push(error.to_string());
+    }
+    ensure_eq!(
+        runs.load(Ordering::SeqCst),
+        1,
+        "runs of work that was refused for good"
+    );
+    texts.dedup();
+    ensure_eq!(texts.len(), 1, "texts of one refusal ({texts:?})");
+    ensure_eq!(cx.effects("f05").await?, 0, "effects of what was refused");
+    ensure!(is_completed(store, &claim).await?, seen: "no record", "the refusal to be recorded");
+    Ok(())
+}
+
 /// Goal: each call ends at one limit from its own start, also behind others that wait. Method: a handle
 /// with one connection, held; calls at once: each is refused within its own limit, and none later.
 async fn s07_one_limit_for_each_call<H: Harness<Store: IdempotencyStore>>(
@@ -123,6 +201,10 @@ cases! { "idempotency::shared" for IdempotencyStore, "core::Transactional, Idemp
         "only the namespace is compared: the work is committed there, or recorded without it";
     I45H i45h_step_that_fails_half_way: "a step that fails half way is never half committed",
         "the error of a step undoes its last statement only";
+    S05 s05_session_of_the_next_caller: "what work does to its connection never meets the next caller",
+        "the connection goes back to the pool with its settings, temporary objects or locks";
+    F05 f05_refused_at_the_commit: "what is refused at the commit is recorded as in the work",
+        "an error of the commit is retried for ever, or the work runs again after it";
     S07 s07_one_limit_for_each_call: "each call ends at one limit from its own start",
         "the calls wait one limit each, one after another", waits;
 }

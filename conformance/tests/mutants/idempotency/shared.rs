@@ -12,7 +12,10 @@ use exactly_once::{
     memory::{MemoryStore, MemoryTx},
 };
 
-use crate::{harness::assert_killed, patch::Patch};
+use crate::{
+    harness::{Right, SESSION, VIOLATION, assert_killed, assert_told_apart},
+    patch::Patch,
+};
 
 /// The failure of one effect is the answer to the next one as well.
 #[derive(Clone, Default)]
@@ -99,4 +102,76 @@ impl Patch for OneAfterAnother {
 #[test]
 fn a_limit_for_each_of_those_that_wait() {
     assert_killed::<OneAfterAnother>("idempotency::shared::s07_one_limit_for_each_call");
+}
+
+/// Gives each transaction a session as new; the store as it is keeps what the last one has left.
+#[derive(Clone, Default)]
+struct NewSessions;
+
+impl Patch for NewSessions {
+    async fn claim(&self, right: &MemoryStore, claim: &Claim) -> Result<Claimed<MemoryTx>> {
+        let mut claimed = right.claim(claim).await?;
+        if let Claimed::Fresh(tx) = &mut claimed {
+            tx.delete(SESSION);
+        }
+        Ok(claimed)
+    }
+}
+
+#[test]
+fn a_session_that_outlives_its_transaction() {
+    assert_told_apart::<NewSessions, Right>("idempotency::shared::s05_session_of_the_next_caller");
+}
+
+/// Has a constraint that is checked at the commit.
+#[derive(Clone, Default)]
+struct ChecksAtTheEnd;
+
+/// The same, and takes what it finds for a fault of the moment.
+#[derive(Clone, Default)]
+struct RetriesAtTheEnd;
+
+async fn checked(
+    right: &MemoryStore,
+    mut tx: MemoryTx,
+    claim: &Claim,
+    receipt: &Receipt,
+    found: ErrorKind,
+) -> Result<Settled> {
+    if tx.get(VIOLATION).is_none() {
+        return right.complete(tx, claim, receipt).await;
+    }
+    right.rollback(tx).await?;
+    Err(Error::new(found, "complete", right.backend()))
+}
+
+impl Patch for ChecksAtTheEnd {
+    async fn complete(
+        &self,
+        right: &MemoryStore,
+        tx: MemoryTx,
+        claim: &Claim,
+        receipt: &Receipt,
+    ) -> Result<Settled> {
+        checked(right, tx, claim, receipt, ErrorKind::Refused).await
+    }
+}
+
+impl Patch for RetriesAtTheEnd {
+    async fn complete(
+        &self,
+        right: &MemoryStore,
+        tx: MemoryTx,
+        claim: &Claim,
+        receipt: &Receipt,
+    ) -> Result<Settled> {
+        checked(right, tx, claim, receipt, ErrorKind::WorkFailed).await
+    }
+}
+
+#[test]
+fn a_refusal_at_the_commit_that_is_not_final() {
+    assert_told_apart::<ChecksAtTheEnd, RetriesAtTheEnd>(
+        "idempotency::shared::f05_refused_at_the_commit",
+    );
 }
