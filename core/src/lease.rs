@@ -101,7 +101,8 @@ pub trait LeaseStore: Store {
     ///
     /// # Errors
     /// [Fenced](crate::ErrorKind::Fenced) where the token is not the current one, or the key was
-    /// completed or released.
+    /// completed or released; [mismatch](crate::ErrorKind::Mismatch) where the key belongs to another
+    /// request.
     fn renew(
         &self,
         claim: &Claim,
@@ -128,7 +129,8 @@ pub trait LeaseStore: Store {
     /// Releasing again is fine as long as nobody else has it.
     ///
     /// # Errors
-    /// [Fenced](crate::ErrorKind::Fenced) where somebody else holds or completed the key.
+    /// [Fenced](crate::ErrorKind::Fenced) where somebody else holds the key, or it was completed;
+    /// [mismatch](crate::ErrorKind::Mismatch) where it belongs to another request.
     fn release(
         &self,
         claim: &Claim,

@@ -22,7 +22,8 @@
 //! - [`store`], [`place`], [`transaction`]: what every store has.
 //! - [`nested`]: calls from inside of a store's own work.
 //! - [`idempotency`], [`one_shot`], [`lease`], [`execute`], [`settle`]: idempotency keys.
-//! - [`refusals`]: the one text of each refusal.
+//! - [`rules`], [`refusals`]: what is stored and what it means to the next call; the one text of each
+//!   refusal.
 //! - [`balance`]: versioned balances.
 //! - [`prepared`], [`one_shot_participant`], [`register`], [`identity`]: two-phase commit.
 //! - [`coordinator`]: one transaction over several databases.
@@ -57,6 +58,7 @@ pub mod register;
 pub mod rejection;
 #[cfg(feature = "restate")]
 pub mod restate;
+pub mod rules;
 pub mod settle;
 pub mod store;
 pub mod time;

@@ -377,11 +377,13 @@ pub trait PreparedTransactions: Transactional {
     /// Prepares: from now on commit can't fail for the work's own reasons.
     ///
     /// # Errors
-    /// - [Rolled back](ErrorKind::RolledBack): the deadline has passed.
+    /// - [Rolled back](ErrorKind::RolledBack): the deadline has passed, or it was rolled back.
+    /// - [Forgotten](ErrorKind::Forgotten): `forget_after` has passed.
     /// - [Refused](ErrorKind::Refused): the work can't be prepared (a deferred constraint, a
     ///   temporary table, NOTIFY, a table that can't be staged). Rolled back.
     /// - Whatever the user's statements swallowed. Rolled back.
-    /// - [Busy](ErrorKind::Busy): no slot is free. Rolled back, try later.
+    /// - [Busy](ErrorKind::Busy): no slot is free, or another attempt was faster. Rolled back, try
+    ///   later.
     /// - [Reserved](ErrorKind::Reserved): another prepared transaction holds a row. Rolled back.
     /// - [Ambiguous](ErrorKind::Ambiguous): begin again; the answer says where it stands.
     fn prepare(

@@ -187,7 +187,8 @@ pub trait DecisionRegister: Store {
     /// Returns the settlement that stands: the first one.
     ///
     /// # Errors
-    /// [Not prepared](crate::ErrorKind::NotPrepared) where nothing was decided;
+    /// [Not prepared](crate::ErrorKind::NotPrepared) where nothing was decided,
+    /// [forgotten](crate::ErrorKind::Forgotten) where that is not known any more;
     /// [mismatch](crate::ErrorKind::Mismatch); retryable kinds.
     fn settle(
         &self,
@@ -201,7 +202,8 @@ pub trait DecisionRegister: Store {
     /// changes nothing. So a store need not wait for its disk.
     ///
     /// # Errors
-    /// [Not prepared](crate::ErrorKind::NotPrepared) where nothing was decided;
+    /// [Not prepared](crate::ErrorKind::NotPrepared) where nothing was decided,
+    /// [forgotten](crate::ErrorKind::Forgotten) where that is not known any more;
     /// [mismatch](crate::ErrorKind::Mismatch); retryable kinds.
     fn finish(&self, participation: &Participation) -> impl Future<Output = Result<()>> + Send;
 

@@ -28,15 +28,6 @@ pub(super) fn reserved(operation: &'static str, holder: &str) -> Error {
     )
 }
 
-/// A transaction that is passed to a call that it does not belong to.
-pub(super) fn foreign(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Invalid,
-        operation,
-        "the transaction was not begun by the call that this one ends; it is rolled back",
-    )
-}
-
 /// What an error of the user's work means; there is no driver whose errors could be told apart.
 pub(super) fn classify(operation: &'static str, source: BoxError) -> Error {
     chain::classify(operation, BACKEND, source, |_, _| None)

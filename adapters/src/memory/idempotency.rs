@@ -3,63 +3,40 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Claim, Claimed, ErrorKind, IdempotencyKey, IdempotencyStore, KeyRecord, KeyState, Outcome,
-    Receipt, Rejection, Result, Settled, Store, Timestamp, register::check_limit,
+    Claim, Claimed, FencingToken, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt,
+    Rejection, Result, Settled, Store, Timestamp, refusals,
+    register::check_limit,
+    rules::keys::{self, KeyRow, RowState, Standing},
 };
 
 use super::{
     MemoryStore,
-    error::{BACKEND, error, foreign},
-    state::{EntryState, KeyEntry, Space},
+    error::BACKEND,
+    state::Space,
     transaction::{MemoryTx, Purpose},
 };
 
 /// When to try again a key that an open transaction holds: nobody knows when that will end.
-const CLAIMED_RETRY: Duration = Duration::from_millis(5);
+pub(super) const CLAIMED_RETRY: Duration = Duration::from_millis(5);
 
-/// Where a key stands for somebody who wants it.
-pub(super) enum Standing {
-    Free,
-    Completed(Outcome),
-    InProgress(Duration),
-    Mismatch,
-}
-
-/// The one place that says who may have a key. The fingerprint is compared in every state.
+/// What is known of a key, and what an open transaction says of it.
 pub(super) fn standing(space: &Space, claim: &Claim, now: Timestamp) -> Standing {
-    if let Some(fingerprint) = space.claims.get(claim.key()) {
-        return if fingerprint == claim.fingerprint() {
-            Standing::InProgress(CLAIMED_RETRY)
-        } else {
-            Standing::Mismatch
-        };
-    }
-    match space.keys.get(claim.key()) {
-        None => Standing::Free,
-        Some(entry) if entry.expired(now) => Standing::Free,
-        Some(entry) if entry.fingerprint != *claim.fingerprint() => Standing::Mismatch,
-        Some(KeyEntry {
-            state: EntryState::Completed { outcome, .. },
-            ..
-        }) => Standing::Completed(outcome.clone()),
-        Some(KeyEntry {
-            state: EntryState::Leased { deadline, .. },
-            ..
-        }) if now < *deadline => Standing::InProgress(deadline.since(now)),
-        Some(_) => Standing::Free,
+    match space.claims.get(claim.key()) {
+        Some(request) => keys::rival(request, claim, CLAIMED_RETRY),
+        None => keys::standing(space.keys.get(claim.key()).cloned(), claim, now),
     }
 }
 
-/// The entry of a key that is done.
+/// The row of a key that is done.
 pub(super) fn completed(
     claim: &Claim,
     outcome: Outcome,
-    token: Option<exactly_once_core::FencingToken>,
+    token: Option<FencingToken>,
     now: Timestamp,
-) -> KeyEntry {
-    KeyEntry {
+) -> KeyRow {
+    KeyRow {
         fingerprint: *claim.fingerprint(),
-        state: EntryState::Completed {
+        state: RowState::Completed {
             outcome,
             completed_at: now,
             expires_at: claim.retention().expires_at(now),
@@ -81,7 +58,7 @@ impl MemoryStore {
         if !matches!(&tx.purpose, Purpose::Claimed(own)
             if own.key() == claim.key() && own.fingerprint() == claim.fingerprint())
         {
-            return Err(foreign(operation));
+            return Err(refusals::foreign(operation, BACKEND));
         }
         let mut state = self.state(operation)?;
         if matches!(outcome, Outcome::Applied(_)) {
@@ -103,18 +80,14 @@ impl IdempotencyStore for MemoryStore {
         let mut state = self.state("claim")?;
         let now = self.shared.clock.now();
         let space = state.space(&self.namespace);
-        Ok(match standing(space, claim, now) {
-            Standing::Completed(outcome) => Claimed::Completed(outcome),
-            Standing::InProgress(retry_after) => Claimed::InProgress { retry_after },
-            Standing::Mismatch => Claimed::Mismatch,
-            Standing::Free => {
-                space
-                    .claims
-                    .insert(claim.key().clone(), *claim.fingerprint());
-                let purpose = Purpose::Claimed(claim.clone());
-                Claimed::Fresh(MemoryTx::open(self, &mut state, purpose))
-            }
-        })
+        if let Some(answer) = standing(space, claim, now).claimed("claim", BACKEND)? {
+            return Ok(answer);
+        }
+        space
+            .claims
+            .insert(claim.key().clone(), *claim.fingerprint());
+        let purpose = Purpose::Claimed(claim.clone());
+        Ok(Claimed::Fresh(MemoryTx::open(self, &mut state, purpose)))
     }
 
     async fn complete(
@@ -149,56 +122,34 @@ impl IdempotencyStore for MemoryStore {
     async fn lookup(&self, key: &IdempotencyKey) -> Result<Option<KeyRecord>> {
         let mut state = self.state("lookup")?;
         let now = self.shared.clock.now();
-        let entry = state.space(&self.namespace).keys.get(key);
-        Ok(entry.filter(|entry| !entry.expired(now)).map(|entry| {
-            let state = match entry.state.clone() {
-                EntryState::Leased { token, deadline } => KeyState::Leased { token, deadline },
-                EntryState::Completed {
-                    outcome,
-                    completed_at,
-                    expires_at,
-                    ..
-                } => KeyState::Completed {
-                    outcome,
-                    completed_at,
-                    expires_at,
-                },
-            };
-            KeyRecord::new(entry.fingerprint, state)
-        }))
+        let row = state.space(&self.namespace).keys.get(key).cloned();
+        Ok(keys::record(row, now))
     }
 
     async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {
         let mut state = self.state("forget")?;
         let now = self.shared.clock.now();
-        let space = state.space(&self.namespace);
-        match space.keys.get(key).map(|entry| &entry.state) {
-            Some(EntryState::Leased { deadline, .. }) if now < *deadline => {
-                let retry_after = deadline.since(now);
-                let kind = ErrorKind::InProgress { retry_after };
-                Err(error(kind, "forget", "a lease holds the key"))
-            }
-            Some(EntryState::Completed { .. }) => Ok(space
-                .keys
-                .remove(key)
-                .is_some_and(|entry| !entry.expired(now))),
-            _ => Ok(false),
+        let rows = &mut state.space(&self.namespace).keys;
+        let there = keys::forget(rows.get(key), now, BACKEND)?;
+        if there {
+            rows.remove(key);
         }
+        Ok(there)
     }
 
     async fn expire(&self, limit: u32) -> Result<u64> {
         check_limit(limit, "expire", BACKEND)?;
         let mut state = self.state("expire")?;
         let now = self.shared.clock.now();
-        let keys = &mut state.space(&self.namespace).keys;
-        let over: Vec<_> = keys
+        let rows = &mut state.space(&self.namespace).keys;
+        let over: Vec<_> = rows
             .iter()
-            .filter(|(_, entry)| entry.expired(now))
+            .filter(|(_, row)| row.is_expired(now))
             .map(|(key, _)| key.clone())
             .take(usize::try_from(limit).unwrap_or(usize::MAX))
             .collect();
         for key in &over {
-            keys.remove(key);
+            rows.remove(key);
         }
         Ok(over.len() as u64)
     }

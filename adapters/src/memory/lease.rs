@@ -3,82 +3,55 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store, Timestamp,
-    refusals, time::check_duration,
+    Claim, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store, refusals,
+    rules::keys::{self, Finalize, KeyRow, RowState},
 };
 
 use super::{
     MemoryStore,
-    error::{BACKEND, error},
-    idempotency::{Standing, completed, standing},
-    state::{EntryState, KeyEntry, Space},
+    error::BACKEND,
+    idempotency::{CLAIMED_RETRY, completed, standing},
+    state::Space,
 };
 
-/// What stands in the way of a holder's call: nothing, where the lease is the current one.
-fn check_holder(
-    space: &Space,
-    claim: &Claim,
-    token: FencingToken,
-    operation: &'static str,
-) -> Result<()> {
+/// The lease is over where a transaction has claimed the key: whether the key has a new holder shows
+/// when that transaction ends.
+fn check_claims(space: &Space, claim: &Claim, operation: &'static str) -> Result<()> {
     if space.claims.contains_key(claim.key()) {
-        // The lease is over, and whether the key has a new holder shows when that transaction ends.
-        let kind = ErrorKind::InProgress {
-            retry_after: Duration::from_millis(5),
-        };
-        return Err(error(kind, operation, "a transaction has claimed the key"));
+        return Err(refusals::in_progress(CLAIMED_RETRY, operation, BACKEND));
     }
-    match space.keys.get(claim.key()) {
-        Some(KeyEntry {
-            fingerprint,
-            state: EntryState::Leased { token: current, .. },
-        }) if *current == token && fingerprint == claim.fingerprint() => Ok(()),
-        _ => Err(refusals::fenced(operation, BACKEND)),
-    }
-}
-
-/// A deadline, so long from now.
-fn deadline(now: Timestamp, ttl: Duration, operation: &'static str) -> Result<Timestamp> {
-    check_duration("lease", ttl)?;
-    now.checked_add(ttl).ok_or_else(|| {
-        error(
-            ErrorKind::Invalid,
-            operation,
-            "the deadline does not fit the store's clock",
-        )
-    })
+    Ok(())
 }
 
 impl LeaseStore for MemoryStore {
     async fn lease(&self, claim: &Claim, ttl: Duration) -> Result<Leased> {
         let mut state = self.state("lease")?;
         let now = self.shared.clock.now();
-        let deadline = deadline(now, ttl, "lease")?;
-        match standing(state.space(&self.namespace), claim, now) {
-            Standing::Completed(outcome) => return Ok(Leased::Completed(outcome)),
-            Standing::InProgress(retry_after) => return Ok(Leased::InProgress { retry_after }),
-            Standing::Mismatch => return Ok(Leased::Mismatch),
-            Standing::Free => {}
+        let deadline = keys::deadline(now, ttl, "lease", BACKEND)?;
+        let standing = standing(state.space(&self.namespace), claim, now);
+        if let Some(answer) = standing.leased("lease", BACKEND)? {
+            return Ok(answer);
         }
         let token = state.next_token();
-        let entry = KeyEntry {
+        let row = KeyRow {
             fingerprint: *claim.fingerprint(),
-            state: EntryState::Leased { token, deadline },
+            state: RowState::Leased { token, deadline },
         };
-        state
-            .space(&self.namespace)
-            .keys
-            .insert(claim.key().clone(), entry);
+        let rows = &mut state.space(&self.namespace).keys;
+        rows.insert(claim.key().clone(), row);
         Ok(Leased::Granted(Lease { token, deadline }))
     }
 
     async fn renew(&self, claim: &Claim, token: FencingToken, ttl: Duration) -> Result<Lease> {
         let mut state = self.state("renew")?;
-        let deadline = deadline(self.shared.clock.now(), ttl, "renew")?;
+        let now = self.shared.clock.now();
+        let deadline = keys::deadline(now, ttl, "renew", BACKEND)?;
         let space = state.space(&self.namespace);
-        check_holder(space, claim, token, "renew")?;
-        if let Some(entry) = space.keys.get_mut(claim.key()) {
-            entry.state = EntryState::Leased { token, deadline };
+        check_claims(space, claim, "renew")?;
+        let row = space.keys.get_mut(claim.key());
+        keys::renew(row.as_deref(), claim, token, now, BACKEND)?;
+        if let Some(row) = row {
+            row.state = RowState::Leased { token, deadline };
         }
         Ok(Lease { token, deadline })
     }
@@ -90,43 +63,27 @@ impl LeaseStore for MemoryStore {
         let mut state = self.state("finalize")?;
         let now = self.shared.clock.now();
         let space = state.space(&self.namespace);
-        match space.keys.get(claim.key()) {
-            Some(entry) if entry.fingerprint != *claim.fingerprint() => {
-                return Err(refusals::mismatch("finalize", BACKEND));
+        check_claims(space, claim, "finalize")?;
+        let row = space.keys.get(claim.key());
+        match keys::finalize(row, claim, token, outcome, now, BACKEND)? {
+            Finalize::Stands => {}
+            Finalize::Record => {
+                let row = completed(claim, outcome.clone(), Some(token), now);
+                space.keys.insert(claim.key().clone(), row);
             }
-            Some(KeyEntry {
-                state:
-                    EntryState::Completed {
-                        outcome: first,
-                        token: by,
-                        ..
-                    },
-                ..
-            }) if *by == Some(token) => {
-                if first == outcome {
-                    return Ok(());
-                }
-                return Err(error(
-                    ErrorKind::Conflict { current: None },
-                    "finalize",
-                    "finalized before with another outcome, which stands",
-                ));
-            }
-            _ => check_holder(space, claim, token, "finalize")?,
         }
-        let entry = completed(claim, outcome.clone(), Some(token), now);
-        space.keys.insert(claim.key().clone(), entry);
         Ok(())
     }
 
     async fn release(&self, claim: &Claim, token: FencingToken) -> Result<()> {
         let mut state = self.state("release")?;
+        let now = self.shared.clock.now();
         let space = state.space(&self.namespace);
-        if !space.keys.contains_key(claim.key()) && !space.claims.contains_key(claim.key()) {
-            return Ok(());
+        check_claims(space, claim, "release")?;
+        let row = space.keys.get(claim.key());
+        if keys::release(row, claim, token, now, BACKEND)? {
+            space.keys.remove(claim.key());
         }
-        check_holder(space, claim, token, "release")?;
-        space.keys.remove(claim.key());
         Ok(())
     }
 }

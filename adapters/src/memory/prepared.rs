@@ -1,59 +1,25 @@
 //! One participant of a two-phase commit: the writes are staged, and what they touch is reserved.
 
 use exactly_once_core::{
-    BegunPrepared, Decision, Error, ErrorKind, InDoubt, InDoubtPage, LastResource, Participation,
-    PreparedStatus, PreparedTransactions, Result, Timestamp, TransactionDigest,
+    BegunPrepared, Decision, InDoubt, InDoubtPage, LastResource, Participation, PreparedStatus,
+    PreparedTransactions, Result, TransactionDigest, refusals,
     register::check_limit,
+    rules::participants::{Asked, Commit, Known, RollBack},
 };
 
 use super::{
     MemoryStore,
-    error::{BACKEND, error, foreign},
+    error::BACKEND,
     register,
     state::{Participant, Space, Stage, State},
     transaction::{MemoryTx, Purpose},
 };
 
-fn rolled_back(operation: &'static str) -> Error {
-    error(
-        ErrorKind::RolledBack,
-        operation,
-        "the transaction was rolled back, or its deadline has passed",
-    )
-}
-
-fn forgotten(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Forgotten,
-        operation,
-        "the record's time is over, and nothing is kept",
-    )
-}
-
-/// What is known of the transaction; a name that was used otherwise is a mismatch.
-fn find<'a>(
-    space: &'a Space,
-    participation: &Participation,
-    operation: &'static str,
-) -> Result<Option<&'a Participant>> {
-    match space.participants.get(participation.transaction()) {
-        Some(known) if known.participation != *participation => Err(error(
-            ErrorKind::Mismatch,
-            operation,
-            "this transaction's name was used for another request or with other deadlines",
-        )),
-        known => Ok(known),
-    }
-}
-
-/// Whether absent means forgotten.
-fn is_over(participation: &Participation, now: Timestamp) -> bool {
-    now > participation.forget_after()
-}
-
-/// Whether it is too late to prepare.
-fn is_late(participation: &Participation, now: Timestamp) -> bool {
-    now > participation.not_after()
+/// What is known of the transaction.
+fn known(space: &Space, participation: &Participation) -> Known {
+    let stored = space.participants.get(participation.transaction());
+    let stored = stored.map(|stored| (&stored.participation, stored.stage.known()));
+    Known::of(stored, participation)
 }
 
 fn set_stage(space: &mut Space, participation: &Participation, stage: Stage) {
@@ -72,6 +38,19 @@ fn set_stage(space: &mut Space, participation: &Participation, stage: Stage) {
 }
 
 impl MemoryStore {
+    pub(super) fn asked<'a>(
+        &self,
+        participation: &'a Participation,
+        operation: &'static str,
+    ) -> Asked<'a> {
+        Asked {
+            participation,
+            now: self.shared.clock.now(),
+            operation,
+            store: BACKEND,
+        }
+    }
+
     /// Commits the work of an open participant.
     fn commit_open(
         &self,
@@ -82,11 +61,10 @@ impl MemoryStore {
     ) -> Result<()> {
         tx.check_home(self, operation)?;
         if !matches!(&tx.purpose, Purpose::Participant(own) if own == participation) {
-            return Err(foreign(operation));
+            return Err(refusals::foreign(operation, BACKEND));
         }
-        if is_late(participation, self.shared.clock.now()) {
-            return Err(rolled_back(operation));
-        }
+        let known = known(state.space(&self.namespace), participation);
+        self.asked(participation, operation).prepare(known)?;
         tx.check(state, operation)?;
         let writes = std::mem::take(&mut tx.writes);
         set_stage(
@@ -111,10 +89,7 @@ impl LastResource for MemoryStore {
         match register::find(state.space(&self.namespace), participation, OPERATION)? {
             Some(known) if known.decision == Decision::Rollback => return Ok(Decision::Rollback),
             // It holds no marker of ours, so the next attempt finds out what it did.
-            Some(_) => {
-                let message = "another attempt has decided to commit: begin again";
-                return Err(error(ErrorKind::Busy, OPERATION, message));
-            }
+            Some(_) => return Err(refusals::overtaken(OPERATION, BACKEND)),
             None => {}
         }
         self.commit_open(&mut state, &mut tx, participation, OPERATION)?;
@@ -131,22 +106,10 @@ impl PreparedTransactions for MemoryStore {
     ) -> Result<BegunPrepared<MemoryTx>> {
         const OPERATION: &str = "begin_prepared";
         let mut state = self.state(OPERATION)?;
-        let now = self.shared.clock.now();
         let space = state.space(&self.namespace);
-        match find(space, participation, OPERATION)?.map(|known| &known.stage) {
-            Some(Stage::Working) => {
-                return Err(error(
-                    ErrorKind::Busy,
-                    OPERATION,
-                    "another attempt is at it",
-                ));
-            }
-            Some(Stage::Prepared { .. }) => return Ok(BegunPrepared::AlreadyPrepared),
-            Some(Stage::Committed) => return Ok(BegunPrepared::AlreadyCommitted),
-            Some(Stage::RolledBack) => return Err(rolled_back(OPERATION)),
-            None if is_over(participation, now) => return Err(forgotten(OPERATION)),
-            None if is_late(participation, now) => return Err(rolled_back(OPERATION)),
-            None => {}
+        let known = known(space, participation);
+        if let Some(answer) = self.asked(participation, OPERATION).begin(known)?.known() {
+            return Ok(answer);
         }
         // Marker and deadline are one step here: nobody can come between under the lock.
         set_stage(space, participation, Stage::Working);
@@ -160,16 +123,15 @@ impl PreparedTransactions for MemoryStore {
         const OPERATION: &str = "prepare";
         tx.check_home(self, OPERATION)?;
         if !matches!(&tx.purpose, Purpose::Participant(own) if own == participation) {
-            return Err(foreign(OPERATION));
+            return Err(refusals::foreign(OPERATION, BACKEND));
         }
         let mut state = self.state(OPERATION)?;
-        let at = self.shared.clock.now();
-        if is_late(participation, at) {
-            return Err(rolled_back(OPERATION));
-        }
+        let asked = self.asked(participation, OPERATION);
+        asked.prepare(known(state.space(&self.namespace), participation))?;
         tx.check(&state, OPERATION)?;
         let staged = std::mem::take(&mut tx.writes);
         let space = state.space(&self.namespace);
+        let at = asked.now;
         set_stage(space, participation, Stage::Prepared { at, staged });
         Ok(())
     }
@@ -182,20 +144,11 @@ impl PreparedTransactions for MemoryStore {
     async fn commit_prepared(&self, participation: &Participation) -> Result<()> {
         const OPERATION: &str = "commit_prepared";
         let mut state = self.state(OPERATION)?;
-        let now = self.shared.clock.now();
         let space = state.space(&self.namespace);
-        match find(space, participation, OPERATION)?.map(|known| &known.stage) {
-            Some(Stage::Committed) => return Ok(()),
-            Some(Stage::RolledBack) => return Err(rolled_back(OPERATION)),
-            None if is_over(participation, now) => return Err(forgotten(OPERATION)),
-            None | Some(Stage::Working) => {
-                return Err(error(
-                    ErrorKind::NotPrepared,
-                    OPERATION,
-                    "nothing is prepared",
-                ));
-            }
-            Some(Stage::Prepared { .. }) => {}
+        let known = known(space, participation);
+        match self.asked(participation, OPERATION).commit(known)? {
+            Commit::Done => return Ok(()),
+            Commit::Apply => {}
         }
         let before = space.participants.remove(participation.transaction());
         set_stage(space, participation, Stage::Committed);
@@ -212,20 +165,11 @@ impl PreparedTransactions for MemoryStore {
     async fn rollback_prepared(&self, participation: &Participation) -> Result<()> {
         const OPERATION: &str = "rollback_prepared";
         let mut state = self.state(OPERATION)?;
-        let now = self.shared.clock.now();
         let space = state.space(&self.namespace);
-        match find(space, participation, OPERATION)?.map(|known| &known.stage) {
-            Some(Stage::RolledBack) => return Ok(()),
-            Some(Stage::Committed) => {
-                let message = "it was committed, and can't be rolled back any more";
-                return Err(error(ErrorKind::Committed, OPERATION, message));
-            }
-            Some(Stage::Working) => {
-                let message = "an attempt is at it and holds the marker";
-                return Err(error(ErrorKind::Busy, OPERATION, message));
-            }
-            None if is_over(participation, now) => return Err(forgotten(OPERATION)),
-            None | Some(Stage::Prepared { .. }) => {}
+        let known = known(space, participation);
+        match self.asked(participation, OPERATION).roll_back(known)? {
+            RollBack::Done => return Ok(()),
+            RollBack::Undo | RollBack::Bury => {}
         }
         set_stage(space, participation, Stage::RolledBack);
         Ok(())
@@ -234,17 +178,8 @@ impl PreparedTransactions for MemoryStore {
     async fn prepared_status(&self, participation: &Participation) -> Result<PreparedStatus> {
         const OPERATION: &str = "prepared_status";
         let mut state = self.state(OPERATION)?;
-        let now = self.shared.clock.now();
-        let space = state.space(&self.namespace);
-        Ok(
-            match find(space, participation, OPERATION)?.map(|known| &known.stage) {
-                Some(Stage::Prepared { .. }) => PreparedStatus::Prepared,
-                Some(Stage::Committed) => PreparedStatus::Committed,
-                Some(Stage::RolledBack) => PreparedStatus::RolledBack,
-                None if is_over(participation, now) => PreparedStatus::Forgotten,
-                None | Some(Stage::Working) => PreparedStatus::None,
-            },
-        )
+        let known = known(state.space(&self.namespace), participation);
+        self.asked(participation, OPERATION).status(known)
     }
 
     async fn in_doubt(&self, after: Option<&TransactionDigest>, limit: u32) -> Result<InDoubtPage> {
@@ -280,7 +215,7 @@ impl PreparedTransactions for MemoryStore {
         let over: Vec<_> = participants
             .iter()
             .filter(|(_, known)| matches!(known.stage, Stage::Committed | Stage::RolledBack))
-            .filter(|(_, known)| is_over(&known.participation, now))
+            .filter(|(_, known)| now > known.participation.forget_after())
             .map(|(digest, _)| *digest)
             .take(usize::try_from(limit).unwrap_or(usize::MAX))
             .collect();

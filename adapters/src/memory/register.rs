@@ -1,13 +1,13 @@
 //! Decisions, written once.
 
 use exactly_once_core::{
-    Decision, DecisionRegister, ErrorKind, Participation, RegisterEntry, RegisterPage, Result,
-    Settlement, TransactionDigest, register::check_limit,
+    Decision, DecisionRegister, Participation, RegisterEntry, RegisterPage, Result, Settlement,
+    TransactionDigest, refusals, register::check_limit,
 };
 
 use super::{
     MemoryStore,
-    error::{BACKEND, error},
+    error::BACKEND,
     state::{Decided, Space},
 };
 
@@ -18,11 +18,9 @@ pub(super) fn find<'a>(
     operation: &'static str,
 ) -> Result<Option<&'a mut Decided>> {
     match space.decisions.get_mut(participation.transaction()) {
-        Some(known) if known.participation != *participation => Err(error(
-            ErrorKind::Mismatch,
-            operation,
-            "this transaction's name was used for another request or with other deadlines",
-        )),
+        Some(known) if known.participation != *participation => {
+            Err(refusals::another_transaction(operation, BACKEND))
+        }
         known => Ok(known),
     }
 }
@@ -49,10 +47,6 @@ fn entry(decided: &Decided) -> RegisterEntry {
     }
 }
 
-fn undecided(operation: &'static str) -> exactly_once_core::Error {
-    error(ErrorKind::NotPrepared, operation, "nothing was decided")
-}
-
 impl MemoryStore {
     /// Refuses a transaction of another register.
     pub(super) fn check_register(
@@ -69,17 +63,11 @@ impl DecisionRegister for MemoryStore {
     async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
         self.check_register(participation, "decide")?;
         let mut state = self.state("decide")?;
-        let now = self.shared.clock.now();
         let space = state.space(&self.namespace);
         if let Some(known) = find(space, participation, "decide")? {
             return Ok(known.decision);
         }
-        if now > participation.forget_after() {
-            let message = "the record's time is over, and nothing is kept";
-            return Err(error(ErrorKind::Forgotten, "decide", message));
-        }
-        let late = now > participation.not_after();
-        let decision = if late { Decision::Rollback } else { proposal };
+        let decision = self.asked(participation, "decide").decide(proposal)?;
         write(space, participation, decision);
         Ok(decision)
     }
@@ -104,7 +92,7 @@ impl DecisionRegister for MemoryStore {
                 let settled = known.settled.get_or_insert_with(|| settlement.clone());
                 Ok(settled.clone())
             }
-            None => Err(undecided("settle")),
+            None => Err(self.asked(participation, "settle").undecided()),
         }
     }
 
@@ -116,7 +104,7 @@ impl DecisionRegister for MemoryStore {
                 known.finished = true;
                 Ok(())
             }
-            None => Err(undecided("finish")),
+            None => Err(self.asked(participation, "finish").undecided()),
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use exactly_once_core::{
     AccountId, AccountState, Change, Decision, FencingToken, Fingerprint, IdempotencyKey,
-    Namespace, Outcome, Participation, Settlement, Timestamp, TransactionDigest, balance::Refused,
+    Namespace, Participation, Settlement, Timestamp, TransactionDigest,
+    balance::Refused,
+    rules::{keys::KeyRow, participants},
 };
 
 use super::transaction::Writes;
@@ -32,7 +34,7 @@ pub(super) struct Row {
 /// What belongs to one namespace.
 #[derive(Debug, Default)]
 pub(super) struct Space {
-    pub(super) keys: BTreeMap<IdempotencyKey, KeyEntry>,
+    pub(super) keys: BTreeMap<IdempotencyKey, KeyRow>,
     /// Keys that an open transaction has claimed, and for which request.
     pub(super) claims: BTreeMap<IdempotencyKey, Fingerprint>,
     pub(super) accounts: BTreeMap<AccountId, Account>,
@@ -41,38 +43,6 @@ pub(super) struct Space {
     /// Those of them that are prepared.
     pub(super) in_doubt: BTreeSet<TransactionDigest>,
     pub(super) decisions: BTreeMap<TransactionDigest, Decided>,
-}
-
-/// A key that is leased or completed.
-#[derive(Debug, Clone)]
-pub(super) struct KeyEntry {
-    pub(super) fingerprint: Fingerprint,
-    pub(super) state: EntryState,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum EntryState {
-    Leased {
-        token: FencingToken,
-        deadline: Timestamp,
-    },
-    Completed {
-        outcome: Outcome,
-        completed_at: Timestamp,
-        expires_at: Option<Timestamp>,
-        /// The lease that it was finalized with.
-        token: Option<FencingToken>,
-    },
-}
-
-impl KeyEntry {
-    /// Whether its retention has passed, so that it is as good as absent.
-    pub(super) fn expired(&self, now: Timestamp) -> bool {
-        match &self.state {
-            EntryState::Completed { expires_at, .. } => expires_at.is_some_and(|end| now >= end),
-            EntryState::Leased { .. } => false,
-        }
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -106,6 +76,18 @@ pub(super) enum Stage {
     },
     Committed,
     RolledBack,
+}
+
+impl Stage {
+    /// For the rules.
+    pub(super) fn known(&self) -> participants::Stage {
+        match self {
+            Self::Working => participants::Stage::Working,
+            Self::Prepared { .. } => participants::Stage::Prepared,
+            Self::Committed => participants::Stage::Committed,
+            Self::RolledBack => participants::Stage::RolledBack,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use exactly_once_core::{
     AccountId, AccountState, Change, Claim, Error, ErrorKind, Fingerprint, IdempotencyKey,
     Namespace, Participation, Result, TransactionDigest, Transactional, Version, balance::rules,
-    error::BoxError,
+    error::BoxError, refusals,
 };
 
 use super::{
     MemoryStore, Shared, check_open,
-    error::{BACKEND, busy, classify, error, foreign, reserved},
+    error::{BACKEND, busy, classify, error, reserved},
     state::{Account, Operation, Row, Stage, State},
 };
 
@@ -189,7 +189,7 @@ impl MemoryTx {
         if Arc::ptr_eq(&self.shared, &store.shared) && self.namespace == store.namespace {
             return Ok(());
         }
-        Err(foreign(operation))
+        Err(refusals::foreign(operation, BACKEND))
     }
 
     /// Whether it may be committed or prepared: nothing failed, nothing that it read has changed,
@@ -369,7 +369,7 @@ impl Transactional for MemoryStore {
     async fn commit(&self, mut tx: MemoryTx) -> Result<()> {
         tx.check_home(self, "commit")?;
         if !matches!(tx.purpose, Purpose::Plain) {
-            return Err(foreign("commit"));
+            return Err(refusals::foreign("commit", BACKEND));
         }
         let mut state = self.shared.lock();
         let writes = tx

@@ -1,6 +1,6 @@
 //! What the two drivers have in common: everything else in this folder is written once, over this.
 
-use std::{error::Error as StdError, future::Future};
+use std::{error::Error as StdError, fmt, future::Future};
 
 use exactly_once_core::BoxError;
 
@@ -42,7 +42,6 @@ pub enum Cause {
 }
 
 /// An error of a driver, and its cause.
-#[derive(Debug)]
 pub struct DriverError {
     /// Decides what the error means.
     pub cause: Cause,
@@ -52,6 +51,17 @@ pub struct DriverError {
     pub source: Option<BoxError>,
     /// How many statements of the message had completed before: the position of the one that failed.
     pub after: usize,
+}
+
+/// Without the source: what the driver says in full may hold values of rows, and this is logged.
+impl fmt::Debug for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DriverError")
+            .field("cause", &self.cause)
+            .field("said", &self.said)
+            .field("after", &self.after)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DriverError {

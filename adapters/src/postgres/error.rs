@@ -39,15 +39,6 @@ pub(super) fn error(kind: ErrorKind, operation: &'static str, message: impl Into
     Error::new(kind, operation, STORE).with_message(message)
 }
 
-/// The name of a transaction; of a key, it is [`refusals::mismatch`](exactly_once_core::refusals).
-pub(super) fn mismatch(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Mismatch,
-        operation,
-        "this transaction's name was used for another request or with other deadlines",
-    )
-}
-
 /// What the server sent is none of our rows: another program writes in our schema, or a bug.
 pub(super) fn garbled(operation: &'static str) -> Error {
     error(
@@ -66,16 +57,6 @@ pub(super) fn classify<D: Driver>(operation: &'static str, source: BoxError) -> 
         let found = DriverError::bare(cause).saying(said);
         Some(meaning(&found, operation, Stage::Before))
     })
-}
-
-/// A key's claim is committed without an outcome.
-pub(super) fn ended_by_work(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Invalid,
-        operation,
-        "the work of an earlier attempt ended its transaction itself (COMMIT or ROLLBACK): what it \
-         committed stays and has no receipt; look at what it did, then forget the key",
-    )
 }
 
 /// The transaction has lost its connection before, and with it all that it wrote.

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, Claimed, ErrorKind, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt,
-    Rejection, Result, Settled, register::check_limit,
+    Rejection, Result, Settled, register::check_limit, rules::keys,
 };
 
 use super::{
     PostgresTx, STORE,
     driver::{Driver, DriverError},
-    error::{convert, ended_by_work, error},
+    error::{convert, error},
     expiry::Over,
     group::UNKNOWN_STATEMENT,
-    key_row::{KeyRow, RETRY_AFTER, Standing, set_outcome},
+    key_row::{RETRY_AFTER, Seen, set_outcome},
     literal,
     options::Timeouts,
     rivals::{Rival, Turn},
@@ -33,17 +33,6 @@ const ROUNDS: usize = 16;
 
 /// How long to wait for a rival's row where the answer only decides between two refusals.
 const BRIEFLY: Duration = Duration::from_millis(25);
-
-/// The answer where the key is somebody's.
-fn taken<Tx>(standing: Standing, operation: &'static str) -> Result<Option<Claimed<Tx>>> {
-    Ok(match standing {
-        Standing::Free => None,
-        Standing::Completed(outcome) => Some(Claimed::Completed(outcome)),
-        Standing::Mismatch => Some(Claimed::Mismatch),
-        Standing::Leased { retry_after } => Some(Claimed::InProgress { retry_after }),
-        Standing::EndedByWork => return Err(ended_by_work(operation)),
-    })
-}
 
 impl<D: Driver> PostgresStore<D> {
     /// One round of a claim; `None` where what it met is gone.
@@ -70,14 +59,14 @@ impl<D: Driver> PostgresStore<D> {
             Ok(replies) => replies,
             Err(failed) => return Err(convert(failed, operation, Stage::Ours)),
         };
-        let Some(row) = KeyRow::read(replies.first(), operation)? else {
+        let Some(seen) = Seen::read(replies.first(), operation)? else {
             tx.abandon().await;
             return Ok(None);
         };
-        let answer = match row.standing(claim) {
-            Standing::Free => return self.take_over(tx, claim, operation).await,
-            standing => taken(standing, operation),
-        };
+        let answer = seen.standing(claim).claimed(operation, STORE);
+        if matches!(answer, Ok(None)) {
+            return self.take_over(tx, claim, operation).await;
+        }
         self.key_was(matches!(answer, Ok(Some(Claimed::Completed(_)))));
         tx.abandon().await;
         answer
@@ -243,8 +232,8 @@ impl<D: Driver> PostgresStore<D> {
 
     async fn claim_in_turn(&self, claim: &Claim) -> Result<Claimed<PostgresTx<D::Connection>>> {
         if self.replays_expected()
-            && let Some(row) = self.look(claim, "claim").await?
-            && let Some(claimed) = taken(row.standing(claim), "claim")?
+            && let Some(seen) = self.look(claim, "claim").await?
+            && let Some(claimed) = seen.standing(claim).claimed("claim", STORE)?
         {
             self.key_was(matches!(claimed, Claimed::Completed(_)));
             return Ok(claimed);
@@ -255,7 +244,7 @@ impl<D: Driver> PostgresStore<D> {
             Err(Rival::OfThisRequest) => {
                 // It may be done by now, and many wait for their turn.
                 let claimed = match self.look(claim, "claim").await? {
-                    Some(row) => taken(row.standing(claim), "claim")?,
+                    Some(seen) => seen.standing(claim).claimed("claim", STORE)?,
                     None => None,
                 };
                 return Ok(claimed.unwrap_or(Claimed::InProgress {
@@ -315,7 +304,8 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
 
     async fn lookup(&self, key: &IdempotencyKey) -> Result<Option<KeyRecord>> {
         let replies = self.read("lookup", &self.select_key(key)).await?;
-        Ok(KeyRow::read(replies.first(), "lookup")?.and_then(KeyRow::record))
+        let seen = Seen::read(replies.first(), "lookup")?;
+        Ok(seen.and_then(|seen| keys::record(Some(seen.row), seen.now)))
     }
 
     async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {
@@ -335,16 +325,10 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
         if replies.first().is_some_and(|reply| reply.affected > 0) {
             return Ok(true);
         }
-        match KeyRow::read(replies.get(1), "forget")? {
-            Some(row) if row.lease_in_force() => Err(error(
-                ErrorKind::InProgress {
-                    retry_after: row.lease_left(),
-                },
-                "forget",
-                "a lease in force holds the key",
-            )),
-            _ => Ok(false),
+        if let Some(seen) = Seen::read(replies.get(1), "forget")? {
+            keys::forget(Some(&seen.row), seen.now, STORE)?;
         }
+        Ok(false)
     }
 
     async fn expire(&self, limit: u32) -> Result<u64> {

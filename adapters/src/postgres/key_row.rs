@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Claim, FencingToken, Fingerprint, IdempotencyKey, KeyRecord, KeyState, Outcome, Receipt,
-    Rejection, Result, Retention, Timestamp,
+    Claim, FencingToken, Fingerprint, IdempotencyKey, Outcome, Receipt, Rejection, Result,
+    Retention, Timestamp,
+    rules::keys::{self, KeyRow, RowState, Standing},
 };
 use sha2::{Digest, Sha256};
 
@@ -24,33 +25,12 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// A key's row and the clock.
 #[derive(Debug)]
-pub(super) struct KeyRow {
-    pub(super) fingerprint: Fingerprint,
-    pub(super) outcome: Option<Outcome>,
-    pub(super) token: i64,
-    lease_until: i64,
-    completed_at: i64,
-    expires_at: Option<i64>,
-    now: i64,
+pub(super) struct Seen {
+    pub(super) row: KeyRow,
+    pub(super) now: Timestamp,
 }
 
-/// What a key's row means to who comes.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It is done.
-    Completed(Outcome),
-    /// It is another request's.
-    Mismatch,
-    /// A lease in force holds it.
-    Leased { retry_after: Duration },
-    /// Its retention has passed, or its lease is over: it may be taken over.
-    Free,
-    /// The transaction that claimed it was ended behind the store's back: what its work did until
-    /// then is committed, and no outcome is known.
-    EndedByWork,
-}
-
-impl KeyRow {
+impl Seen {
     /// Reads the answer to [`PostgresStore::select_key`]; `None` if there is no row.
     pub(super) fn read(reply: Option<&Reply>, operation: &'static str) -> Result<Option<Self>> {
         let Some(row) = reply.and_then(|reply| reply.rows.first()) else {
@@ -62,6 +42,7 @@ impl KeyRow {
     pub(super) fn parse(row: &[Option<String>]) -> Option<Self> {
         let text = |column: usize| row.get(column)?.as_deref();
         let number = |column: usize| text(column)?.parse::<i64>().ok();
+        let moment = |column: usize| number(column).map(Timestamp::from_micros);
         let outcome = match number(1) {
             None => None,
             Some(APPLIED) => {
@@ -75,68 +56,32 @@ impl KeyRow {
             }
             Some(_) => return None,
         };
+        // No lease has the token 0.
+        let token = Some(number(4)?).filter(|token| *token != 0);
+        let token = token.map(FencingToken::new);
+        let state = match (outcome, token) {
+            (Some(outcome), token) => RowState::Completed {
+                outcome,
+                token,
+                completed_at: moment(6).unwrap_or(Timestamp::from_micros(0)),
+                expires_at: moment(7),
+            },
+            (None, Some(token)) => RowState::Leased {
+                token,
+                deadline: moment(5)?,
+            },
+            // A claim commits with its outcome or not at all; only a lease is seen without one.
+            (None, None) => RowState::Unsettled,
+        };
+        let fingerprint = Fingerprint::from_bytes(literal::unhex(text(0)?)?.try_into().ok()?);
         Some(Self {
-            fingerprint: Fingerprint::from_bytes(literal::unhex(text(0)?)?.try_into().ok()?),
-            outcome,
-            token: number(4)?,
-            lease_until: number(5)?,
-            completed_at: number(6).unwrap_or(0),
-            expires_at: number(7),
-            now: number(8)?,
+            row: KeyRow { fingerprint, state },
+            now: moment(8)?,
         })
     }
 
-    /// Whether its outcome is not remembered any more.
-    pub(super) fn expired(&self) -> bool {
-        self.outcome.is_some() && self.expires_at.is_some_and(|at| at <= self.now)
-    }
-
-    pub(super) fn lease_in_force(&self) -> bool {
-        self.outcome.is_none() && self.lease_until > self.now
-    }
-
-    /// What it means to a claim.
     pub(super) fn standing(self, claim: &Claim) -> Standing {
-        if self.expired() {
-            return Standing::Free;
-        }
-        if self.fingerprint != *claim.fingerprint() {
-            return Standing::Mismatch;
-        }
-        if self.lease_in_force() {
-            return Standing::Leased {
-                retry_after: self.lease_left(),
-            };
-        }
-        match self.outcome {
-            Some(outcome) => Standing::Completed(outcome),
-            // A claim commits with its outcome or not at all; only a lease is seen without one.
-            None if self.token == 0 => Standing::EndedByWork,
-            None => Standing::Free,
-        }
-    }
-
-    pub(super) fn lease_left(&self) -> Duration {
-        Timestamp::from_micros(self.lease_until).since(Timestamp::from_micros(self.now))
-    }
-
-    /// What is told of it; `None` where nothing is remembered.
-    pub(super) fn record(self) -> Option<KeyRecord> {
-        if self.expired() {
-            return None;
-        }
-        let state = match self.outcome {
-            Some(outcome) => KeyState::Completed {
-                outcome,
-                completed_at: Timestamp::from_micros(self.completed_at),
-                expires_at: self.expires_at.map(Timestamp::from_micros),
-            },
-            None => KeyState::Leased {
-                token: FencingToken::new(self.token),
-                deadline: Timestamp::from_micros(self.lease_until),
-            },
-        };
-        Some(KeyRecord::new(self.fingerprint, state))
+        keys::standing(Some(self.row), claim, self.now)
     }
 }
 
@@ -195,7 +140,7 @@ impl<D: Driver> PostgresStore<D> {
         )
     }
 
-    /// The conditions under which a row may be taken over by this claim; as [`KeyRow::standing`].
+    /// The conditions under which a row may be taken over by this claim; as [`keys::standing`].
     pub(super) fn is_free(&self, claim: &Claim) -> String {
         format!(
             "(outcome IS NULL AND token <> 0 AND lease_until <= {NOW} AND fingerprint = {} \

@@ -1,10 +1,10 @@
 //! The participant that holds the register: its work, its marker and the decision in one commit.
 
 use exactly_once_core::{
-    Decision, DecisionRegister, ErrorKind, LastResource, Participation, Result,
+    Decision, DecisionRegister, LastResource, Participation, Result, refusals,
 };
 
-use super::{driver::Driver, error::error, sqlstate::DIVISION_BY_ZERO, store::PostgresStore};
+use super::{STORE, driver::Driver, sqlstate::DIVISION_BY_ZERO, store::PostgresStore};
 
 const OPERATION: &str = "commit_deciding";
 
@@ -30,11 +30,7 @@ impl<D: Driver> LastResource for PostgresStore<D> {
                     return match stands.decision {
                         Decision::Rollback => Ok(Decision::Rollback),
                         // It holds no marker of ours, so the next attempt finds out what it did.
-                        Decision::Commit => Err(error(
-                            ErrorKind::Busy,
-                            OPERATION,
-                            "another attempt has decided to commit: begin again",
-                        )),
+                        Decision::Commit => Err(refusals::overtaken(OPERATION, STORE)),
                     };
                 }
                 let failed = self.prepare_failed(failed, participation, OPERATION).await;

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Timestamp,
-    refusals, time::check_duration,
+    rules::keys::{self, Finalize, KeyRow},
+    time::check_duration,
 };
 
 use super::{
     STORE,
     driver::{Driver, Reply},
-    error::{convert, ended_by_work, error, garbled},
-    key_row::{KeyRow, RETRY_AFTER, Standing, set_outcome},
+    error::{convert, error, garbled},
+    key_row::{RETRY_AFTER, Seen, set_outcome},
     literal,
     sqlstate::{LOCK_NOT_AVAILABLE, Stage},
     statements::{NOW, number},
@@ -34,8 +35,9 @@ fn granted(reply: Option<&Reply>) -> Option<Lease> {
     })
 }
 
-fn fenced(operation: &'static str) -> exactly_once_core::Error {
-    refusals::fenced(operation, STORE)
+/// The rule allows what the condition of the statement just did not: the row has changed between.
+fn changing(operation: &'static str) -> exactly_once_core::Error {
+    error(ErrorKind::Busy, operation, "the key's row keeps changing")
 }
 
 impl<D: Driver> PostgresStore<D> {
@@ -74,7 +76,7 @@ impl<D: Driver> PostgresStore<D> {
         token: FencingToken,
         change: &str,
         operation: &'static str,
-    ) -> Result<(Reply, Option<KeyRow>)> {
+    ) -> Result<(Reply, Option<Seen>)> {
         let sql = format!(
             "{change} WHERE {} AND token = {} AND token <> 0 AND outcome IS NULL \
              AND fingerprint = {} RETURNING token, lease_until; {}",
@@ -87,11 +89,19 @@ impl<D: Driver> PostgresStore<D> {
             .try_transact(&sql)
             .await
             .map_err(|failed| convert(failed, operation, Stage::Durable))?;
-        let row = KeyRow::read(replies.get(1), operation)?;
+        let row = Seen::read(replies.get(1), operation)?;
         if replies.is_empty() {
             return Err(garbled(operation));
         }
         Ok((replies.swap_remove(0), row))
+    }
+}
+
+/// The row and the clock, for the rules; without a row nothing depends on the clock.
+fn facts(seen: Option<&Seen>) -> (Option<&KeyRow>, Timestamp) {
+    match seen {
+        Some(seen) => (Some(&seen.row), seen.now),
+        None => (None, Timestamp::from_micros(0)),
     }
 }
 
@@ -114,19 +124,13 @@ impl<D: Driver> LeaseStore for PostgresStore<D> {
             if let Some(lease) = granted(replies.get(2)).or_else(|| granted(replies.get(1))) {
                 return Ok(Leased::Granted(lease));
             }
-            let Some(row) = KeyRow::read(replies.get(3), "lease")? else {
+            let Some(row) = Seen::read(replies.get(3), "lease")? else {
                 continue;
             };
-            match row.standing(claim) {
-                Standing::Completed(outcome) => return Ok(Leased::Completed(outcome)),
-                Standing::Mismatch => return Ok(Leased::Mismatch),
-                Standing::Leased { retry_after } => {
-                    return Ok(Leased::InProgress { retry_after });
-                }
-                Standing::EndedByWork => return Err(ended_by_work("lease")),
-                // It became free between the two statements.
-                Standing::Free => {}
+            if let Some(answer) = row.standing(claim).leased("lease", STORE)? {
+                return Ok(answer);
             }
+            // It became free between the two statements.
         }
         Ok(Leased::InProgress {
             retry_after: RETRY_AFTER,
@@ -139,14 +143,13 @@ impl<D: Driver> LeaseStore for PostgresStore<D> {
             self.tables().keys,
             micros(ttl, "lease")?
         );
-        let (reply, row) = self.change_lease(claim, token, &change, "renew").await?;
-        match (granted(Some(&reply)), row) {
-            (Some(lease), _) => Ok(lease),
-            (None, Some(row)) if row.fingerprint != *claim.fingerprint() => {
-                Err(refusals::mismatch("renew", STORE))
-            }
-            _ => Err(fenced("renew")),
+        let (reply, seen) = self.change_lease(claim, token, &change, "renew").await?;
+        if let Some(lease) = granted(Some(&reply)) {
+            return Ok(lease);
         }
+        let (row, now) = facts(seen.as_ref());
+        keys::renew(row, claim, token, now, STORE)?;
+        Err(changing("renew"))
     }
 
     async fn finalize(&self, claim: &Claim, token: FencingToken, outcome: &Outcome) -> Result<()> {
@@ -159,38 +162,24 @@ impl<D: Driver> LeaseStore for PostgresStore<D> {
             self.tables().keys,
             set_outcome(outcome, claim.retention())
         );
-        let (reply, row) = self.change_lease(claim, token, &change, "finalize").await?;
+        let (reply, seen) = self.change_lease(claim, token, &change, "finalize").await?;
         if reply.affected == 1 {
             return Ok(());
         }
-        match row {
-            Some(row) if row.fingerprint != *claim.fingerprint() => {
-                Err(refusals::mismatch("finalize", STORE))
-            }
-            Some(row) if row.token == token.get() && row.token != 0 => match &row.outcome {
-                Some(first) if first == outcome => Ok(()),
-                _ => Err(error(
-                    ErrorKind::Conflict { current: None },
-                    "finalize",
-                    "this token has recorded another outcome before, and the first stands",
-                )),
-            },
-            _ => Err(fenced("finalize")),
+        let (row, now) = facts(seen.as_ref());
+        match keys::finalize(row, claim, token, outcome, now, STORE)? {
+            Finalize::Stands => Ok(()),
+            Finalize::Record => Err(changing("finalize")),
         }
     }
 
     async fn release(&self, claim: &Claim, token: FencingToken) -> Result<()> {
         let change = format!("DELETE FROM {}", self.tables().keys);
-        let (reply, row) = self.change_lease(claim, token, &change, "release").await?;
-        match row {
-            Some(row) if reply.affected == 0 => {
-                if row.fingerprint == *claim.fingerprint() {
-                    Err(fenced("release"))
-                } else {
-                    Err(refusals::mismatch("release", STORE))
-                }
-            }
-            _ => Ok(()),
+        let (reply, seen) = self.change_lease(claim, token, &change, "release").await?;
+        let (row, now) = facts(seen.as_ref());
+        if reply.affected == 0 && keys::release(row, claim, token, now, STORE)? {
+            return Err(changing("release"));
         }
+        Ok(())
     }
 }

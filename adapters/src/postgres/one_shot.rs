@@ -11,9 +11,9 @@ use exactly_once_core::{
 use super::{
     PostgresTx, STORE,
     driver::{Cause, Driver, DriverError},
-    error::{convert, ended_by_work, error, garbled},
+    error::{convert, error, garbled},
     group::{self, Verdict},
-    key_row::{KeyRow, RETRY_AFTER, Standing},
+    key_row::{RETRY_AFTER, Seen},
     literal,
     rivals::Rival,
     session::{Unusable, standby, unusable},
@@ -67,16 +67,9 @@ fn done(outcome: Outcome, replayed: bool) -> OneShotDone {
 }
 
 /// The answer that a key's row gives; `None` if the key may be taken.
-fn answer(row: KeyRow, effect: &OneShot) -> Result<Option<OneShotDone>> {
-    match row.standing(&effect.claim) {
-        Standing::Completed(outcome) => Ok(Some(done(outcome, true))),
-        Standing::Mismatch => Err(refusals::mismatch(ONE_SHOT, STORE)),
-        Standing::Leased { retry_after } => {
-            Err(refusals::in_progress(retry_after, ONE_SHOT, STORE))
-        }
-        Standing::EndedByWork => Err(ended_by_work(ONE_SHOT)),
-        Standing::Free => Ok(None),
-    }
+fn answer(seen: Seen, effect: &OneShot) -> Result<Option<OneShotDone>> {
+    let known = seen.standing(&effect.claim).outcome(ONE_SHOT, STORE)?;
+    Ok(known.map(|outcome| done(outcome, true)))
 }
 
 impl<D: Driver> PostgresStore<D> {
@@ -99,7 +92,7 @@ impl<D: Driver> PostgresStore<D> {
     async fn one_shot_known(&self, effect: &OneShot) -> Result<Option<OneShotDone>> {
         let select = self.select_key(effect.claim.key());
         let replies = self.read(ONE_SHOT, &select).await?;
-        match KeyRow::read(replies.first(), ONE_SHOT)? {
+        match Seen::read(replies.first(), ONE_SHOT)? {
             Some(row) => answer(row, effect),
             None => Ok(None),
         }
@@ -279,13 +272,7 @@ impl<D: Driver> PostgresStore<D> {
                 if let Some(known) = known {
                     return Ok(known);
                 }
-                return Err(error(
-                    ErrorKind::InProgress {
-                        retry_after: RETRY_AFTER,
-                    },
-                    ONE_SHOT,
-                    "another attempt holds the key",
-                ));
+                return Err(refusals::in_progress(RETRY_AFTER, ONE_SHOT, STORE));
             }
         };
         if let Some(known) = self.one_shot_known(effect).await? {

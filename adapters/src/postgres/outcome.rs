@@ -1,12 +1,14 @@
 //! What a participant and the register keep of a transaction, and how both are read.
 
 use exactly_once_core::{
-    Error, ErrorKind, Participation, Result, Settlement, Timestamp, TransactionDigest,
+    Participation, Result, Settlement, Timestamp, TransactionDigest, refusals,
+    rules::participants::{Asked, Known, Stage},
 };
 
 use super::{
+    STORE,
     driver::{Driver, Reply},
-    error::{error, garbled, mismatch},
+    error::garbled,
     literal,
     statements::NOW,
     store::PostgresStore,
@@ -14,7 +16,7 @@ use super::{
 
 /// What the server knows of a transaction at one moment.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct Found {
     /// Identifiers of this transaction that are prepared, of whatever request.
     pub(super) prepared: Vec<String>,
     /// The outcome, if one is committed.
@@ -77,7 +79,7 @@ impl Outcome {
         if self.participation == *participation {
             Ok(())
         } else {
-            Err(mismatch(operation))
+            Err(refusals::another_transaction(operation, STORE))
         }
     }
 }
@@ -95,19 +97,6 @@ pub(super) fn rows_of_prepared(start: &str) -> String {
         "FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database() \
          AND pg_catalog.starts_with(gid, {start})"
     )
-}
-
-/// Nothing is known, and its time is over: not the same as rolled back.
-pub(super) fn forgotten(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Forgotten,
-        operation,
-        "forget_after has passed: what became of this transaction is not known any more",
-    )
-}
-
-pub(super) fn rolled_back(operation: &'static str, message: &'static str) -> Error {
-    error(ErrorKind::RolledBack, operation, message)
 }
 
 impl<D: Driver> PostgresStore<D> {
@@ -149,10 +138,10 @@ impl<D: Driver> PostgresStore<D> {
     }
 
     /// Reads the three answers to [`Self::select_known`].
-    pub(super) fn read_known(replies: &[Reply], operation: &'static str) -> Result<Known> {
+    pub(super) fn read_known(replies: &[Reply], operation: &'static str) -> Result<Found> {
         let prepared = replies.first().map_or(&[][..], |reply| &reply.rows);
         let now = super::statements::number(replies.get(2), 0).ok_or_else(|| garbled(operation))?;
-        Ok(Known {
+        Ok(Found {
             prepared: prepared
                 .iter()
                 .filter_map(|row| row.first()?.clone())
@@ -162,36 +151,49 @@ impl<D: Driver> PostgresStore<D> {
         })
     }
 
-    /// What is known of the transaction, with the same request and deadlines only.
-    pub(super) async fn known(
+    /// What is known of the transaction.
+    pub(super) async fn look_at(
         &self,
         participation: &Participation,
         operation: &'static str,
-    ) -> Result<Known> {
+    ) -> Result<Found> {
         let replies = self
             .read(operation, &self.select_known(participation))
             .await?;
-        self.checked(
-            Self::read_known(&replies, operation)?,
-            participation,
-            operation,
-        )
+        Self::read_known(&replies, operation)
     }
 
-    /// Refuses what belongs to another request.
-    pub(super) fn checked(
-        &self,
-        known: Known,
-        participation: &Participation,
-        operation: &'static str,
-    ) -> Result<Known> {
+    /// What is known, for the rules. An outcome is final, also where "is it prepared?" was asked a
+    /// moment before.
+    pub(super) fn known(&self, found: &Found, participation: &Participation) -> Known {
         let gid = self.prefix().gid(participation);
-        if known.prepared.iter().any(|other| *other != gid) {
-            return Err(mismatch(operation));
+        if found.prepared.iter().any(|other| *other != gid) {
+            return Known::Another;
         }
-        if let Some(outcome) = &known.outcome {
-            outcome.check(participation, operation)?;
+        match &found.outcome {
+            Some(outcome) => {
+                let stage = if outcome.committed {
+                    Stage::Committed
+                } else {
+                    Stage::RolledBack
+                };
+                Known::of(Some((&outcome.participation, stage)), participation)
+            }
+            None if found.prepared.is_empty() => Known::Nothing,
+            None => Known::At(Stage::Prepared),
         }
-        Ok(known)
+    }
+
+    pub(super) fn asked<'a>(
+        participation: &'a Participation,
+        now: Timestamp,
+        operation: &'static str,
+    ) -> Asked<'a> {
+        Asked {
+            participation,
+            now,
+            operation,
+            store: STORE,
+        }
     }
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use exactly_once_core::{
     BegunPrepared, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
-    PreparedTransactions, Result, Timestamp, TransactionDigest, register::check_limit,
+    PreparedTransactions, Result, Timestamp, TransactionDigest, refusals,
+    register::check_limit,
+    rules::participants::{Commit, Known, RollBack},
 };
 use tokio::time::sleep;
 
@@ -20,7 +22,7 @@ use super::{
     expiry::Over,
     identifier::DIGEST_CHARS,
     literal,
-    outcome::{Known, forgotten, rolled_back},
+    outcome::Found,
     session::Session,
     sqlstate::{
         DIVISION_BY_ZERO, DUPLICATE_OBJECT, FEATURE, LOCK_NOT_AVAILABLE, NOT_IN_STATE, PRIVILEGE,
@@ -72,37 +74,34 @@ impl<D: Driver> PostgresStore<D> {
             // A new statement sees what the marker has met, also if that was committed just now.
             let replies = (tx.session().batch(&self.select_known(participation)).await)
                 .map_err(|failed| convert(failed, BEGIN, Stage::Ours))?;
-            let known = Self::read_known(&replies, BEGIN);
+            let found = Self::read_known(&replies, BEGIN);
             tx.abandon().await;
-            let known = self.checked(known?, participation, BEGIN)?;
-            return self.begin_known(known, participation);
+            return self.begin_known(&found?, participation);
         };
         // The clock is read after the marker is in: from here on a sweeper's tombstone waits for us,
         // however long we sleep.
-        if now <= participation.not_after() {
-            return Ok(Some(BegunPrepared::Fresh(self.lent(tx, BEGIN).await?)));
+        match Self::asked(participation, now, BEGIN).in_time() {
+            Ok(()) => Ok(Some(BegunPrepared::Fresh(self.lent(tx, BEGIN).await?))),
+            Err(late) => {
+                tx.abandon().await;
+                Err(late)
+            }
         }
-        tx.abandon().await;
-        Err(if now > participation.forget_after() {
-            forgotten(BEGIN)
-        } else {
-            rolled_back(BEGIN, "the deadline (not_after) has passed")
-        })
     }
 
-    /// What an attempt is told that does not hold the marker; `None` where it is just changing.
+    /// The answer to an attempt that does not hold the marker; `None` where it is just changing.
     fn begin_known(
         &self,
-        known: Known,
+        found: &Found,
         participation: &Participation,
     ) -> Result<Option<BegunPrepared<PostgresTx<D::Connection>>>> {
-        match known.outcome {
-            Some(outcome) if outcome.committed => Ok(Some(BegunPrepared::AlreadyCommitted)),
-            Some(_) => Err(rolled_back(BEGIN, "it was rolled back")),
-            None if !known.prepared.is_empty() => Ok(Some(BegunPrepared::AlreadyPrepared)),
-            None if known.now > participation.forget_after() => Err(forgotten(BEGIN)),
-            None => Ok(None),
+        let known = self.known(found, participation);
+        if known == Known::Nothing {
+            // Whether it is late shows where the marker is in: somebody may be preparing just now.
+            return Ok(None);
         }
+        let begin = Self::asked(participation, found.now, BEGIN).begin(known)?;
+        Ok(begin.known())
     }
 
     /// Another attempt holds the marker: it has prepared meanwhile, or is at it still.
@@ -110,14 +109,10 @@ impl<D: Driver> PostgresStore<D> {
         &self,
         participation: &Participation,
     ) -> Result<Option<BegunPrepared<PostgresTx<D::Connection>>>> {
-        let known = self.known(participation, BEGIN).await?;
-        match self.begin_known(known, participation)? {
+        let found = self.look_at(participation, BEGIN).await?;
+        match self.begin_known(&found, participation)? {
             Some(answer) => Ok(Some(answer)),
-            None => Err(error(
-                ErrorKind::Busy,
-                BEGIN,
-                "another attempt at this transaction is in its work",
-            )),
+            None => Err(refusals::at_work(BEGIN, STORE)),
         }
     }
 
@@ -183,7 +178,7 @@ impl<D: Driver> PostgresStore<D> {
 
     /// Inserts the tombstone, if nothing holds the marker. Says what is known afterwards; `None`
     /// where the marker is held.
-    async fn bury(&self, participation: &Participation) -> Result<Option<Known>> {
+    async fn bury(&self, participation: &Participation) -> Result<Option<Found>> {
         let sql = format!(
             "INSERT INTO {} (namespace, transaction, terms, not_after, forget_after, \
              committed) VALUES ({}, false) ON CONFLICT DO NOTHING; {}",
@@ -193,8 +188,7 @@ impl<D: Driver> PostgresStore<D> {
         );
         match self.try_transact(&sql).await {
             Ok(replies) => {
-                let known = Self::read_known(replies.get(1..).unwrap_or_default(), ROLLBACK)?;
-                Ok(Some(self.checked(known, participation, ROLLBACK)?))
+                Self::read_known(replies.get(1..).unwrap_or_default(), ROLLBACK).map(Some)
             }
             Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => Ok(None),
             Err(failed) => Err(convert(failed, ROLLBACK, Stage::Durable)),
@@ -210,13 +204,12 @@ impl<D: Driver> PostgresStore<D> {
     ) -> Result<()> {
         match failed.code() {
             Some(DIVISION_BY_ZERO) => {
-                let known = self.known(participation, operation).await?;
-                if known.now > participation.not_after() {
-                    return Err(rolled_back(
-                        operation,
-                        "the deadline (not_after) has passed",
-                    ));
-                }
+                let found = self.look_at(participation, operation).await?;
+                let known = self.known(&found, participation);
+                let asked = Self::asked(participation, found.now, operation);
+                // It is none of ours, or late, or the work has ended its transaction.
+                asked.status(known)?;
+                asked.in_time()?;
                 Err(end_error(failed, operation))
             }
             // Our own identifier, by an attempt whose marker came before ours: it can't be.
@@ -298,24 +291,12 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
                 Finished::Done { unheard: true } => return self.await_standbys(COMMIT).await,
                 Finished::Busy => sleep(PAUSE).await,
                 Finished::Unknown => {
-                    let known = self.known(participation, COMMIT).await?;
-                    match known.outcome {
-                        Some(outcome) if outcome.committed => {
-                            return self.await_standbys(COMMIT).await;
-                        }
-                        Some(_) => return Err(rolled_back(COMMIT, "it was rolled back")),
+                    let found = self.look_at(participation, COMMIT).await?;
+                    let known = self.known(&found, participation);
+                    match Self::asked(participation, found.now, COMMIT).commit(known)? {
+                        Commit::Done => return self.await_standbys(COMMIT).await,
                         // Prepared just now, by a late attempt.
-                        None if !known.prepared.is_empty() => {}
-                        None if known.now > participation.forget_after() => {
-                            return Err(forgotten(COMMIT));
-                        }
-                        None => {
-                            return Err(error(
-                                ErrorKind::NotPrepared,
-                                COMMIT,
-                                "nothing is prepared under this name, and no outcome is known",
-                            ));
-                        }
+                        Commit::Apply => {}
                     }
                 }
             }
@@ -328,38 +309,26 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
     }
 
     async fn rollback_prepared(&self, participation: &Participation) -> Result<()> {
-        let mut known = self.known(participation, ROLLBACK).await?;
+        let mut found = self.look_at(participation, ROLLBACK).await?;
         let (mut waited, mut ended) = (0, false);
         for _ in 0..ROUNDS {
-            match known.outcome {
-                Some(outcome) if outcome.committed => {
-                    return Err(error(
-                        ErrorKind::Committed,
-                        ROLLBACK,
-                        "it was committed before",
-                    ));
-                }
-                Some(_) => return Ok(()),
-                None if known.prepared.is_empty() => {
-                    if known.now > participation.forget_after() {
-                        // No tombstone is due any more, but what was prepared is gone by this call.
-                        return if ended {
-                            Ok(())
-                        } else {
-                            Err(forgotten(ROLLBACK))
-                        };
+            let known = self.known(&found, participation);
+            let to_do = Self::asked(participation, found.now, ROLLBACK).roll_back(known);
+            match to_do {
+                Ok(RollBack::Done) => return Ok(()),
+                // No tombstone is due any more, but what was prepared is gone by this call.
+                Err(refusal) if ended && refusal.kind() == ErrorKind::Forgotten => return Ok(()),
+                Err(refusal) => return Err(refusal),
+                Ok(RollBack::Bury) => match self.bury(participation).await? {
+                    Some(after) => found = after,
+                    // An attempt holds the marker, in its work or prepared by now.
+                    None if waited < WAITS => {
+                        waited += 1;
+                        found = self.look_at(participation, ROLLBACK).await?;
                     }
-                    match self.bury(participation).await? {
-                        Some(after) => known = after,
-                        // An attempt holds the marker, in its work or prepared by now.
-                        None if waited < WAITS => {
-                            waited += 1;
-                            known = self.known(participation, ROLLBACK).await?;
-                        }
-                        None => break,
-                    }
-                }
-                None => {
+                    None => break,
+                },
+                Ok(RollBack::Undo) => {
                     if let Finished::Busy = self
                         .finish_prepared("ROLLBACK", participation, ROLLBACK)
                         .await?
@@ -368,7 +337,7 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
                     } else {
                         ended = true;
                     }
-                    known = self.known(participation, ROLLBACK).await?;
+                    found = self.look_at(participation, ROLLBACK).await?;
                 }
             }
         }
@@ -380,15 +349,10 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
     }
 
     async fn prepared_status(&self, participation: &Participation) -> Result<PreparedStatus> {
-        let known = self.known(participation, "prepared_status").await?;
-        Ok(match known.outcome {
-            // An outcome is final, also where "is it prepared?" was asked a moment before.
-            Some(outcome) if outcome.committed => PreparedStatus::Committed,
-            Some(_) => PreparedStatus::RolledBack,
-            None if !known.prepared.is_empty() => PreparedStatus::Prepared,
-            None if known.now > participation.forget_after() => PreparedStatus::Forgotten,
-            None => PreparedStatus::None,
-        })
+        const STATUS: &str = "prepared_status";
+        let found = self.look_at(participation, STATUS).await?;
+        let known = self.known(&found, participation);
+        Self::asked(participation, found.now, STATUS).status(known)
     }
 
     async fn in_doubt(&self, after: Option<&TransactionDigest>, limit: u32) -> Result<InDoubtPage> {

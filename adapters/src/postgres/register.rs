@@ -2,16 +2,16 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, Participation, RegisterEntry, RegisterPage, Result,
-    Settlement, Store as _, TransactionDigest, register::check_limit,
+    Settlement, Store as _, Timestamp, TransactionDigest, register::check_limit,
 };
 
 use super::{
     STORE,
-    driver::Driver,
+    driver::{Driver, Reply},
     error::{convert, error, garbled},
     expiry::Over,
     literal,
-    outcome::{COLUMNS, DECISION, Outcome, forgotten},
+    outcome::{COLUMNS, DECISION, Outcome},
     sqlstate::Stage,
     statements::{NOW, cell, number},
     store::PostgresStore,
@@ -74,12 +74,10 @@ impl<D: Driver> PostgresStore<D> {
     }
 }
 
-fn undecided(operation: &'static str) -> exactly_once_core::Error {
-    error(
-        ErrorKind::NotPrepared,
-        operation,
-        "nothing was decided about this transaction",
-    )
+/// The clock, as it was read beside what stands.
+fn clock(reply: Option<&Reply>, operation: &'static str) -> Result<Timestamp> {
+    let micros = number(reply, 0).ok_or_else(|| garbled(operation))?;
+    Ok(Timestamp::from_micros(micros))
 }
 
 impl<D: Driver> DecisionRegister for PostgresStore<D> {
@@ -101,10 +99,8 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
                 stands.check(participation, "decide")?;
                 return Ok(decided(stands.committed));
             }
-            let now = number(replies.get(1), 0).ok_or_else(|| garbled("decide"))?;
-            if now > participation.forget_after().as_micros() {
-                return Err(forgotten("decide"));
-            }
+            let now = clock(replies.get(1), "decide")?;
+            Self::asked(participation, now, "decide").decide(proposal)?;
             self.check_same("decide").await?;
         }
         Err(error(ErrorKind::Busy, "decide", "its row keeps changing"))
@@ -131,7 +127,7 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
         self.check_register(participation, OPERATION).await?;
         let sql = format!(
             "UPDATE {} SET finished = true, settled = coalesce(settled, {}) \
-             WHERE {} AND terms = {}; {}",
+             WHERE {} AND terms = {}; {}; SELECT {NOW}",
             self.tables().decisions,
             literal::text(&settlement.to_text()),
             self.transaction_is(participation),
@@ -142,15 +138,17 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
             .try_transact(&sql)
             .await
             .map_err(|failed| convert(failed, OPERATION, Stage::Durable))?;
-        let stands = Outcome::read(replies.get(1), OPERATION)?;
-        let stands = stands.ok_or_else(|| undecided(OPERATION))?;
+        let Some(stands) = Outcome::read(replies.get(1), OPERATION)? else {
+            let now = clock(replies.get(2), OPERATION)?;
+            return Err(Self::asked(participation, now, OPERATION).undecided());
+        };
         stands.check(participation, OPERATION)?;
         stands.settled.ok_or_else(|| garbled(OPERATION))
     }
 
     async fn finish(&self, participation: &Participation) -> Result<()> {
         self.check_register(participation, "finish").await?;
-        let read = self.select_decision(participation);
+        let read = format!("{}; SELECT {NOW}", self.select_decision(participation));
         for _ in 0..ROUNDS {
             let first = async {
                 let first = self.finish_first(participation).await;
@@ -162,7 +160,8 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
             }
             let replies = self.read("finish", &read).await?;
             let Some(stands) = Outcome::read(replies.first(), "finish")? else {
-                return Err(undecided("finish"));
+                let now = clock(replies.get(1), "finish")?;
+                return Err(Self::asked(participation, now, "finish").undecided());
             };
             stands.check(participation, "finish")?;
             // Otherwise it was decided since we looked.

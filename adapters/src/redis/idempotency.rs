@@ -1,11 +1,10 @@
 //! Keys and receipts.
 
-use std::time::Duration;
-
 use exactly_once_core::{
     Claim, Claimed, ErrorKind, FencingToken, Fingerprint, IdempotencyKey, IdempotencyStore,
-    KeyRecord, KeyState, Outcome, Receipt, Rejection, Result, Retention, Settled, refusals,
+    KeyRecord, Outcome, Receipt, Rejection, Result, Retention, Settled, Timestamp, refusals,
     register::check_limit,
+    rules::keys::{self, KeyRow, RowState, Standing},
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -34,50 +33,11 @@ impl RedisStore {
         self.key(shard, "key-expiry", "")
     }
 
-    async fn look_up(
-        &self,
-        operation: &'static str,
-        key: &IdempotencyKey,
-    ) -> Result<Option<(KeyRecord, bool, Duration, Reply)>> {
+    async fn read_key(&self, operation: &'static str, key: &IdempotencyKey) -> Result<Reply> {
         let shard = self.layout().shard_of_key(&self.namespace, key);
         let keys = vec![self.record_key(shard, key)];
-        let reply = self
-            .read(operation, &scripts::LOOKUP, shard, keys, Vec::new())
-            .await?;
-        let held = match reply.word() {
-            "none" => return Ok(None),
-            "held" => true,
-            "done" | "over" => false,
-            _ => return Err(reply.unexpected()),
-        };
-        let fingerprint = fingerprint_of(&reply, 1)?;
-        if reply.word() == "done" {
-            let state = KeyState::Completed {
-                outcome: outcome_of(&reply, 2)?,
-                completed_at: reply.time(6)?,
-                expires_at: match reply.bytes(7) {
-                    [] => None,
-                    _ => Some(reply.time(7)?),
-                },
-            };
-            return Ok(Some((
-                KeyRecord::new(fingerprint, state),
-                false,
-                Duration::ZERO,
-                reply,
-            )));
-        }
-        let state = KeyState::Leased {
-            token: FencingToken::new(reply.integer(4)?),
-            deadline: reply.time(5)?,
-        };
-        let left = duration_of(&reply, 8)?;
-        Ok(Some((
-            KeyRecord::new(fingerprint, state),
-            held,
-            left,
-            reply,
-        )))
+        self.read(operation, &scripts::LOOKUP, shard, keys, Vec::new())
+            .await
     }
 
     /// Applies work and records an outcome, in one script.
@@ -119,9 +79,13 @@ impl RedisStore {
             .await?;
         match reply.word() {
             "recorded" => Ok(Settled::Recorded),
-            "done" => Ok(Settled::Superseded(outcome_of(&reply, 1)?)),
-            "mismatch" => Err(mismatch(operation)),
-            "held" => Err(in_progress(operation, &reply, 1)?),
+            "known" => {
+                let standing = Seen::read(&reply)?.standing(claim);
+                let outcome = standing.outcome(operation, BACKEND)?;
+                outcome
+                    .map(Settled::Superseded)
+                    .ok_or_else(|| disagree(operation))
+            }
             _ => Err(refusal(operation, &reply)),
         }
     }
@@ -135,34 +99,67 @@ impl RedisStore {
         if own {
             return Ok(());
         }
-        Err(error(ErrorKind::Invalid, operation)
-            .with_message("the transaction was begun by another claim"))
+        Err(refusals::foreign(operation, BACKEND))
     }
 }
 
-pub(super) fn fingerprint_of(reply: &Reply, at: usize) -> Result<Fingerprint> {
-    let bytes = reply.bytes(at).try_into().map_err(|_| reply.unexpected())?;
-    Ok(Fingerprint::from_bytes(bytes))
+/// What a script saw of a key, and when.
+pub(super) struct Seen {
+    pub(super) row: Option<KeyRow>,
+    pub(super) now: Timestamp,
 }
 
-pub(super) fn duration_of(reply: &Reply, at: usize) -> Result<Duration> {
-    let micros = reply.integer(at)?;
-    Ok(Duration::from_micros(
-        u64::try_from(micros).unwrap_or_default(),
-    ))
-}
+impl Seen {
+    /// Reads what `facts` in `record.lua` gives.
+    pub(super) fn read(reply: &Reply) -> Result<Self> {
+        if reply.word() != "known" {
+            return Err(reply.unexpected());
+        }
+        if reply.items.len() == 1 {
+            // Without a row nothing depends on the clock.
+            let now = Timestamp::from_micros(0);
+            return Ok(Self { row: None, now });
+        }
+        let fingerprint = reply.bytes(1).try_into().map_err(|_| reply.unexpected())?;
+        let token = match reply.bytes(4) {
+            [] => None,
+            _ => Some(FencingToken::new(reply.integer(4)?)),
+        };
+        let state = match (reply.bytes(2), token) {
+            (b"L", Some(token)) => RowState::Leased {
+                token,
+                deadline: reply.time(5)?,
+            },
+            _ => RowState::Completed {
+                outcome: outcome_of(reply, 2)?,
+                token,
+                completed_at: reply.time(6)?,
+                expires_at: match reply.bytes(7) {
+                    [] => None,
+                    _ => Some(reply.time(7)?),
+                },
+            },
+        };
+        let fingerprint = Fingerprint::from_bytes(fingerprint);
+        Ok(Self {
+            row: Some(KeyRow { fingerprint, state }),
+            now: reply.time(8)?,
+        })
+    }
 
-pub(super) fn in_progress(
-    operation: &'static str,
-    reply: &Reply,
-    at: usize,
-) -> Result<exactly_once_core::Error> {
-    let retry_after = duration_of(reply, at)?;
-    Ok(refusals::in_progress(retry_after, operation, BACKEND))
+    pub(super) fn standing(self, claim: &Claim) -> Standing {
+        keys::standing(self.row, claim, self.now)
+    }
 }
 
 pub(super) fn mismatch(operation: &'static str) -> exactly_once_core::Error {
     refusals::mismatch(operation, BACKEND)
+}
+
+/// A script refused what the rules of this crate allow.
+pub(super) fn disagree(operation: &'static str) -> exactly_once_core::Error {
+    error(ErrorKind::Configuration, operation)
+        .with_message("the script and the rules of this crate disagree: versions are mixed")
 }
 
 /// The state's letter, and the bytes to keep. A rejection is `status message`.
@@ -210,20 +207,14 @@ impl IdempotencyStore for RedisStore {
             tx.claim = Some(claim.clone());
             Claimed::Fresh(tx)
         };
-        let Some((record, held, left, reply)) = self.look_up("claim", claim.key()).await? else {
-            return Ok(fresh());
-        };
-        if record.fingerprint != *claim.fingerprint() {
-            return Ok(Claimed::Mismatch);
+        let reply = self.read_key("claim", claim.key()).await?;
+        let answer = Seen::read(&reply)?
+            .standing(claim)
+            .claimed("claim", BACKEND)?;
+        if let Some(Claimed::Completed(_)) = &answer {
+            self.replicate("claim", shard, &reply).await?;
         }
-        match record.state {
-            KeyState::Completed { outcome, .. } => {
-                self.replicate("claim", shard, &reply).await?;
-                Ok(Claimed::Completed(outcome))
-            }
-            _ if held => Ok(Claimed::InProgress { retry_after: left }),
-            _ => Ok(fresh()),
-        }
+        Ok(answer.unwrap_or_else(fresh))
     }
 
     async fn complete(&self, tx: RedisTx, claim: &Claim, receipt: &Receipt) -> Result<Settled> {
@@ -246,7 +237,9 @@ impl IdempotencyStore for RedisStore {
     }
 
     async fn lookup(&self, key: &IdempotencyKey) -> Result<Option<KeyRecord>> {
-        let Some((record, .., reply)) = self.look_up("lookup", key).await? else {
+        let reply = self.read_key("lookup", key).await?;
+        let seen = Seen::read(&reply)?;
+        let Some(record) = keys::record(seen.row, seen.now) else {
             return Ok(None);
         };
         let shard = self.layout().shard_of_key(&self.namespace, key);
@@ -263,9 +256,13 @@ impl IdempotencyStore for RedisStore {
             .await?;
         match reply.word() {
             "removed" => Ok(true),
-            "none" => Ok(false),
-            "held" => Err(in_progress("forget", &reply, 1)?),
-            _ => Err(reply.unexpected()),
+            _ => {
+                let seen = Seen::read(&reply)?;
+                match keys::forget(seen.row.as_ref(), seen.now, BACKEND)? {
+                    false => Ok(false),
+                    true => Err(disagree("forget")),
+                }
+            }
         }
     }
 

@@ -3,21 +3,18 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, refusals,
+    Claim, FencingToken, Lease, LeaseStore, Leased, Outcome, Result,
+    rules::keys::{self, Finalize},
     time::check_duration,
 };
 
 use super::{
-    error::{BACKEND, error},
-    idempotency::{duration_of, mismatch, outcome_of, retention_micros, stored_outcome},
+    error::BACKEND,
+    idempotency::{Seen, disagree, retention_micros, stored_outcome},
     reply::Reply,
     scripts,
     store::RedisStore,
 };
-
-fn fenced(operation: &'static str) -> exactly_once_core::Error {
-    refusals::fenced(operation, BACKEND)
-}
 
 fn micros(ttl: Duration) -> Result<Vec<u8>> {
     Ok(check_duration("lease", ttl)?
@@ -54,12 +51,11 @@ impl LeaseStore for RedisStore {
             .await?;
         match reply.word() {
             "granted" => granted(&reply).map(Leased::Granted),
-            "done" => outcome_of(&reply, 1).map(Leased::Completed),
-            "held" => Ok(Leased::InProgress {
-                retry_after: duration_of(&reply, 1)?,
-            }),
-            "mismatch" => Ok(Leased::Mismatch),
-            _ => Err(reply.unexpected()),
+            _ => {
+                let standing = Seen::read(&reply)?.standing(claim);
+                let answer = standing.leased("lease", BACKEND)?;
+                answer.ok_or_else(|| disagree("lease"))
+            }
         }
     }
 
@@ -77,8 +73,11 @@ impl LeaseStore for RedisStore {
             .await?;
         match reply.word() {
             "granted" => granted(&reply),
-            "fenced" => Err(fenced("renew")),
-            _ => Err(reply.unexpected()),
+            _ => {
+                let seen = Seen::read(&reply)?;
+                keys::renew(seen.row.as_ref(), claim, token, seen.now, BACKEND)?;
+                Err(disagree("renew"))
+            }
         }
     }
 
@@ -105,11 +104,13 @@ impl LeaseStore for RedisStore {
             .await?;
         match reply.word() {
             "recorded" => Ok(()),
-            "fenced" => Err(fenced("finalize")),
-            "mismatch" => Err(mismatch("finalize")),
-            "conflict" => Err(error(ErrorKind::Conflict { current: None }, "finalize")
-                .with_message("the lease was finalized with another outcome, which stands")),
-            _ => Err(reply.unexpected()),
+            _ => {
+                let Seen { row, now } = Seen::read(&reply)?;
+                match keys::finalize(row.as_ref(), claim, token, outcome, now, BACKEND)? {
+                    Finalize::Stands => Ok(()),
+                    Finalize::Record => Err(disagree("finalize")),
+                }
+            }
         }
     }
 
@@ -125,8 +126,13 @@ impl LeaseStore for RedisStore {
             .await?;
         match reply.word() {
             "released" => Ok(()),
-            "fenced" => Err(fenced("release")),
-            _ => Err(reply.unexpected()),
+            _ => {
+                let seen = Seen::read(&reply)?;
+                match keys::release(seen.row.as_ref(), claim, token, seen.now, BACKEND)? {
+                    false => Ok(()),
+                    true => Err(disagree("release")),
+                }
+            }
         }
     }
 }

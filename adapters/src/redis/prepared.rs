@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use exactly_once_core::{
     BegunPrepared, Error, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
-    PreparedTransactions, Result, Timestamp, TransactionDigest, register::check_limit,
+    PreparedTransactions, Result, Timestamp, TransactionDigest, refusals,
+    register::check_limit,
+    rules::participants::{Asked, Commit, Known, RollBack, Stage},
 };
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
     commands::Work,
     digests::{digest_of, hex},
     error::{BACKEND, error},
-    idempotency::mismatch,
+    idempotency::disagree,
     reply::Reply,
     schema::Shard,
     scripts,
@@ -45,42 +47,51 @@ impl Records {
         if tx.shard == Some(self.shard) && attempt.is_some_and(|attempt| attempt.is_at(record)) {
             return Ok(());
         }
-        Err(error(ErrorKind::Invalid, operation)
-            .with_message("the transaction was begun by another participation"))
+        Err(refusals::foreign(operation, BACKEND))
     }
 }
 
-/// What is known of a transaction before an attempt at it.
-enum Known {
-    Nothing {
-        late: bool,
-    },
-    /// With the staged work, where it was asked for.
-    Prepared(Work),
-    Committed,
-    RolledBack,
-    Forgotten,
+/// What a script saw of a transaction, and when.
+struct Seen {
+    known: Known,
+    now: Timestamp,
 }
 
-fn forgotten(operation: &'static str) -> Error {
-    error(ErrorKind::Forgotten, operation)
-        .with_message("the time to remember the transaction is over: what became of it is unknown")
+impl Seen {
+    /// Reads what `known` in `outcome.lua` gives.
+    fn read(reply: &Reply) -> Result<Self> {
+        let known = match (reply.word(), reply.bytes(1)) {
+            ("known", b"") => Known::Nothing,
+            ("known", b"mismatch") => Known::Another,
+            ("known", b"P") => Known::At(Stage::Prepared),
+            ("known", b"C") => Known::At(Stage::Committed),
+            ("known", b"B") => Known::At(Stage::RolledBack),
+            _ => return Err(reply.unexpected()),
+        };
+        let now = reply.time(2)?;
+        Ok(Self { known, now })
+    }
+
+    fn asked<'a>(&self, participation: &'a Participation, operation: &'static str) -> Asked<'a> {
+        Asked {
+            participation,
+            now: self.now,
+            operation,
+            store: BACKEND,
+        }
+    }
 }
 
-fn rolled_back(operation: &'static str, late: bool) -> Error {
-    let message = if late {
-        "the deadline to prepare has passed, so it will be rolled back"
-    } else {
-        "the transaction was rolled back"
+/// The refusal of work that was to be prepared, or committed alone.
+fn not_prepared(operation: &'static str, asked: &Participation, reply: &Reply) -> Error {
+    let seen = match reply.word() {
+        "known" => Seen::read(reply),
+        _ => return refusal(operation, reply),
     };
-    error(ErrorKind::RolledBack, operation).with_message(message)
-}
-
-/// Another attempt was first, or another participant that is really this store: whose work it has
-/// kept must not be taken for this one's.
-fn taken(operation: &'static str) -> Error {
-    error(ErrorKind::Busy, operation)
-        .with_message("another attempt has prepared or committed it: begin again")
+    match seen.and_then(|seen| seen.asked(asked, operation).prepare(seen.known)) {
+        Ok(()) => disagree(operation),
+        Err(refusal) => refusal,
+    }
 }
 
 /// The three arguments by which scripts compare a participation.
@@ -138,13 +149,14 @@ impl RedisStore {
         }
     }
 
+    /// What is known of a transaction; of a prepared one with the staged work, where it is asked for.
     async fn known(
         &self,
         operation: &'static str,
         place: &Records,
         participation: &Participation,
         with_work: bool,
-    ) -> Result<Known> {
+    ) -> Result<(Seen, Work)> {
         let keys = place.keys.iter().take(1).cloned().collect();
         let mut arguments = identity(participation);
         arguments.push(if with_work {
@@ -155,27 +167,20 @@ impl RedisStore {
         let reply = self
             .read(operation, &scripts::STATUS, place.shard, keys, arguments)
             .await?;
-        match (reply.word(), reply.bytes(1)) {
-            ("none", _) => return Ok(Known::Nothing { late: false }),
-            ("late", _) => return Ok(Known::Nothing { late: true }),
-            ("forgotten", _) => return Ok(Known::Forgotten),
-            _ => {}
+        let seen = Seen::read(&reply)?;
+        if seen.known == Known::Nothing {
+            return Ok((seen, Work::default()));
         }
         // It vouches for what was written, perhaps by an attempt that ended *ambiguous*.
         self.replicate(operation, place.shard, &reply).await?;
-        match (reply.word(), reply.bytes(1)) {
-            ("state", b"P") if !with_work => Ok(Known::Prepared(Work::default())),
-            ("state", b"P") => Work::from_bytes(reply.bytes(2))
-                .map(Known::Prepared)
-                .ok_or_else(|| {
-                    error(ErrorKind::Configuration, operation)
-                        .with_message("the staged work is not what this crate wrote")
-                }),
-            ("state", b"C") => Ok(Known::Committed),
-            ("state", b"B") => Ok(Known::RolledBack),
-            ("state", b"mismatch") => Err(mismatch(operation)),
-            _ => Err(reply.unexpected()),
+        if !with_work || seen.known != Known::At(Stage::Prepared) {
+            return Ok((seen, Work::default()));
         }
+        let work = Work::from_bytes(reply.bytes(3)).ok_or_else(|| {
+            error(ErrorKind::Configuration, operation)
+                .with_message("the staged work is not what this crate wrote")
+        })?;
+        Ok((seen, work))
     }
 
     fn transaction_shards(&self) -> Vec<Shard> {
@@ -193,25 +198,18 @@ impl PreparedTransactions for RedisStore {
     ) -> Result<BegunPrepared<RedisTx>> {
         let operation = "begin_prepared";
         let place = self.place_of(participation);
-        match self.known(operation, &place, participation, false).await? {
-            Known::Nothing { late: false } => {
-                let record = place.keys.first().map(Vec::as_slice).unwrap_or_default();
-                let Some(attempt) = Attempt::begin(&self.shared.identity, record) else {
-                    return Err(error(ErrorKind::Busy, operation).with_message(
-                        "another attempt at this transaction is in its work, or another \
-                         participant of it is this very store",
-                    ));
-                };
-                let mut tx = RedisTx::new(self.clone(), Some(place.shard));
-                tx.attempt = Some(attempt);
-                Ok(BegunPrepared::Fresh(tx))
-            }
-            Known::Nothing { late: true } => Err(rolled_back(operation, true)),
-            Known::Prepared(_) => Ok(BegunPrepared::AlreadyPrepared),
-            Known::Committed => Ok(BegunPrepared::AlreadyCommitted),
-            Known::RolledBack => Err(rolled_back(operation, false)),
-            Known::Forgotten => Err(forgotten(operation)),
+        let (seen, _) = self.known(operation, &place, participation, false).await?;
+        let begin = seen.asked(participation, operation).begin(seen.known)?;
+        if let Some(answer) = begin.known() {
+            return Ok(answer);
         }
+        let record = place.keys.first().map(Vec::as_slice).unwrap_or_default();
+        let Some(attempt) = Attempt::begin(&self.shared.identity, record) else {
+            return Err(refusals::at_work(operation, BACKEND));
+        };
+        let mut tx = RedisTx::new(self.clone(), Some(place.shard));
+        tx.attempt = Some(attempt);
+        Ok(BegunPrepared::Fresh(tx))
     }
 
     async fn prepare(&self, mut tx: RedisTx, participation: &Participation) -> Result<()> {
@@ -228,14 +226,9 @@ impl PreparedTransactions for RedisStore {
         let reply = self
             .write(operation, &scripts::PREPARE, place.shard, keys, arguments)
             .await?;
-        match (reply.word(), reply.bytes(1)) {
-            ("prepared", _) => Ok(()),
-            ("state", b"P" | b"C") => Err(taken(operation)),
-            ("state", b"B") => Err(rolled_back(operation, false)),
-            ("state", b"mismatch") => Err(mismatch(operation)),
-            ("late", _) => Err(rolled_back(operation, true)),
-            ("forgotten", _) => Err(forgotten(operation)),
-            _ => Err(refusal(operation, &reply)),
+        match reply.word() {
+            "prepared" => Ok(()),
+            _ => Err(not_prepared(operation, participation, &reply)),
         }
     }
 
@@ -254,27 +247,20 @@ impl PreparedTransactions for RedisStore {
         let reply = self
             .write(operation, script, place.shard, keys, arguments)
             .await?;
-        match (reply.word(), reply.bytes(1)) {
-            ("committed", _) => Ok(()),
-            ("state", b"P" | b"C") => Err(taken(operation)),
-            ("state", b"B") => Err(rolled_back(operation, false)),
-            ("state", b"mismatch") => Err(mismatch(operation)),
-            ("late", _) => Err(rolled_back(operation, true)),
-            ("forgotten", _) => Err(forgotten(operation)),
-            _ => Err(refusal(operation, &reply)),
+        match reply.word() {
+            "committed" => Ok(()),
+            _ => Err(not_prepared(operation, participation, &reply)),
         }
     }
 
     async fn commit_prepared(&self, participation: &Participation) -> Result<()> {
         let operation = "commit_prepared";
         let place = self.place_of(participation);
-        let work = match self.known(operation, &place, participation, true).await? {
-            Known::Prepared(work) => work,
-            Known::Committed => return Ok(()),
-            Known::RolledBack => return Err(rolled_back(operation, false)),
-            Known::Forgotten => return Err(forgotten(operation)),
-            Known::Nothing { .. } => return Err(not_prepared(operation)),
-        };
+        let (seen, work) = self.known(operation, &place, participation, true).await?;
+        match seen.asked(participation, operation).commit(seen.known)? {
+            Commit::Done => return Ok(()),
+            Commit::Apply => {}
+        }
         let (keys, arguments) = work.for_script();
         let keys = [place.keys, keys].concat();
         let arguments = [place.arguments, arguments].concat();
@@ -287,14 +273,16 @@ impl PreparedTransactions for RedisStore {
                 arguments,
             )
             .await?;
-        match (reply.word(), reply.bytes(1)) {
-            ("state", b"C") => Ok(()),
-            ("state", b"B") => Err(rolled_back(operation, false)),
-            ("state", b"mismatch") => Err(mismatch(operation)),
-            ("none", _) => Err(not_prepared(operation)),
-            ("forgotten", _) => Err(forgotten(operation)),
-            ("heuristic", _) => Err(heuristic(operation, &reply)),
-            _ => Err(reply.unexpected()),
+        match reply.word() {
+            "committed" => Ok(()),
+            "heuristic" => Err(heuristic(operation, &reply)),
+            _ => {
+                let seen = Seen::read(&reply)?;
+                match seen.asked(participation, operation).commit(seen.known)? {
+                    Commit::Done => Ok(()),
+                    Commit::Apply => Err(disagree(operation)),
+                }
+            }
         }
     }
 
@@ -302,15 +290,14 @@ impl PreparedTransactions for RedisStore {
         let operation = "rollback_prepared";
         let place = self.place_of(participation);
         for _ in 0..ATTEMPTS {
-            let (work, seen) = match self.known(operation, &place, participation, true).await? {
-                Known::Prepared(work) => (work.keys(), "seen"),
-                Known::Committed => return Err(committed(operation)),
-                Known::Forgotten => return Err(forgotten(operation)),
-                Known::RolledBack => return Ok(()),
-                Known::Nothing { .. } => (Vec::new(), ""),
+            let (seen, work) = self.known(operation, &place, participation, true).await?;
+            let with_work = match seen.asked(participation, operation).roll_back(seen.known)? {
+                RollBack::Done => return Ok(()),
+                RollBack::Undo => "seen",
+                RollBack::Bury => "",
             };
-            let keys = [place.keys.clone(), work].concat();
-            let arguments = [place.arguments.clone(), vec![seen.into()]].concat();
+            let keys = [place.keys.clone(), work.keys()].concat();
+            let arguments = [place.arguments.clone(), vec![with_work.into()]].concat();
             let reply = self
                 .write(
                     operation,
@@ -320,32 +307,25 @@ impl PreparedTransactions for RedisStore {
                     arguments,
                 )
                 .await?;
-            return match (reply.word(), reply.bytes(1)) {
-                ("state", b"B") => Ok(()),
-                ("state", b"C") => Err(committed(operation)),
-                ("state", b"mismatch") => Err(mismatch(operation)),
-                ("forgotten", _) => Err(forgotten(operation)),
-                ("again", _) => continue,
-                _ => Err(reply.unexpected()),
+            match reply.word() {
+                "rolled back" => return Ok(()),
+                "again" => continue,
+                _ => {}
+            }
+            let seen = Seen::read(&reply)?;
+            return match seen.asked(participation, operation).roll_back(seen.known)? {
+                RollBack::Done => Ok(()),
+                RollBack::Undo | RollBack::Bury => Err(disagree(operation)),
             };
         }
-        Err(error(ErrorKind::Busy, operation))
+        Err(refusals::overtaken(operation, BACKEND))
     }
 
     async fn prepared_status(&self, participation: &Participation) -> Result<PreparedStatus> {
+        let operation = "prepared_status";
         let place = self.place_of(participation);
-        Ok(
-            match self
-                .known("prepared_status", &place, participation, false)
-                .await?
-            {
-                Known::Nothing { .. } => PreparedStatus::None,
-                Known::Prepared(_) => PreparedStatus::Prepared,
-                Known::Committed => PreparedStatus::Committed,
-                Known::RolledBack => PreparedStatus::RolledBack,
-                Known::Forgotten => PreparedStatus::Forgotten,
-            },
-        )
+        let (seen, _) = self.known(operation, &place, participation, false).await?;
+        seen.asked(participation, operation).status(seen.known)
     }
 
     async fn in_doubt(&self, after: Option<&TransactionDigest>, limit: u32) -> Result<InDoubtPage> {
@@ -392,15 +372,6 @@ impl PreparedTransactions for RedisStore {
         self.forget_records(operation, &shards, &record, &index, limit)
             .await
     }
-}
-
-fn not_prepared(operation: &'static str) -> Error {
-    error(ErrorKind::NotPrepared, operation).with_message("no such transaction is prepared")
-}
-
-fn committed(operation: &'static str) -> Error {
-    error(ErrorKind::Committed, operation)
-        .with_message("the transaction was committed and can't be rolled back")
 }
 
 fn heuristic(operation: &'static str, reply: &Reply) -> Error {

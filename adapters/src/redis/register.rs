@@ -1,15 +1,17 @@
 //! The decision register: the first writer wins, in one script.
 
 use exactly_once_core::{
-    Decision, DecisionRegister, Error, ErrorKind, Participation, RegisterEntry, RegisterPage,
-    Result, Settlement, Store as _, TransactionDigest, register::check_limit,
+    Decision, DecisionRegister, Error, Participation, RegisterEntry, RegisterPage, Result,
+    Settlement, Store as _, TransactionDigest, refusals, register::check_limit,
+    rules::participants::Asked,
 };
 
 use super::{
     digests::{digest_of, hex},
-    error::{BACKEND, error, unexpected},
-    idempotency::mismatch,
+    error::{BACKEND, unexpected},
+    idempotency::disagree,
     prepared::identity,
+    reply::Reply,
     schema::Shard,
     scripts,
     store::RedisStore,
@@ -54,8 +56,23 @@ fn settled(operation: &'static str, stored: &[u8]) -> Result<Option<Settlement>>
         .ok_or_else(|| unexpected(operation, "a settlement that is not what this crate wrote"))
 }
 
-fn forgotten(operation: &'static str) -> Error {
-    error(ErrorKind::Forgotten, operation).with_message("the time to remember the decision is over")
+/// The refusal of a name that was used otherwise.
+fn another(operation: &'static str) -> Error {
+    refusals::another_transaction(operation, BACKEND)
+}
+
+/// Nothing stands: the clock follows in the reply.
+fn asked<'a>(
+    participation: &'a Participation,
+    operation: &'static str,
+    reply: &Reply,
+) -> Result<Asked<'a>> {
+    Ok(Asked {
+        participation,
+        now: reply.time(1)?,
+        operation,
+        store: BACKEND,
+    })
 }
 
 impl DecisionRegister for RedisStore {
@@ -71,8 +88,11 @@ impl DecisionRegister for RedisStore {
             .write(operation, &scripts::DECIDE, shard, keys, arguments)
             .await?;
         match reply.word() {
-            "forgotten" => Err(forgotten(operation)),
-            "mismatch" => Err(mismatch(operation)),
+            "none" => {
+                asked(participation, operation, &reply)?.decide(proposal)?;
+                Err(disagree(operation))
+            }
+            "mismatch" => Err(another(operation)),
             word => Decision::parse(word).ok_or_else(|| reply.unexpected()),
         }
     }
@@ -88,7 +108,7 @@ impl DecisionRegister for RedisStore {
             .await?;
         match reply.word() {
             "none" => Ok(None),
-            "mismatch" => Err(mismatch(operation)),
+            "mismatch" => Err(another(operation)),
             word => {
                 self.replicate(operation, shard, &reply).await?;
                 let decision = Decision::parse(word).ok_or_else(|| reply.unexpected())?;
@@ -118,10 +138,8 @@ impl DecisionRegister for RedisStore {
             .await?;
         match reply.word() {
             "settled" => settled(operation, reply.bytes(1))?.ok_or_else(|| reply.unexpected()),
-            "none" => Err(error(ErrorKind::NotPrepared, operation)
-                .with_message("nothing was decided about the transaction")),
-            "forgotten" => Err(forgotten(operation)),
-            "mismatch" => Err(mismatch(operation)),
+            "none" => Err(asked(participation, operation, &reply)?.undecided()),
+            "mismatch" => Err(another(operation)),
             _ => Err(reply.unexpected()),
         }
     }
@@ -137,10 +155,8 @@ impl DecisionRegister for RedisStore {
             .await?;
         match reply.word() {
             "finished" => Ok(()),
-            "none" => Err(error(ErrorKind::NotPrepared, operation)
-                .with_message("nothing was decided about the transaction")),
-            "forgotten" => Err(forgotten(operation)),
-            "mismatch" => Err(mismatch(operation)),
+            "none" => Err(asked(participation, operation, &reply)?.undecided()),
+            "mismatch" => Err(another(operation)),
             _ => Err(reply.unexpected()),
         }
     }

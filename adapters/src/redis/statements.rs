@@ -31,6 +31,10 @@ fn parse(statement: &Statement) -> std::result::Result<Vec<Write>, String> {
         .split_ascii_whitespace()
         .map(|word| word.as_bytes().to_vec())
         .collect();
+    // Refusals name the command, so it comes from the text: a parameter may be a secret.
+    if words.is_empty() {
+        return Err("an empty statement".to_owned());
+    }
     words.extend(statement.parameters().iter().map(bytes_of));
     let (name, rest) = words.split_first().ok_or("an empty statement")?;
     let name = String::from_utf8_lossy(name).to_ascii_uppercase();
@@ -105,11 +109,13 @@ fn set_options(words: &[Vec<u8>]) -> std::result::Result<Vec<u8>, String> {
                 let unit = if word.starts_with('E') { 1000 } else { 1 };
                 let most = i64::MAX / 2;
                 if !(1..=most / unit).contains(&time) {
-                    return Err(format!("SET with {word} {time}, which is no time to live"));
+                    return Err(format!(
+                        "SET with {word} and a number that is no time to live"
+                    ));
                 }
                 stays = format!("{word} {time}");
             }
-            _ => return Err(format!("SET with {word}, which it does not take here")),
+            _ => return Err("SET with an option that it does not take here".to_owned()),
         }
     }
     Ok(match stays.is_empty() {

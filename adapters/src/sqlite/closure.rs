@@ -1,8 +1,8 @@
 //! Work as a blocking closure: it shares a commit with the work of other callers.
 
 use exactly_once_core::{
-    Claim, Error, ErrorKind, Executed, Outcome, Receipt, Rejection, Result, WorkError, refusals,
-    settle::settle_refusal,
+    Claim, Error, ErrorKind, Executed, Outcome, Receipt, Rejection, Result, WorkError,
+    rules::keys::Standing, settle::settle_refusal,
 };
 use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,7 +11,7 @@ use super::{
     SqliteStore,
     error::{STORE, error, statement},
     guard::Scope,
-    key_row::{KeyDone, Standing},
+    key_row::KeyDone,
     lane::ENDED,
     queue::{Bench, Undo},
     transaction::{end_work, enrich, mark_work},
@@ -46,7 +46,7 @@ impl SqliteStore {
     {
         // A replay need not wait for an interactive transaction.
         if self.writer.is_held()
-            && let Standing::Done(outcome) = self.standing(OPERATION, claim).await?
+            && let Standing::Completed(outcome) = self.standing(OPERATION, claim).await?
         {
             return executed(Ended::Replayed(outcome));
         }
@@ -73,10 +73,9 @@ impl SqliteStore {
         claim: &Claim,
         work: impl FnOnce(&Connection) -> Result<T, WorkError>,
     ) -> Result<Ended<T>> {
-        match self.standing_in(bench, OPERATION, claim)? {
-            Standing::Free => {}
-            Standing::Done(outcome) => return Ok(Ended::Replayed(outcome)),
-            taken => return Err(refusal(&taken, OPERATION)),
+        let standing = self.standing_in(bench, OPERATION, claim)?;
+        if let Some(outcome) = standing.outcome(OPERATION, STORE)? {
+            return Ok(Ended::Replayed(outcome));
         }
         bench.forget_row_id().map_err(statement(OPERATION))?;
         mark_work(bench, OPERATION)?;
@@ -156,13 +155,5 @@ fn executed<T: DeserializeOwned>(ended: Ended<T>) -> Result<Executed<T>> {
                 .map_err(|error| error.reported_by(OPERATION, STORE))?,
             replayed: true,
         }),
-    }
-}
-
-/// Why an attempt can't have the key.
-pub(super) fn refusal(standing: &Standing, operation: &'static str) -> Error {
-    match standing {
-        Standing::Held { retry_after } => refusals::in_progress(*retry_after, operation, STORE),
-        _ => refusals::mismatch(operation, STORE),
     }
 }

@@ -1,16 +1,18 @@
 //! Idempotency keys beside the user's own writes, in one transaction.
 
 use exactly_once_core::{
-    Claim, Claimed, Error, ErrorKind, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome,
-    Receipt, Rejection, Result, Settled, refusals, register::check_limit,
+    Claim, Claimed, ErrorKind, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt,
+    Rejection, Result, Settled, refusals,
+    register::check_limit,
+    rules::keys::{self, Standing},
 };
 use rusqlite::params;
 
 use super::{
     SqliteStore,
     connection::Purpose,
-    error::{STORE, error, statement},
-    key_row::{self, KeyDone, RowState, Standing},
+    error::{STORE, statement},
+    key_row::{self, KeyDone},
     queue::{Bench, KeyInUse, Opening, Ticket, Undo},
     transaction::{Intent, SqliteTx, end_work, mark_work},
 };
@@ -34,11 +36,7 @@ impl SqliteStore {
         self.readers
             .read(operation, move |connection| {
                 let row = key_row::read(connection, operation, &store.namespace, claim.key())?;
-                Ok(key_row::standing(
-                    row,
-                    claim.fingerprint(),
-                    store.settings.now(),
-                ))
+                Ok(keys::standing(row, &claim, store.settings.now()))
             })
             .await
     }
@@ -51,11 +49,7 @@ impl SqliteStore {
         claim: &Claim,
     ) -> Result<Standing> {
         let row = key_row::read(bench.connection, operation, &self.namespace, claim.key())?;
-        Ok(key_row::standing(
-            row,
-            claim.fingerprint(),
-            bench.settings.now(),
-        ))
+        Ok(keys::standing(row, claim, bench.settings.now()))
     }
 
     async fn settle(
@@ -67,10 +61,10 @@ impl SqliteStore {
     ) -> Result<Settled> {
         self.check_home(&tx, operation)?;
         let Intent::Key(begun_for) = &tx.intent else {
-            return Err(foreign(operation));
+            return Err(refusals::foreign(operation, STORE));
         };
         if begun_for.key() != claim.key() || begun_for.fingerprint() != claim.fingerprint() {
-            return Err(foreign(operation));
+            return Err(refusals::foreign(operation, STORE));
         }
         let (store, claim) = (self.clone(), claim.clone());
         let keep = matches!(outcome, Outcome::Applied(_));
@@ -78,10 +72,9 @@ impl SqliteStore {
             end_work(bench, operation, keep)?;
             // SQLite may have ended the transaction by itself, and with it the claim.
             if !keep {
-                match store.standing_in(bench, operation, &claim)? {
-                    Standing::Free => {}
-                    Standing::Done(outcome) => return Ok(Settled::Superseded(outcome)),
-                    taken => return Err(super::closure::refusal(&taken, operation)),
+                let standing = store.standing_in(bench, operation, &claim)?;
+                if let Some(outcome) = standing.outcome(operation, STORE)? {
+                    return Ok(Settled::Superseded(outcome));
                 }
             }
             let now = bench.settings.now();
@@ -100,23 +93,6 @@ impl SqliteStore {
         } else {
             tx.finish_without_work(operation, record).await
         }
-    }
-}
-
-fn foreign(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Invalid,
-        operation,
-        "the transaction was not begun by a claim of this key; it is rolled back",
-    )
-}
-
-fn answer(standing: Standing) -> Option<Claimed<SqliteTx>> {
-    match standing {
-        Standing::Free => None,
-        Standing::Done(outcome) => Some(Claimed::Completed(outcome)),
-        Standing::Held { retry_after } => Some(Claimed::InProgress { retry_after }),
-        Standing::Mismatch => Some(Claimed::Mismatch),
     }
 }
 
@@ -139,7 +115,8 @@ pub(super) const EXPIRE: &str = "DELETE FROM exactly_once_key WHERE (namespace, 
 impl IdempotencyStore for SqliteStore {
     async fn claim(&self, claim: &Claim) -> Result<Claimed<SqliteTx>> {
         // A replay must not wait for the writer, and must not stop it.
-        if let Some(answer) = answer(self.standing("claim", claim).await?) {
+        let standing = self.standing("claim", claim).await?;
+        if let Some(answer) = standing.claimed("claim", STORE)? {
             return Ok(answer);
         }
         let ticket = Ticket {
@@ -160,7 +137,10 @@ impl IdempotencyStore for SqliteStore {
             .await;
         match opened {
             Ok(Ok(tx)) => Ok(Claimed::Fresh(tx)),
-            Ok(Err(standing)) => answer(standing).ok_or_else(|| foreign("claim")),
+            Ok(Err(taken)) => {
+                let answer = taken.claimed("claim", STORE)?;
+                answer.ok_or_else(|| refusals::foreign("claim", STORE))
+            }
             Err(failure) => match failure.kind() {
                 ErrorKind::InProgress { retry_after } => Ok(Claimed::InProgress { retry_after }),
                 ErrorKind::Mismatch => Ok(Claimed::Mismatch),
@@ -191,10 +171,7 @@ impl IdempotencyStore for SqliteStore {
         self.readers
             .read("lookup", move |connection| {
                 let row = key_row::read(connection, "lookup", &store.namespace, &key)?;
-                let now = store.settings.now();
-                Ok(row
-                    .filter(|row| !row.is_expired(now))
-                    .map(key_row::KeyRow::into_record))
+                Ok(keys::record(row, store.settings.now()))
             })
             .await
     }
@@ -203,15 +180,7 @@ impl IdempotencyStore for SqliteStore {
         let (store, key) = (self.clone(), key.clone());
         self.write("forget", Undo::Nothing, None, move |bench| {
             let row = key_row::read(bench.connection, "forget", &store.namespace, &key)?;
-            let now = bench.settings.now();
-            let there = match row.filter(|row| !row.is_expired(now)).map(|row| row.state) {
-                Some(RowState::Leased { deadline, .. }) if deadline > now => {
-                    let retry_after = deadline.since(now);
-                    return Err(refusals::in_progress(retry_after, "forget", STORE));
-                }
-                Some(RowState::Done { .. }) => true,
-                _ => false,
-            };
+            let there = keys::forget(row.as_ref(), bench.settings.now(), STORE)?;
             if there {
                 remove(bench, &store, &key)?;
             }

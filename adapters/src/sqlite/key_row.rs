@@ -1,48 +1,13 @@
-//! The stored row of an idempotency key, and what it means to an attempt.
-
-use std::time::Duration;
+//! The stored row of an idempotency key.
 
 use exactly_once_core::{
-    Claim, ErrorKind, FencingToken, Fingerprint, IdempotencyKey, KeyRecord, KeyState, Namespace,
-    Outcome, Receipt, Rejection, Result, Timestamp,
+    Claim, ErrorKind, FencingToken, Fingerprint, IdempotencyKey, Namespace, Outcome, Receipt,
+    Rejection, Result, Timestamp,
+    rules::keys::{KeyRow, RowState},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::error::{error, statement};
-
-/// A key as it is stored.
-#[derive(Debug)]
-pub(super) struct KeyRow {
-    pub(super) fingerprint: Fingerprint,
-    pub(super) state: RowState,
-}
-
-#[derive(Debug)]
-pub(super) enum RowState {
-    Leased {
-        token: i64,
-        deadline: Timestamp,
-    },
-    Done {
-        /// The token of the lease that it was finalized under, if there was one.
-        token: Option<i64>,
-        outcome: Outcome,
-        completed_at: Timestamp,
-        expires_at: Option<Timestamp>,
-    },
-}
-
-/// What a key's row means to an attempt.
-#[derive(Debug)]
-pub(super) enum Standing {
-    /// The attempt may have it.
-    Free,
-    Done(Outcome),
-    Held {
-        retry_after: Duration,
-    },
-    Mismatch,
-}
 
 /// Reads a key's row.
 pub(super) fn read(
@@ -71,7 +36,7 @@ pub(super) fn read(
 fn decode(row: &Row<'_>) -> rusqlite::Result<Option<KeyRow>> {
     let fingerprint: [u8; 32] = row.get(0)?;
     let state: String = row.get(1)?;
-    let token: Option<i64> = row.get(2)?;
+    let token = row.get::<_, Option<i64>>(2)?.map(FencingToken::new);
     let state = if state == "leased" {
         let deadline = Timestamp::from_micros(row.get(3)?);
         token.map(|token| RowState::Leased { token, deadline })
@@ -84,7 +49,7 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Option<KeyRow>> {
                 row.get::<_, String>(6)?,
             ))
         };
-        Some(RowState::Done {
+        Some(RowState::Completed {
             token,
             outcome,
             completed_at: Timestamp::from_micros(row.get(7)?),
@@ -105,56 +70,12 @@ fn unreadable(operation: &'static str) -> exactly_once_core::Error {
     )
 }
 
-impl KeyRow {
-    /// Whether its retention has passed, so that it counts as absent.
-    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
-        matches!(&self.state, RowState::Done { expires_at: Some(end), .. } if *end <= now)
-    }
-
-    /// For people on call.
-    pub(super) fn into_record(self) -> KeyRecord {
-        let state = match self.state {
-            RowState::Leased { token, deadline } => KeyState::Leased {
-                token: FencingToken::new(token),
-                deadline,
-            },
-            RowState::Done {
-                outcome,
-                completed_at,
-                expires_at,
-                ..
-            } => KeyState::Completed {
-                outcome,
-                completed_at,
-                expires_at,
-            },
-        };
-        KeyRecord::new(self.fingerprint, state)
-    }
-}
-
-/// What the row means to an attempt at the claim. The fingerprint is compared in every state that
-/// is still in force.
-pub(super) fn standing(row: Option<KeyRow>, fingerprint: &Fingerprint, now: Timestamp) -> Standing {
-    let Some(row) = row.filter(|row| !row.is_expired(now)) else {
-        return Standing::Free;
-    };
-    match row.state {
-        _ if row.fingerprint != *fingerprint => Standing::Mismatch,
-        RowState::Leased { deadline, .. } if deadline <= now => Standing::Free,
-        RowState::Leased { deadline, .. } => Standing::Held {
-            retry_after: deadline.since(now),
-        },
-        RowState::Done { outcome, .. } => Standing::Done(outcome),
-    }
-}
-
 /// A key that is over, and how.
 pub(super) struct KeyDone<'a> {
     pub(super) namespace: &'a Namespace,
     pub(super) claim: &'a Claim,
     /// Of the lease that it was finalized under.
-    pub(super) token: Option<i64>,
+    pub(super) token: Option<FencingToken>,
     pub(super) outcome: &'a Outcome,
     pub(super) now: Timestamp,
 }
@@ -199,7 +120,7 @@ impl KeyDone<'_> {
                     self.claim.key().as_str(),
                     self.claim.fingerprint().as_bytes(),
                     state,
-                    self.token,
+                    self.token.map(FencingToken::get),
                     receipt,
                     status,
                     message,

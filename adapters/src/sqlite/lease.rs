@@ -4,51 +4,26 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Claim, Error, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Timestamp,
-    refusals, time::check_duration,
+    Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result,
+    rules::keys::{self, Finalize},
+    time::check_duration,
 };
 use rusqlite::params;
 
 use super::{
     SqliteStore,
-    error::{STORE, error, statement},
-    key_row::{self, KeyDone, KeyRow, RowState, Standing},
+    error::{STORE, statement},
+    key_row::{self, KeyDone},
     queue::{Bench, Undo},
 };
 
-fn deadline(now: Timestamp, ttl: Duration, operation: &'static str) -> Result<Timestamp> {
-    now.checked_add(ttl).ok_or_else(|| {
-        error(
-            ErrorKind::Invalid,
-            operation,
-            "the lease would end after the end of time",
-        )
-    })
-}
-
-fn fenced(operation: &'static str) -> Error {
-    refusals::fenced(operation, STORE)
-}
-
-fn mismatch(operation: &'static str) -> Error {
-    refusals::mismatch(operation, STORE)
-}
-
-fn answer(standing: Standing) -> Option<Leased> {
-    match standing {
-        Standing::Free => None,
-        Standing::Done(outcome) => Some(Leased::Completed(outcome)),
-        Standing::Held { retry_after } => Some(Leased::InProgress { retry_after }),
-        Standing::Mismatch => Some(Leased::Mismatch),
-    }
-}
-
 impl SqliteStore {
     fn grant(&self, bench: &Bench<'_>, claim: &Claim, ttl: Duration) -> Result<Leased> {
-        if let Some(answer) = answer(self.standing_in(bench, "lease", claim)?) {
+        let standing = self.standing_in(bench, "lease", claim)?;
+        if let Some(answer) = standing.leased("lease", STORE)? {
             return Ok(answer);
         }
-        let deadline = deadline(bench.settings.now(), ttl, "lease")?;
+        let deadline = keys::deadline(bench.settings.now(), ttl, "lease", STORE)?;
         let token: i64 = bench
             .connection
             .prepare_cached("UPDATE exactly_once_meta SET token = token + 1 RETURNING token")
@@ -76,24 +51,6 @@ impl SqliteStore {
         }))
     }
 
-    /// Fails unless the token is the one that holds the key.
-    fn check_holder(
-        &self,
-        bench: &Bench<'_>,
-        operation: &'static str,
-        claim: &Claim,
-        token: FencingToken,
-    ) -> Result<()> {
-        let row = key_row::read(bench.connection, operation, &self.namespace, claim.key())?;
-        match row {
-            Some(KeyRow {
-                fingerprint,
-                state: RowState::Leased { token: holder, .. },
-            }) if holder == token.get() && fingerprint == *claim.fingerprint() => Ok(()),
-            _ => Err(fenced(operation)),
-        }
-    }
-
     fn extend(
         &self,
         bench: &Bench<'_>,
@@ -101,8 +58,10 @@ impl SqliteStore {
         token: FencingToken,
         ttl: Duration,
     ) -> Result<Lease> {
-        self.check_holder(bench, "renew", claim, token)?;
-        let deadline = deadline(bench.settings.now(), ttl, "renew")?;
+        let row = key_row::read(bench.connection, "renew", &self.namespace, claim.key())?;
+        let now = bench.settings.now();
+        keys::renew(row.as_ref(), claim, token, now, STORE)?;
+        let deadline = keys::deadline(now, ttl, "renew", STORE)?;
         bench
             .connection
             .execute(
@@ -125,36 +84,15 @@ impl SqliteStore {
         outcome: &Outcome,
     ) -> Result<()> {
         let row = key_row::read(bench.connection, "finalize", &self.namespace, claim.key())?;
-        let Some(row) = row else {
-            return Err(fenced("finalize"));
-        };
-        let same_request = row.fingerprint == *claim.fingerprint();
-        match row.state {
-            RowState::Leased { token: holder, .. } if holder == token.get() && same_request => {}
-            RowState::Done {
-                token: Some(holder),
-                outcome: recorded,
-                ..
-            } if holder == token.get() && same_request => {
-                return if recorded == *outcome {
-                    Ok(())
-                } else {
-                    let kind = ErrorKind::Conflict { current: None };
-                    Err(error(
-                        kind,
-                        "finalize",
-                        "another outcome was recorded first; it stands",
-                    ))
-                };
-            }
-            _ if !same_request => return Err(mismatch("finalize")),
-            _ => return Err(fenced("finalize")),
-        }
         let now = bench.settings.now();
+        match keys::finalize(row.as_ref(), claim, token, outcome, now, STORE)? {
+            Finalize::Stands => return Ok(()),
+            Finalize::Record => {}
+        }
         let done = KeyDone {
             namespace: &self.namespace,
             claim,
-            token: Some(token.get()),
+            token: Some(token),
             outcome,
             now,
         };
@@ -163,10 +101,9 @@ impl SqliteStore {
 
     fn give_back(&self, bench: &Bench<'_>, claim: &Claim, token: FencingToken) -> Result<()> {
         let row = key_row::read(bench.connection, "release", &self.namespace, claim.key())?;
-        if row.is_none() {
+        if !keys::release(row.as_ref(), claim, token, bench.settings.now(), STORE)? {
             return Ok(());
         }
-        self.check_holder(bench, "release", claim, token)?;
         bench
             .connection
             .execute(
@@ -181,7 +118,8 @@ impl SqliteStore {
 impl LeaseStore for SqliteStore {
     async fn lease(&self, claim: &Claim, ttl: Duration) -> Result<Leased> {
         check_duration("lease", ttl)?;
-        if let Some(answer) = answer(self.standing("lease", claim).await?) {
+        let standing = self.standing("lease", claim).await?;
+        if let Some(answer) = standing.leased("lease", STORE)? {
             return Ok(answer);
         }
         let (store, asked) = (self.clone(), claim.clone());

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use exactly_once_core::{
     ErrorKind, OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value, refusals,
-    settle::settle_one_shot,
+    rules::keys::Standing, settle::settle_one_shot,
 };
 use rusqlite::{
     ToSql, params_from_iter,
@@ -13,10 +13,9 @@ use rusqlite::{
 
 use super::{
     SqliteStore,
-    closure::refusal,
     error::{STORE, error, statement},
     guard::{ONE_STATEMENT, Scope},
-    key_row::{KeyDone, Standing},
+    key_row::KeyDone,
     queue::{Bench, Undo},
     transaction::{explain, user_work},
 };
@@ -36,7 +35,7 @@ impl OneShotStore for SqliteStore {
 impl SqliteStore {
     async fn attempt_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
         if self.writer.is_held()
-            && let Standing::Done(outcome) = self.standing(OPERATION, &effect.claim).await?
+            && let Standing::Completed(outcome) = self.standing(OPERATION, &effect.claim).await?
         {
             return Ok(OneShotDone {
                 outcome,
@@ -69,18 +68,17 @@ impl SqliteStore {
         let replays = self.replays.load(Ordering::Relaxed);
         if replays || !done.insert(connection, OPERATION)? {
             let standing = self.standing_in(bench, OPERATION, claim)?;
-            self.replays
-                .store(matches!(standing, Standing::Done(_)), Ordering::Relaxed);
-            match standing {
-                Standing::Free => done.write(connection, OPERATION)?,
-                Standing::Done(outcome) => {
-                    return Ok(OneShotDone {
-                        outcome,
-                        replayed: true,
-                    });
-                }
-                taken => return Err(refusal(&taken, OPERATION)),
+            self.replays.store(
+                matches!(standing, Standing::Completed(_)),
+                Ordering::Relaxed,
+            );
+            if let Some(outcome) = standing.outcome(OPERATION, STORE)? {
+                return Ok(OneShotDone {
+                    outcome,
+                    replayed: true,
+                });
             }
+            done.write(connection, OPERATION)?;
         }
         for (at, statement) in (1..).zip(&effect.statements) {
             apply_statement(bench, OPERATION, false, at, statement)?;

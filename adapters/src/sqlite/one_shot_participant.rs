@@ -8,17 +8,9 @@ use super::{
     connection::Purpose,
     error::statement,
     one_shot::{apply_statement, reads_row_id},
-    prepared::Found,
     queue::Undo,
     transaction::{SqliteTx, mark_work},
 };
-
-fn found(found: Found) -> PreparedOneShot {
-    match found {
-        Found::Prepared => PreparedOneShot::AlreadyPrepared,
-        Found::Committed => PreparedOneShot::AlreadyCommitted,
-    }
-}
 
 impl OneShotParticipant for SqliteStore {
     async fn apply(&self, tx: &mut SqliteTx, statements: &[Statement]) -> Result<()> {
@@ -52,16 +44,17 @@ impl OneShotParticipant for SqliteStore {
                     store.look(connection, OPERATION, &asked)
                 })
                 .await?;
-            if let Some(known) = known {
-                return Ok(found(known));
+            if let Some(answer) = known.known_one_shot() {
+                return Ok(answer);
             }
         }
         let ticket = self.ticket(OPERATION, Purpose::Stage, Undo::Savepoint);
         let (store, asked) = (self.clone(), participation.clone());
         let statements = statements.to_vec();
         self.submit(ticket, move |bench| {
-            if let Some(known) = store.look(bench.connection, OPERATION, &asked)? {
-                return Ok(found(known));
+            let known = store.look(bench.connection, OPERATION, &asked)?;
+            if let Some(answer) = known.known_one_shot() {
+                return Ok(answer);
             }
             // What the job before this one was refused is not this one's.
             bench.guard.take_refused();

@@ -1,34 +1,26 @@
 //! The stored row of a prepared transaction, and who holds a reserved row.
 
 use exactly_once_core::{
-    Error, ErrorKind, Namespace, Participation, Result, Timestamp, TransactionDigest,
+    ErrorKind, Namespace, Participation, Result, Timestamp, TransactionDigest,
+    rules::participants::{Known, Stage},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::error::{error, statement};
 
-/// Where a participant stands, as it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    Prepared,
-    Committed,
-    RolledBack,
+const fn word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Working => "working",
+        Stage::Prepared => "prepared",
+        Stage::Committed => "committed",
+        Stage::RolledBack => "rolled_back",
+    }
 }
 
-impl Stage {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Prepared => "prepared",
-            Self::Committed => "committed",
-            Self::RolledBack => "rolled_back",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        [Self::Prepared, Self::Committed, Self::RolledBack]
-            .into_iter()
-            .find(|stage| stage.as_str() == word)
-    }
+fn parse(stored: &str) -> Option<Stage> {
+    [Stage::Prepared, Stage::Committed, Stage::RolledBack]
+        .into_iter()
+        .find(|stage| word(*stage) == stored)
 }
 
 /// Reads the four columns `tx, terms, not_after, forget_after` from position `at` on.
@@ -44,13 +36,13 @@ pub(super) fn read_participation(
     ))
 }
 
-/// What is known of the transaction; a name that was used otherwise is a mismatch.
+/// What is known of the transaction.
 pub(super) fn find(
     connection: &Connection,
     operation: &'static str,
     namespace: &Namespace,
     participation: &Participation,
-) -> Result<Option<Stage>> {
+) -> Result<Known> {
     let stored = connection
         .prepare_cached(
             "SELECT tx, terms, not_after, forget_after, state FROM exactly_once_outcome \
@@ -65,20 +57,17 @@ pub(super) fn find(
                 .optional()
         })
         .map_err(statement(operation))?;
-    let Some((known, stage)) = stored else {
-        return Ok(None);
+    let Some((stored, stage)) = stored else {
+        return Ok(Known::Nothing);
     };
-    if known? != *participation {
-        return Err(mismatch(operation));
-    }
-    match Stage::parse(&stage) {
-        Some(stage) => Ok(Some(stage)),
-        None => Err(error(
+    let stage = parse(&stage).ok_or_else(|| {
+        error(
             ErrorKind::Configuration,
             operation,
             "a row of exactly_once_outcome is not as this library writes it",
-        )),
-    }
+        )
+    })?;
+    Ok(Known::of(Some((&stored?, stage)), participation))
 }
 
 /// Writes where the transaction stands, in place of what was there.
@@ -101,7 +90,7 @@ pub(super) fn set(
                 namespace.as_str(),
                 participation.transaction().as_bytes(),
                 participation.terms(),
-                stage.as_str(),
+                word(stage),
                 participation.not_after().as_micros(),
                 participation.forget_after().as_micros(),
                 now.as_micros()
@@ -133,28 +122,4 @@ pub(super) fn holders(connection: &Connection, table: &str) -> Option<String> {
          is decided",
         found.join(", or ")
     ))
-}
-
-pub(super) fn mismatch(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Mismatch,
-        operation,
-        "this transaction's name was used for another request, with other deadlines or with other participants",
-    )
-}
-
-pub(super) fn forgotten(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Forgotten,
-        operation,
-        "the record's time is over, and nothing is kept",
-    )
-}
-
-pub(super) fn rolled_back(operation: &'static str) -> Error {
-    error(
-        ErrorKind::RolledBack,
-        operation,
-        "the transaction was rolled back, or its deadline has passed",
-    )
 }

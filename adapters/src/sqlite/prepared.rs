@@ -1,8 +1,10 @@
 //! Two-phase commit: one participant's side, staged. See [`staging`](super::staging).
 
 use exactly_once_core::{
-    BegunPrepared, Error, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
-    PreparedTransactions, Result, Timestamp, TransactionDigest, register::check_limit,
+    BegunPrepared, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
+    PreparedTransactions, Result, Timestamp, TransactionDigest, refusals,
+    register::check_limit,
+    rules::participants::{Asked, Begin, Commit, Known, RollBack, Stage},
 };
 use rusqlite::{Connection, Row, params};
 
@@ -10,44 +12,44 @@ use super::{
     SqliteStore,
     connection::Purpose,
     error::{STORE, error, statement},
-    outcome::{self, Stage, forgotten, rolled_back},
+    outcome,
     queue::{Bench, Opening, Undo},
     staging::{capture, redo, reservation},
     transaction::{Intent, SqliteTx, end_work, mark_work},
 };
 
-/// Where a participant stands, and nothing else is to be done.
-#[derive(Clone, Copy)]
-pub(super) enum Found {
-    Prepared,
-    Committed,
-}
-
-fn begun(found: Found) -> BegunPrepared<SqliteTx> {
-    match found {
-        Found::Prepared => BegunPrepared::AlreadyPrepared,
-        Found::Committed => BegunPrepared::AlreadyCommitted,
-    }
-}
-
 impl SqliteStore {
-    /// What a new attempt finds; `None` where it may begin.
+    pub(super) fn asked<'a>(
+        &self,
+        participation: &'a Participation,
+        operation: &'static str,
+    ) -> Asked<'a> {
+        Asked {
+            participation,
+            now: self.settings.now(),
+            operation,
+            store: STORE,
+        }
+    }
+
+    fn known(
+        &self,
+        connection: &Connection,
+        operation: &'static str,
+        participation: &Participation,
+    ) -> Result<Known> {
+        outcome::find(connection, operation, &self.namespace, participation)
+    }
+
+    /// What a new attempt finds.
     pub(super) fn look(
         &self,
         connection: &Connection,
         operation: &'static str,
         participation: &Participation,
-    ) -> Result<Option<Found>> {
-        let stage = outcome::find(connection, operation, &self.namespace, participation)?;
-        let now = self.settings.now();
-        match stage {
-            Some(Stage::Prepared) => Ok(Some(Found::Prepared)),
-            Some(Stage::Committed) => Ok(Some(Found::Committed)),
-            Some(Stage::RolledBack) => Err(rolled_back(operation)),
-            None if now > participation.forget_after() => Err(forgotten(operation)),
-            None if now > participation.not_after() => Err(rolled_back(operation)),
-            None => Ok(None),
-        }
+    ) -> Result<Begin> {
+        let known = self.known(connection, operation, participation)?;
+        self.asked(participation, operation).begin(known)
     }
 
     /// Undoes the work and stores it, in the transaction that it ran in.
@@ -75,9 +77,7 @@ impl SqliteStore {
             stage,
             prepared_at,
         )?;
-        if bench.settings.now() > participation.not_after() {
-            return Err(rolled_back(OPERATION));
-        }
+        self.asked(participation, OPERATION).in_time()?;
         redo::store(connection, OPERATION, namespace, participation, &steps)?;
         let reserve = reservation::reserve;
         reserve(
@@ -102,10 +102,7 @@ impl SqliteStore {
         let now = bench.settings.now();
         let (namespace, stage) = (&self.namespace, Stage::Committed);
         outcome::set(connection, OPERATION, namespace, participation, stage, now)?;
-        if bench.settings.now() > participation.not_after() {
-            return Err(rolled_back(OPERATION));
-        }
-        Ok(())
+        self.asked(participation, OPERATION).in_time()
     }
 
     fn clear(
@@ -124,41 +121,22 @@ impl SqliteStore {
 
     fn apply_prepared(&self, bench: &Bench<'_>, participation: &Participation) -> Result<()> {
         const OPERATION: &str = "commit_prepared";
-        let namespace = &self.namespace;
-        match outcome::find(bench.connection, OPERATION, namespace, participation)? {
-            Some(Stage::Committed) => return Ok(()),
-            Some(Stage::RolledBack) => return Err(rolled_back(OPERATION)),
-            None if bench.settings.now() > participation.forget_after() => {
-                return Err(forgotten(OPERATION));
-            }
-            None => {
-                return Err(error(
-                    ErrorKind::NotPrepared,
-                    OPERATION,
-                    "nothing is prepared",
-                ));
-            }
-            Some(Stage::Prepared) => {}
+        let known = self.known(bench.connection, OPERATION, participation)?;
+        match self.asked(participation, OPERATION).commit(known)? {
+            Commit::Done => return Ok(()),
+            Commit::Apply => {}
         }
+        let namespace = &self.namespace;
         redo::apply(bench.connection, OPERATION, namespace, participation)?;
         self.clear(bench, OPERATION, participation, Stage::Committed)
     }
 
     fn undo_prepared(&self, bench: &Bench<'_>, participation: &Participation) -> Result<()> {
         const OPERATION: &str = "rollback_prepared";
-        match outcome::find(bench.connection, OPERATION, &self.namespace, participation)? {
-            Some(Stage::RolledBack) => return Ok(()),
-            Some(Stage::Committed) => {
-                return Err(error(
-                    ErrorKind::Committed,
-                    OPERATION,
-                    "it was committed, and can't be rolled back any more",
-                ));
-            }
-            None if bench.settings.now() > participation.forget_after() => {
-                return Err(forgotten(OPERATION));
-            }
-            None | Some(Stage::Prepared) => {}
+        let known = self.known(bench.connection, OPERATION, participation)?;
+        match self.asked(participation, OPERATION).roll_back(known)? {
+            RollBack::Done => return Ok(()),
+            RollBack::Undo | RollBack::Bury => {}
         }
         self.clear(bench, OPERATION, participation, Stage::RolledBack)
     }
@@ -191,8 +169,8 @@ impl PreparedTransactions for SqliteStore {
                 store.look(connection, OPERATION, &asked)
             })
             .await?;
-        if let Some(found) = found {
-            return Ok(begun(found));
+        if let Some(answer) = found.known() {
+            return Ok(answer);
         }
         let ticket = self.ticket(OPERATION, Purpose::Stage, Undo::Own);
         let (store, asked) = (self.clone(), participation.clone());
@@ -201,24 +179,24 @@ impl PreparedTransactions for SqliteStore {
                 ticket,
                 Intent::Prepare(participation.clone()),
                 move |bench| match store.look(bench.connection, OPERATION, &asked)? {
-                    Some(found) => Ok(Opening::Answer(found)),
-                    None => {
+                    Begin::Fresh => {
                         mark_work(bench, OPERATION)?;
                         Ok(Opening::Fresh)
                     }
+                    found => Ok(Opening::Answer(found)),
                 },
             )
             .await?;
-        Ok(match opened {
-            Ok(tx) => BegunPrepared::Fresh(tx),
-            Err(found) => begun(found),
-        })
+        match opened {
+            Ok(tx) => Ok(BegunPrepared::Fresh(tx)),
+            Err(found) => (found.known()).ok_or_else(|| refusals::foreign(OPERATION, STORE)),
+        }
     }
 
     async fn prepare(&self, tx: SqliteTx, participation: &Participation) -> Result<()> {
         self.check_home(&tx, "prepare")?;
         if !matches!(&tx.intent, Intent::Prepare(own) if own == participation) {
-            return Err(foreign());
+            return Err(refusals::foreign("prepare", STORE));
         }
         let (store, participation) = (self.clone(), participation.clone());
         tx.finish("prepare", move |bench| store.stage(bench, &participation))
@@ -228,7 +206,7 @@ impl PreparedTransactions for SqliteStore {
     async fn commit_alone(&self, tx: SqliteTx, participation: &Participation) -> Result<()> {
         self.check_home(&tx, "commit_alone")?;
         if !matches!(&tx.intent, Intent::Prepare(own) if own == participation) {
-            return Err(foreign());
+            return Err(refusals::foreign("commit_alone", STORE));
         }
         let (store, participation) = (self.clone(), participation.clone());
         tx.finish("commit_alone", move |bench| {
@@ -255,16 +233,8 @@ impl PreparedTransactions for SqliteStore {
         // One snapshot holds marker and outcome, so no commit can come between the two.
         self.readers
             .read(OPERATION, move |connection| {
-                let stage = outcome::find(connection, OPERATION, &store.namespace, &participation)?;
-                Ok(match stage {
-                    Some(Stage::Prepared) => PreparedStatus::Prepared,
-                    Some(Stage::Committed) => PreparedStatus::Committed,
-                    Some(Stage::RolledBack) => PreparedStatus::RolledBack,
-                    None if store.settings.now() > participation.forget_after() => {
-                        PreparedStatus::Forgotten
-                    }
-                    None => PreparedStatus::None,
-                })
+                let known = store.known(connection, OPERATION, &participation)?;
+                store.asked(&participation, OPERATION).status(known)
             })
             .await
     }
@@ -363,12 +333,4 @@ impl SqliteStore {
 fn read_in_doubt(row: &Row<'_>) -> rusqlite::Result<(Result<Participation>, Timestamp)> {
     let prepared_at = Timestamp::from_micros(row.get(4)?);
     Ok((outcome::read_participation(row, 0)?, prepared_at))
-}
-
-fn foreign() -> Error {
-    error(
-        ErrorKind::Invalid,
-        "prepare",
-        "the transaction was not begun for this participation; it is rolled back",
-    )
 }

@@ -2,14 +2,14 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, Namespace, Participation, RegisterEntry, RegisterPage,
-    Result, Settlement, StoreIdentity, TransactionDigest, register::check_limit,
+    Result, Settlement, StoreIdentity, TransactionDigest, refusals, register::check_limit,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{
     SqliteStore,
     error::{STORE, error, statement},
-    outcome::{forgotten, mismatch, read_participation},
+    outcome::read_participation,
     queue::{Bench, Undo},
 };
 
@@ -88,30 +88,24 @@ fn find(
     match stored {
         None => Ok(None),
         Some(None) => Err(unreadable(operation)),
-        Some(Some(entry)) if entry.participation != *participation => Err(mismatch(operation)),
+        Some(Some(entry)) if entry.participation != *participation => {
+            Err(refusals::another_transaction(operation, STORE))
+        }
         Some(entry) => Ok(entry),
     }
 }
 
-fn undecided(operation: &'static str) -> exactly_once_core::Error {
-    error(ErrorKind::NotPrepared, operation, "nothing was decided")
-}
-
 fn decide(
+    store: &SqliteStore,
     bench: &Bench<'_>,
-    namespace: &Namespace,
     participation: &Participation,
     proposal: Decision,
 ) -> Result<Decision> {
+    let namespace = &store.namespace;
     if let Some(known) = find(bench.connection, "decide", namespace, participation)? {
         return Ok(known.decision);
     }
-    let now = bench.settings.now();
-    if now > participation.forget_after() {
-        return Err(forgotten("decide"));
-    }
-    let late = now > participation.not_after();
-    let decision = if late { Decision::Rollback } else { proposal };
+    let decision = store.asked(participation, "decide").decide(proposal)?;
     bench
         .connection
         .prepare_cached(
@@ -148,9 +142,9 @@ pub(super) const FORGET: &str = "DELETE FROM exactly_once_decision WHERE (namesp
 
 impl DecisionRegister for SqliteStore {
     async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
-        let (namespace, participation) = (self.namespace.clone(), participation.clone());
+        let (store, participation) = (self.clone(), participation.clone());
         self.write("decide", Undo::Nothing, None, move |bench| {
-            decide(bench, &namespace, &participation, proposal)
+            decide(&store, bench, &participation, proposal)
         })
         .await
     }
@@ -170,11 +164,12 @@ impl DecisionRegister for SqliteStore {
         settlement: &Settlement,
     ) -> Result<Settlement> {
         const OPERATION: &str = "settle";
-        let (namespace, participation) = (self.namespace.clone(), participation.clone());
+        let (store, participation) = (self.clone(), participation.clone());
         let settlement = settlement.clone();
         self.write(OPERATION, Undo::Nothing, None, move |bench| {
-            let known = find(bench.connection, OPERATION, &namespace, &participation)?;
-            let known = known.ok_or_else(|| undecided(OPERATION))?;
+            let namespace = &store.namespace;
+            let known = find(bench.connection, OPERATION, namespace, &participation)?;
+            let known = known.ok_or_else(|| store.asked(&participation, OPERATION).undecided())?;
             if let Some(settled) = known.settled {
                 return Ok(settled);
             }
@@ -198,10 +193,11 @@ impl DecisionRegister for SqliteStore {
     }
 
     async fn finish(&self, participation: &Participation) -> Result<()> {
-        let (namespace, participation) = (self.namespace.clone(), participation.clone());
+        let (store, participation) = (self.clone(), participation.clone());
         self.write("finish", Undo::Nothing, None, move |bench| {
-            match find(bench.connection, "finish", &namespace, &participation)? {
-                None => return Err(undecided("finish")),
+            let namespace = &store.namespace;
+            match find(bench.connection, "finish", namespace, &participation)? {
+                None => return Err(store.asked(&participation, "finish").undecided()),
                 Some(known) if known.finished => return Ok(()),
                 Some(_) => {}
             }

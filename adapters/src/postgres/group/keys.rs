@@ -16,7 +16,7 @@ use super::{
 use crate::postgres::{
     driver::{Cause, Driver, DriverError, Reply},
     error::convert,
-    key_row::KeyRow,
+    key_row::Seen,
     literal,
     schema::Tables,
     sqlstate::Stage,
@@ -36,7 +36,7 @@ pub(super) struct KeyName {
     pub(super) key: String,
 }
 
-pub(super) type Look = std::result::Result<Option<KeyRow>, DriverError>;
+pub(super) type Look = std::result::Result<Option<Seen>, DriverError>;
 
 /// Those who look.
 pub(super) struct Looks {
@@ -158,7 +158,7 @@ impl<D: Driver> Of<D> {
     pub(super) async fn look_at_all(
         &self,
         asked: &[&KeyName],
-    ) -> std::result::Result<Vec<Option<KeyRow>>, DriverError> {
+    ) -> std::result::Result<Vec<Option<Seen>>, DriverError> {
         let groups = self.groups();
         // A transaction by itself, with the guard in it.
         let mut message = if let [name] = asked {
@@ -175,13 +175,13 @@ impl<D: Driver> Of<D> {
         message.uses(&groups.looks.select_one);
         message.uses(&groups.looks.select);
         let replies = self.read_only(&message).await?;
-        let mut found: Vec<Option<KeyRow>> = asked.iter().map(|_| None).collect();
+        let mut found: Vec<Option<Seen>> = asked.iter().map(|_| None).collect();
         for row in replies.first().map_or(&[][..], |reply| &reply.rows) {
             let at = row
                 .first()
                 .and_then(|at| at.as_deref()?.parse::<usize>().ok());
             let place = at.and_then(|at| found.get_mut(at.checked_sub(1)?));
-            match (place, KeyRow::parse(row.get(1..).unwrap_or_default())) {
+            match (place, Seen::parse(row.get(1..).unwrap_or_default())) {
                 (Some(place), Some(row)) => *place = Some(row),
                 _ => return Err(DriverError::bare(Cause::Driver)),
             }
@@ -194,12 +194,12 @@ impl<D: Driver> Of<D> {
         &self,
         claim: &Claim,
         operation: &'static str,
-    ) -> Result<Option<KeyRow>> {
+    ) -> Result<Option<Seen>> {
         match ask(Looking(self.clone()), self.key_name(claim)).await {
             Some(answer) => answer.map_err(|failed| convert(failed, operation, Stage::Ours)),
             None => {
                 let replies = self.read(operation, &self.select_key(claim.key())).await?;
-                KeyRow::read(replies.first(), operation)
+                Seen::read(replies.first(), operation)
             }
         }
     }

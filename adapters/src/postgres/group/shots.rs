@@ -14,7 +14,7 @@ use super::{
 };
 use crate::postgres::{
     driver::{Driver, DriverError},
-    key_row::{KeyRow, kept},
+    key_row::{Seen, kept},
     literal,
     schema::Tables,
     sqlstate::{self, CANCELED, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
@@ -99,7 +99,7 @@ pub(in crate::postgres) enum Verdict {
     /// Done by another caller of this very group.
     Replayed(Outcome),
     /// The key has a row.
-    Known(KeyRow),
+    Known(Seen),
     /// It failed with the group, and may have been done.
     Failed(DriverError),
     /// Not by the group: take the careful path.

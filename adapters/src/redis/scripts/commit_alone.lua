@@ -3,12 +3,8 @@
 -- ARGV: terms, not_after, forget_after, digest, holder, then the work.
 local now = whole(clock())
 local state = load_outcome(KEYS[1])
-if state then
-  on_master(KEYS[1])
-  return { 'state', state }
-end
-if is_forgotten(now) then return { 'forgotten' } end
-if is_past(now, ARGV[2]) then return { 'late' } end
+if state then on_master(KEYS[1]) end
+if state or is_past(now, ARGV[2]) then return known(state, now) end
 
 local guards, writes = read_work(6, 4)
 local changed = changed_key(guards)

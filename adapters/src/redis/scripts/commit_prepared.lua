@@ -4,8 +4,7 @@
 on_master(KEYS[1])
 local now = whole(clock())
 local state = load_outcome(KEYS[1])
-if not state then return { is_forgotten(now) and 'forgotten' or 'none' } end
-if state ~= 'P' then return { 'state', state } end
+if state ~= 'P' then return known(state, now) end
 
 local guards, writes = read_work(6, 4)
 local lines, keys = footprints_of(guards, writes)
@@ -32,4 +31,4 @@ redis.call('HDEL', KEYS[1], 'w', 'x')
 redis.call('HSET', KEYS[1], 's', 'C')
 redis.call('ZREM', KEYS[2], ARGV[4])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[4])
-return { 'state', 'C' }
+return { 'committed' }

@@ -3,12 +3,10 @@
 -- ARGV: fingerprint, state, outcome, retention, key, required rows (statement=rows,…), the work.
 local now = clock()
 local record = load_record(KEYS[1], now)
-if record and record.fingerprint ~= ARGV[1] then return { 'mismatch' } end
-if record and record.done then
-  on_master(KEYS[1])
-  return { 'done', record.state, record.outcome }
+if is_taken(record, ARGV[1], now) then
+  if record.done and record.fingerprint == ARGV[1] then on_master(KEYS[1]) end
+  return facts(record, now)
 end
-if is_held(record, now) then return { 'held', whole(record.deadline - now) } end
 
 local guards, writes = read_work(7, 3)
 local changed = changed_key(guards)
@@ -19,10 +17,7 @@ local refusal, rows = plan(writes)
 if refusal then return refusal end
 for statement, count in string.gmatch(ARGV[6], '(%d+)=(%d+)') do
   local found = rows[tonumber(statement)] or 0
-  if tonumber(count) ~= found then
-    local text = 'statement ' .. statement .. ' changed ' .. found .. ' rows and must change exactly '
-    return { 'refused', text .. count }
-  end
+  if tonumber(count) ~= found then return { 'rows', statement, whole(found), count } end
 end
 check_index(KEYS[2])
 

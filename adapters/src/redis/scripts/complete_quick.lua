@@ -4,13 +4,13 @@
 local function quick(keys, k, _, arguments, a)
   if arguments[a + 6] ~= '' or arguments[a + 7] ~= '0' then return nil end
   local key, fingerprint = keys[k + 1], arguments[a + 1]
-  local found = call('HMGET', key, 'f', 's', 'o', 'e')
+  local found = call('HMGET', key, 'f', 's', 'o', 'e', 'c')
   local state, ends = found[2], found[4]
   if state == 'A' or state == 'J' then
     local kept = not ends or ends == '' or clock() < tonumber(ends)
     if found[1] ~= fingerprint or not kept then return nil end
     on_master(key)
-    return { 'done', state, found[3] or '' }
+    return { 'known', fingerprint, state, found[3] or '', '', '', found[5] or '', ends or '', whole(clock()) }
   end
   if state or found[1] or arguments[a + 8] ~= '1' or any_reserved(keys[k + 3]) then return nil end
 

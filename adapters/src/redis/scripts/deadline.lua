@@ -5,5 +5,5 @@ local function is_past(now, deadline)
 end
 
 local function is_forgotten(now)
-  return not less(now, ARGV[3])
+  return is_past(now, ARGV[3])
 end

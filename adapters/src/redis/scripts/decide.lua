@@ -5,7 +5,7 @@ on_master(KEYS[1])
 local now = whole(clock())
 local stands = load_decision(KEYS[1])
 if stands then return { stands } end
-if is_forgotten(now) then return { 'forgotten' } end
+if is_forgotten(now) then return { 'none', now } end
 local decision = ARGV[5]
 if is_past(now, ARGV[2]) then decision = 'rollback' end
 redis.call('ZSCORE', KEYS[2], ARGV[4])

@@ -3,12 +3,8 @@
 on_master(KEYS[1])
 local now = clock()
 local record = load_record(KEYS[1], now)
-if not record then return { 'fenced' } end
-if record.fingerprint ~= ARGV[1] then return { 'mismatch' } end
-if record.token ~= ARGV[2] then return { 'fenced' } end
-if record.done then
-  local same = record.state == ARGV[3] and record.outcome == ARGV[4]
-  return { same and 'recorded' or 'conflict' }
+if not record or record.done or record.token ~= ARGV[2] or record.fingerprint ~= ARGV[1] then
+  return facts(record, now)
 end
 redis.call('ZSCORE', KEYS[2], ARGV[6])
 store_outcome(KEYS[1], KEYS[2], ARGV[6], now, {

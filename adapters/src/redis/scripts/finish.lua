@@ -3,7 +3,7 @@
 -- ARGV: terms, not_after, forget_after, digest.
 on_master(KEYS[1])
 local stands = load_decision(KEYS[1])
-if not stands then return { is_forgotten(whole(clock())) and 'forgotten' or 'none' } end
+if not stands then return { 'none', whole(clock()) } end
 if stands == 'mismatch' then return { 'mismatch' } end
 redis.call('ZSCORE', KEYS[2], ARGV[4])
 redis.call('ZSCORE', KEYS[3], ARGV[4])

@@ -6,7 +6,7 @@ for i = 1, #ARGV do found[i] = redis.call('HMGET', KEYS[i + 1], 's', 'g', 'v', '
 for i = 1, #ARGV do
   local state, forget_after, decision, finished = unpack(found[i])
   local over = state == 'C' or state == 'B' or decision == 'rollback' or finished == '1'
-  if over and forget_after and not less(now, forget_after) then
+  if over and forget_after and less(forget_after, now) then
     redis.call('DEL', KEYS[i + 1])
     redis.call('ZREM', KEYS[1], ARGV[i])
     removed = removed + 1

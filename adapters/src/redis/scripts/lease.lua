@@ -2,12 +2,10 @@
 -- retention.
 local now = clock()
 local record = load_record(KEYS[1], now)
-if record and record.fingerprint ~= ARGV[1] then return { 'mismatch' } end
-if record and record.done then
-  on_master(KEYS[1])
-  return { 'done', record.state, record.outcome }
+if is_taken(record, ARGV[1], now) then
+  if record.done and record.fingerprint == ARGV[1] then on_master(KEYS[1]) end
+  return facts(record, now)
 end
-if is_held(record, now) then return { 'held', whole(record.deadline - now) } end
 
 local last = redis.call('GET', KEYS[3]) or '0'
 if not is_integer(last) then corrupt(KEYS[3], 'no fencing counter') end

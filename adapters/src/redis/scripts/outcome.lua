@@ -14,6 +14,9 @@ local function load_outcome(key)
   return found[1]
 end
 
+-- What a refusal is decided by, and told by, outside: the state and the moment.
+local function known(state, now) return { 'known', state or '', now } end
+
 -- The footprint of every part that the work reads or writes, one in a line.
 local function footprints_of(guards, writes)
   local kinds = {

@@ -20,9 +20,20 @@ local function load_record(key, now)
   return record
 end
 
--- Whether somebody holds a lease in force.
-local function is_held(record, now)
-  return record and not record.done and now < (record.deadline or 0)
+-- Whether the key may not be taken for this request.
+local function is_taken(record, fingerprint, now)
+  if not record then return false end
+  return record.done or record.fingerprint ~= fingerprint or now < record.deadline
+end
+
+-- What a refusal is decided by, and told by, outside: the record and the moment.
+local function facts(record, now)
+  if not record then return { 'known' } end
+  return {
+    'known', record.fingerprint, record.state, record.outcome, record.token,
+    record.deadline and whole(record.deadline) or '', record.completed_at, record.expires_at,
+    whole(now),
+  }
 end
 
 -- Replaces whatever is there by the outcome. `member` stands in the index of what expires. HSET

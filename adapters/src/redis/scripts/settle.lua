@@ -3,7 +3,7 @@
 -- ARGV: terms, not_after, forget_after, digest, the settlement.
 on_master(KEYS[1])
 local stands = load_decision(KEYS[1])
-if not stands then return { is_forgotten(whole(clock())) and 'forgotten' or 'none' } end
+if not stands then return { 'none', whole(clock()) } end
 if stands == 'mismatch' then return { 'mismatch' } end
 local settled = redis.call('HGET', KEYS[1], 't')
 if settled then return { 'settled', settled } end

@@ -11,7 +11,7 @@ mod user;
 use std::{collections::HashMap, fmt};
 
 use exactly_once_core::{
-    BoxError, Claim, Error, ErrorKind, Namespace, Result, Store, Transactional,
+    BoxError, Claim, Error, ErrorKind, Namespace, Result, Store, Transactional, refusals,
 };
 
 pub(super) use keys::check_user_key;
@@ -19,7 +19,7 @@ pub(super) use keys::check_user_key;
 use super::{
     attempt::Attempt,
     commands::{Part, Work},
-    error::{classify, error, refused},
+    error::{BACKEND, classify, error, refused},
     overlay::Overlay,
     reply::{Item, Reply},
     schema::{Placement, Shard},
@@ -124,6 +124,16 @@ pub(super) fn refusal(operation: &'static str, reply: &Reply) -> Error {
             "a key is reserved for the prepared transaction {told}"
         )),
         "refused" => refused(operation, told),
+        "rows" => {
+            let number = |at: usize| reply.integer(at).ok().and_then(|n| u64::try_from(n).ok());
+            match (number(1), number(2), number(3)) {
+                (Some(statement), Some(changed), Some(expected)) => {
+                    let statement = usize::try_from(statement).unwrap_or(usize::MAX);
+                    refusals::rows(statement, changed, expected, operation, BACKEND)
+                }
+                _ => reply.unexpected(),
+            }
+        }
         "overflow" => error(ErrorKind::Overflow, operation).with_message(told),
         _ => reply.unexpected(),
     }
