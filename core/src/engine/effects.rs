@@ -2,11 +2,11 @@
 
 use std::{future::Future, time::Duration};
 
-use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    BalanceOperation, Engine, Permit, Refusal, Settled, Step, TransactionIdentity, leased,
+    BalanceOperation, Engine, Permit, Refusal, Step, TransactionIdentity, ValuedEffect, leased,
+    steps::{Answer, apply, fix_key, keyed, recorded, unkeyed},
     two_phase,
 };
 use crate::{
@@ -16,27 +16,14 @@ use crate::{
         Transfer, Transferred,
     },
     coordinator::TwoPhaseCommit,
-    error::Result as StoreResult,
     execute::{ExecuteOnce, Work, WorkError},
-    fingerprint::Fingerprint,
-    idempotency::{Claim, IdempotencyStore},
+    idempotency::IdempotencyStore,
     lease::LeaseStore,
     names::{AccountId, IdempotencyKey},
-    one_shot::{OneShotStore, Statement},
+    one_shot::OneShotStore,
     receipt::Receipt,
     register::DecisionRegister,
 };
-
-/// The answer of a step: a boxed future, because no other form compiles in every handler.
-pub(super) type Answer<'a, T, F> = BoxFuture<'a, Result<T, F>>;
-
-/// What an effect is claimed with, in one entry of the journal: a later version of the handler may
-/// build another request, and its retry is the same effect.
-#[derive(Serialize, Deserialize)]
-struct Identity {
-    key: IdempotencyKey,
-    fingerprint: Fingerprint,
-}
 
 /// Effects that happen once, on each [`Engine`].
 ///
@@ -73,15 +60,13 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         })
     }
 
-    /// Applies statements that are known up front, exactly once, in one round trip, and returns
-    /// `value`; a retry gets the value of the attempt that committed.
+    /// Applies statements that are known up front, exactly once, in one round trip, and returns the
+    /// effect's value; a retry gets the value of the attempt that committed.
     fn one_shot<'a, S, T, R>(
         &'a self,
         store: &S,
         step: impl Into<Step>,
-        request: &R,
-        statements: Vec<Statement>,
-        value: &T,
+        effect: ValuedEffect<'_, R, T>,
     ) -> Answer<'a, T, Self::Failure>
     where
         'run: 'a,
@@ -90,8 +75,9 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         R: Serialize + ?Sized,
     {
         let store = store.clone();
-        let receipt = Receipt::of(value).map(|(receipt, _)| receipt);
-        keyed(self, step.into(), request, move |claim| async move {
+        let receipt = Receipt::of(effect.value).map(|(receipt, _)| receipt);
+        let statements = effect.statements;
+        keyed(self, step.into(), effect.request, move |claim| async move {
             super::one_shot::apply(&store, claim, statements, receipt).await
         })
     }
@@ -118,11 +104,10 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         R: Serialize + ?Sized,
         W: FnOnce(Permit) -> Fut + Send + 'run,
         Fut: Future<Output = Result<T, WorkError>> + Send + 'run,
-        Self: Clone + Send + 'run,
     {
-        let (store, timer) = (store.clone(), self.clone());
+        let (store, timer) = (store.clone(), self.timer());
         keyed(self, step.into(), request, move |claim| async move {
-            leased::execute(&store, &claim, ttl, |time| timer.sleep(time), work).await
+            leased::execute(&store, &claim, ttl, &*timer, work).await
         })
     }
 
@@ -184,23 +169,51 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         F: FnOnce() -> Fut + Send + 'run,
         Fut: Future<Output = Result<T, WorkError>> + Send + 'run,
     {
-        let (step, engine) = (step.into(), self.name());
-        Box::pin(async move {
-            begin(self)?;
-            let settled = self
-                .journal(step.name().to_owned(), move || async move {
-                    let value = read().await;
-                    let value = value
-                        .map_err(|error| error.into_error_without_store("durable_read", engine));
-                    // What the journal could not give back would be read again for ever.
-                    let read_back = value.and_then(|value| {
-                        let read_back = Receipt::of(&value).map(|(_, value)| value);
-                        read_back.map_err(|error| error.reported_by("durable_read", engine))
-                    });
-                    Settled::decide(read_back)
-                })
-                .await?;
-            answer(self, settled)
+        let engine = self.name();
+        unkeyed(self, step.into(), move || async move {
+            const OPERATION: &str = "durable_read";
+            let value = read().await;
+            let value = value.map_err(|error| error.into_error_without_store(OPERATION, engine))?;
+            // What the journal could not give back would be read again for ever.
+            let read_back = Receipt::of(&value).map(|(_, value)| value);
+            read_back.map_err(|error| error.reported_by(OPERATION, engine))
+        })
+    }
+
+    /// Journals the key of a step before the step begins, and returns the step with it, so that a
+    /// handler that is cancelled in the middle of the effect can
+    /// [ask for its outcome](Self::outcome_of).
+    fn fix_key<'a>(&'a self, step: impl Into<Step>) -> Answer<'a, Step, Self::Failure>
+    where
+        'run: 'a,
+    {
+        fix_key(self, step.into())
+    }
+
+    /// The outcome that the store has recorded under the step's key: `None` if nothing is recorded,
+    /// the value if the effect was applied, or the refusal. The step must have a
+    /// [key](Step::key): [fixed](Self::fix_key), or [its own](Step::with_key).
+    ///
+    /// `None` is what the store knew at that moment: an attempt whose statement is still under way in
+    /// the database may commit afterwards. Where that matters, repeat the step with its key instead:
+    /// it waits for the attempt, and its answer is final.
+    ///
+    /// # Errors
+    /// [Invalid](crate::ErrorKind::Invalid) for a step without a key.
+    fn outcome_of<'a, S, T>(
+        &'a self,
+        store: &S,
+        step: &Step,
+    ) -> Answer<'a, Option<Result<T, Refusal>>, Self::Failure>
+    where
+        'run: 'a,
+        S: IdempotencyStore,
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let (store, key) = (store.clone(), step.key().cloned());
+        let lookup = Step::named(format!("{}/outcome", step.name()));
+        unkeyed(self, lookup, move || async move {
+            recorded(&store, key.as_ref()).await
         })
     }
 
@@ -306,89 +319,3 @@ pub trait Effects<'run, M>: Engine<'run, M> {
 }
 
 impl<'run, M, E: Engine<'run, M> + ?Sized> Effects<'run, M> for E {}
-
-/// A cancelled run begins no further step.
-pub(super) fn begin<'run, M, E: Engine<'run, M> + ?Sized>(engine: &E) -> Result<(), E::Failure> {
-    engine.cancelled().map_or(Ok(()), Err)
-}
-
-pub(super) fn answer<'run, M, E, T>(engine: &E, settled: Settled<T>) -> Result<T, E::Failure>
-where
-    E: Engine<'run, M> + ?Sized,
-{
-    settled
-        .into_result()
-        .map_err(|refusal| engine.refused(refusal))
-}
-
-/// Journals key and fingerprint, then the answer to the effect that is claimed with them.
-fn keyed<'a, 'run: 'a, M, E, T, R, F, Fut>(
-    engine: &'a E,
-    step: Step,
-    request: &R,
-    effect: F,
-) -> Answer<'a, T, E::Failure>
-where
-    E: Engine<'run, M> + ?Sized,
-    T: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + ?Sized,
-    F: FnOnce(Claim) -> Fut + Send + 'run,
-    Fut: Future<Output = StoreResult<T>> + Send + 'run,
-{
-    let fingerprint = Fingerprint::of(step.name(), request);
-    Box::pin(async move {
-        begin(engine)?;
-        let fingerprint =
-            fingerprint.map_err(|error| engine.refused(Refusal::from_error(&error)))?;
-        let key = match step.key() {
-            Some(key) => key.clone(),
-            None => engine.identity(&step).await?,
-        };
-        let identity = Identity { key, fingerprint };
-        let Identity { key, fingerprint } = engine
-            .journal(format!("{}/key", step.name()), || async { Ok(identity) })
-            .await?;
-        let claim = Claim::new(key, fingerprint).with_retention(step.retention());
-        let settled = engine
-            .journal(step.name().to_owned(), move || async move {
-                Settled::decide(effect(claim).await)
-            })
-            .await?;
-        answer(engine, settled)
-    })
-}
-
-/// Journals the key, then the answer to the operation under it.
-fn apply<'a, 'run: 'a, M, E, S, O>(
-    engine: &'a E,
-    store: &S,
-    step: Step,
-    operation: impl FnOnce(IdempotencyKey) -> StoreResult<O> + Send + 'a,
-) -> Answer<'a, O::Answer, E::Failure>
-where
-    E: Engine<'run, M> + ?Sized,
-    S: BalanceStore,
-    O: BalanceOperation,
-{
-    let store = store.clone();
-    Box::pin(async move {
-        begin(engine)?;
-        let key = match step.key() {
-            Some(key) => key.clone(),
-            None => {
-                let key = engine.identity(&step).await?;
-                engine
-                    .journal(format!("{}/key", step.name()), || async { Ok(key) })
-                    .await?
-            }
-        };
-        let operation =
-            operation(key).map_err(|error| engine.refused(Refusal::from_error(&error)))?;
-        let settled = engine
-            .journal(step.name().to_owned(), move || async move {
-                Settled::decide(operation.apply(&store).await)
-            })
-            .await?;
-        answer(engine, settled)
-    })
-}

@@ -6,7 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::names::{IdempotencyKey, InvalidName, MAX_NAME_BYTES};
+use crate::names::{IdempotencyKey, InvalidName};
 
 /// A longer part becomes its digest. Three parts of this size fit into a key.
 const MAX_PART_BYTES: usize = 64;
@@ -41,58 +41,15 @@ fn readable(part: &str) -> String {
     }
 }
 
-fn digest(text: &str) -> String {
+/// A digest in place of a text that no key may hold.
+pub(crate) fn digest(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The key of a step whose engine numbers its steps: the run and the ordinal have no slash, the name
-/// may. A digest stands for a name that does not fit, or that no key may hold.
-///
-/// The journals of running handlers hold such keys, so the format stays.
-#[cfg_attr(not(feature = "restate"), allow(dead_code))]
-pub(crate) fn derive(run: &str, name: &str, ordinal: &str) -> String {
-    let key = format!("{run}/{name}/{ordinal}");
-    if key.len() <= MAX_NAME_BYTES && !name.contains('\0') {
-        return key;
-    }
-    format!("{run}/{}/{ordinal}", digest(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const INVOCATION: &str = "inv_1aUuoNzlA7fE5EbE7ctiVJuHVx1fpDvzjn";
-    const ORDINAL: &str = "sign_1AZuKpX9o2rwPzKnv3QHuZ-7a1b2c3d4eAAAAEQ";
-
-    #[test]
-    fn every_name_gives_a_key_and_no_two_the_same() {
-        let long = "n".repeat(10_000);
-        let names = [
-            "",
-            "charge",
-            "charge/key",
-            "a\0b",
-            "a\0c",
-            "é",
-            &long,
-            &long[1..],
-        ];
-        let keys: std::collections::HashSet<_> = names
-            .iter()
-            .map(|name| IdempotencyKey::new(derive(INVOCATION, name, ORDINAL)).unwrap())
-            .collect();
-        assert_eq!(keys.len(), names.len());
-    }
-
-    #[test]
-    fn a_readable_name_stays_readable() {
-        assert_eq!(
-            derive(INVOCATION, "charge", ORDINAL),
-            format!("{INVOCATION}/charge/{ORDINAL}")
-        );
-    }
 
     #[test]
     fn no_two_lists_of_parts_have_one_key() {

@@ -37,7 +37,7 @@ pub struct Permit {
 
 /// Holds the key, does the work while renewing, and records how it ended. `sleep` is the engine's
 /// timer, since this crate has none of its own.
-pub(crate) async fn execute<S, T, W, Fut, Z, Slept>(
+pub(super) async fn execute<S, T, W, Fut, Z, Slept>(
     store: &S,
     claim: &Claim,
     ttl: Duration,

@@ -1,9 +1,9 @@
 //! What a durable engine must provide for exactly-once effects, and what it gets for that.
 //!
-//! An engine implements [`Engine`]: five small methods. For it, [`Effects`] then has every form of
+//! An engine implements [`Engine`]: a few small methods. For it, [`Effects`] then has every form of
 //! effect: `execute_once`, one-shot, leased, balance operations, durable reads, two-phase commit.
-//! The glue to Temporal (crate `exactly-once-temporal`) and the toy engine in `examples/toy-engine`
-//! are made like this. The glue to Restate uses the same verdicts, refusals and key rules.
+//! The glue to Restate is made like this, as are that to Temporal (crate `exactly-once-temporal`) and
+//! the toy engine in `examples/toy-engine`.
 //!
 //! # The four questions
 //! - **Which identity** does a step of this run have? The same on every attempt, another one for
@@ -26,15 +26,16 @@
 
 mod effects;
 pub(crate) mod key;
-pub(crate) mod leased;
-pub(crate) mod one_shot;
-pub(crate) mod operation;
+mod leased;
+mod one_shot;
+mod operation;
 mod refusal;
-pub(crate) mod step;
+mod step;
+mod steps;
 mod two_phase;
 mod verdict;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
@@ -106,5 +107,21 @@ pub trait Engine<'run, M>: Sync {
     fn refused(&self, refusal: Refusal) -> Self::Failure;
 
     /// The engine's timer, to renew a lease.
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+    fn timer(&self) -> Timer;
+
+    /// Called when a step is made, before its future is polled; the step holds what this gives until
+    /// it ends. An engine that can't run two steps of one run side by side refuses the second one
+    /// here: by then the order is that of the code, on each attempt the same.
+    ///
+    /// # Errors
+    /// The refusal of this step.
+    fn enter(&self, _step: &Step) -> Result<Entered, Self::Failure> {
+        Ok(None)
+    }
 }
+
+/// Waits for a duration.
+pub type Timer = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// What a step holds until it ends, where [its engine](Engine::enter) has to know that.
+pub type Entered = Option<Box<dyn Send>>;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Applies it, and gives the value of the attempt that committed.
-pub(crate) async fn apply<S: OneShotStore, T: DeserializeOwned>(
+pub(super) async fn apply<S: OneShotStore, T: DeserializeOwned>(
     store: &S,
     claim: Claim,
     statements: Vec<Statement>,
@@ -35,7 +35,7 @@ pub(crate) async fn apply<S: OneShotStore, T: DeserializeOwned>(
 }
 
 /// What a recorded outcome means to a handler.
-pub(crate) fn value_of<S: Store, T: DeserializeOwned>(
+pub(super) fn value_of<S: Store, T: DeserializeOwned>(
     store: &S,
     operation: &'static str,
     outcome: Outcome,
@@ -69,12 +69,10 @@ pub struct Effect<'r, R: ?Sized> {
 /// An [`Effect`] that says what it answers.
 #[derive(Debug)]
 #[must_use = "an effect needs a step that applies it"]
-// Read by the glue that takes it.
-#[cfg_attr(not(feature = "restate"), allow(dead_code))]
 pub struct ValuedEffect<'r, R: ?Sized, T: ?Sized> {
-    pub(crate) request: &'r R,
-    pub(crate) statements: Vec<Statement>,
-    pub(crate) value: &'r T,
+    pub(super) request: &'r R,
+    pub(super) statements: Vec<Statement>,
+    pub(super) value: &'r T,
 }
 
 impl<'r, R: ?Sized> Effect<'r, R> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Engine, Refusal, Settled, Step,
-    effects::{Answer, answer, begin},
+    steps::{Answer, answer, begin, identity_entry},
 };
 use crate::{
     coordinator::{Outcome, TwoPhaseCommit},
@@ -84,31 +84,25 @@ where
     P: FnOnce(TwoPhaseCommit<'run, R>) -> TwoPhaseCommit<'run, R> + Send + 'run,
 {
     let register = register.clone();
+    let journaled = engine.has_journal() || given.is_some();
     let fingerprint =
-        check(engine, &step, given.is_some()).and_then(|()| Fingerprint::of(step.name(), request));
+        check(&step, journaled, engine.name()).and_then(|()| Fingerprint::of(step.name(), request));
+    let entered = engine.enter(&step);
     Box::pin(async move {
+        let _entered = entered?;
         begin(engine)?;
         let refused = |error: Error| engine.refused(Refusal::from_error(&error));
-        let fingerprint = fingerprint.map_err(refused)?;
         let identity = match given {
             Some(transaction) => Identity {
                 transaction,
-                fingerprint,
+                fingerprint: fingerprint.map_err(refused)?,
             },
             None => {
                 let name = engine.identity(&step).await?;
-                let (clock, entry) = (register.clone(), format!("{}/key", step.name()));
-                let (deadline, retention) = (step.deadline(), step.retention());
+                let (clock, of) = (register.clone(), step.clone());
                 let settled = engine
-                    .journal(entry, move || async move {
-                        let now = clock.now().await;
-                        let transaction = now.and_then(|now| {
-                            TransactionIdentity::new(name, now, deadline, retention)
-                        });
-                        Settled::decide(transaction.map(|transaction| Identity {
-                            transaction,
-                            fingerprint,
-                        }))
+                    .journal(identity_entry(&step), move || async move {
+                        Settled::decide(identity(name, fingerprint, &clock, &of).await)
                     })
                     .await?;
                 answer(engine, settled)?
@@ -141,20 +135,33 @@ where
     })
 }
 
-fn check<'run, M, E>(engine: &E, step: &Step, given: bool) -> Result<()>
-where
-    E: Engine<'run, M> + ?Sized,
-{
-    let refuse = |kind, text| Err(Error::new(kind, OPERATION, engine.name()).with_message(text));
+async fn identity<R: DecisionRegister>(
+    name: IdempotencyKey,
+    fingerprint: Result<Fingerprint>,
+    register: &R,
+    step: &Step,
+) -> Result<Identity> {
+    let fingerprint = fingerprint?;
+    let now = register.now().await?;
+    let transaction = TransactionIdentity::new(name, now, step.deadline(), step.retention())?;
+    Ok(Identity {
+        transaction,
+        fingerprint,
+    })
+}
+
+/// `journaled` says whether the deadlines are kept for the next attempt.
+fn check(step: &Step, journaled: bool, engine: &'static str) -> Result<()> {
+    let refuse = |kind, text| Err(Error::new(kind, OPERATION, engine).with_message(text));
     check_duration("deadline", step.deadline())?;
     if step.key().is_some() {
         return refuse(
             ErrorKind::Invalid,
-            "a two-phase commit takes no key: its name and deadlines are one value, a \
-             TransactionIdentity",
+            "a two-phase commit can't have a key of the caller's own: its name and deadlines are one \
+             value and belong to one run, so another run with the same key would be a mismatch",
         );
     }
-    if !given && !engine.has_journal() {
+    if !journaled {
         return refuse(
             ErrorKind::Unsupported,
             "this engine has no journal to keep the deadlines in: make a TransactionIdentity where \
@@ -175,5 +182,48 @@ fn settle(outcome: Outcome, engine: &'static str) -> Result<()> {
             Err(Error::new(ErrorKind::RolledBack, OPERATION, engine)
                 .with_message("rolled back everywhere, past the deadline or by an earlier attempt"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rejection::Rejection;
+
+    #[test]
+    fn a_step_that_can_not_be_repeated_is_refused_before_anything_begins() {
+        assert!(check(&Step::named("order"), true, "t").is_ok());
+        let key = IdempotencyKey::new("mine").unwrap();
+        for (step, journaled, kind) in [
+            (
+                Step::named("order").with_deadline(Duration::ZERO),
+                true,
+                ErrorKind::Invalid,
+            ),
+            (
+                Step::named("order").with_deadline(Duration::MAX),
+                true,
+                ErrorKind::Invalid,
+            ),
+            (Step::named("order").with_key(key), true, ErrorKind::Invalid),
+            (Step::named("order"), false, ErrorKind::Unsupported),
+        ] {
+            assert_eq!(
+                check(&step, journaled, "t").unwrap_err().kind(),
+                kind,
+                "{step:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_the_answer_and_a_rollback_without_one_is_told_apart() {
+        assert!(settle(Outcome::Committed, "t").is_ok());
+        let rejection = Error::rejected(Rejection::new(422, "out of stock"), OPERATION, "sqlite");
+        let refused = Some(("stock".to_owned(), rejection));
+        let answer = settle(Outcome::RolledBack { refused }, "t").unwrap_err();
+        assert_eq!(answer.kind(), ErrorKind::Rejected { status: 422 });
+        let answer = settle(Outcome::RolledBack { refused: None }, "t").unwrap_err();
+        assert_eq!(answer.kind(), ErrorKind::RolledBack);
     }
 }

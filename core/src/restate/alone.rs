@@ -10,8 +10,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{context::Journal, refusal::Refusal, step::Step};
-use crate::error::{Error, ErrorKind};
+use super::{context::Journal, refusal::Refusal};
+use crate::{
+    engine::Step,
+    error::{Error, ErrorKind},
+};
 
 /// The step under way in each context of this process, by the place of the context's invocation id:
 /// one that is borrowed can't move, and no other context is there meanwhile.

@@ -2,35 +2,28 @@
 
 use std::{future::Future, time::Duration};
 
+use futures_util::future::BoxFuture;
+use restate_sdk::errors::TerminalError;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    context::Journal,
-    effect::{Answer, apply, fix_key, keyed, unkeyed},
-    leased::{self, Permit},
-    one_shot::{self, ValuedEffect},
-    operation::BalanceOperation,
-    refusal::Refusal,
-    step::Step,
-    two_phase,
+    BalanceOperation, Permit, Refusal, Step, ValuedEffect, context::Journal, engine::Restate,
 };
 use crate::{
     amount::Amount,
-    balance::{
-        Adjust, Applied, BalanceStore, CloseAccount, CompareAndSet, Expected, Leg, OpenAccount,
-        Transfer, Transferred,
-    },
+    balance::{Applied, BalanceStore, Expected, Leg, Transferred},
     coordinator::TwoPhaseCommit,
-    error::{Advice, Error, ErrorKind, Result as StoreResult},
-    execute::{ExecuteOnce, Work, WorkError},
-    idempotency::{IdempotencyStore, KeyState},
+    engine::Effects,
+    execute::{Work, WorkError},
+    idempotency::IdempotencyStore,
     lease::LeaseStore,
     names::{AccountId, IdempotencyKey},
     one_shot::OneShotStore,
-    receipt::Receipt,
-    refusals,
     register::DecisionRegister,
 };
+
+/// The answer of a step.
+type Answer<'a, T> = BoxFuture<'a, Result<T, TerminalError>>;
 
 /// Effects that happen once, on each of the SDK's five contexts.
 ///
@@ -62,7 +55,7 @@ use crate::{
     note = "the five contexts of `restate-sdk` are; take one of them, or be generic over \
             `C: ExactlyOnce<'ctx>`"
 )]
-pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
+pub trait ExactlyOnce<'ctx>: Journal<'ctx> + Sized {
     /// Runs the work in a transaction together with its key, exactly once, and gives its value; a
     /// retry gets the value of the attempt that committed.
     ///
@@ -81,7 +74,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         S: IdempotencyStore,
         T: Serialize + DeserializeOwned + Send + 'static,
         R: Serialize + ?Sized,
-        W: for<'t> Work<&'t mut S::Tx, Result<T, WorkError>> + 'ctx;
+        W: for<'t> Work<&'t mut S::Tx, Result<T, WorkError>> + 'ctx,
+    {
+        Effects::<'ctx, Restate>::execute_once(self, store, step, request, work)
+    }
 
     /// Applies statements that are known up front, exactly once, in one round trip, and gives the
     /// effect's value; a retry gets the value of the attempt that committed.
@@ -97,7 +93,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         'ctx: 'a,
         S: OneShotStore,
         T: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + ?Sized;
+        R: Serialize + ?Sized,
+    {
+        Effects::<'ctx, Restate>::one_shot(self, store, step, effect)
+    }
 
     /// Does something **outside** the database (a call to a payment provider, a mail) under a
     /// lease: one attempt at a time is entitled to it, and how it ended is recorded once.
@@ -127,7 +126,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         T: Serialize + DeserializeOwned + Send + 'static,
         R: Serialize + ?Sized,
         W: FnOnce(Permit) -> Fut + Send + 'ctx,
-        Fut: Future<Output = Result<T, WorkError>> + Send + 'ctx;
+        Fut: Future<Output = Result<T, WorkError>> + Send + 'ctx,
+    {
+        Effects::<'ctx, Restate>::leased_effect(self, store, step, request, ttl, work)
+    }
 
     /// Commits a transaction in several databases, all or none; see [`crate::coordinator`].
     ///
@@ -151,14 +153,20 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         'ctx: 'a,
         R: DecisionRegister,
         Q: Serialize + ?Sized,
-        P: FnOnce(TwoPhaseCommit<'ctx, R>) -> TwoPhaseCommit<'ctx, R> + Send + 'ctx;
+        P: FnOnce(TwoPhaseCommit<'ctx, R>) -> TwoPhaseCommit<'ctx, R> + Send + 'ctx,
+    {
+        Effects::<'ctx, Restate>::two_phase(self, register, step, request, participants)
+    }
 
     /// Journals the key of a step before the step begins, and gives the step with it: so that a
     /// handler that is cancelled in the middle of the effect can
     /// [ask for its outcome](Self::outcome_of).
     fn fix_key<'a>(&'a self, step: impl Into<Step>) -> Answer<'a, Step>
     where
-        'ctx: 'a;
+        'ctx: 'a,
+    {
+        Effects::<'ctx, Restate>::fix_key(self, step)
+    }
 
     /// How the effect of a step ended, by what the store recorded under its key: `None` if nothing
     /// is recorded, the value if it was applied, or the refusal. The step must have a
@@ -199,7 +207,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
     where
         'ctx: 'a,
         S: IdempotencyStore,
-        T: Serialize + DeserializeOwned + Send + 'static;
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        Effects::<'ctx, Restate>::outcome_of(self, store, step)
+    }
 
     /// Reads, and journals what was read: a retry goes on with the same value, however the
     /// database has changed since.
@@ -211,7 +222,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         'ctx: 'a,
         T: Serialize + DeserializeOwned + Send + 'static,
         F: FnOnce() -> Fut + Send + 'ctx,
-        Fut: Future<Output = Result<T, WorkError>> + Send + 'ctx;
+        Fut: Future<Output = Result<T, WorkError>> + Send + 'ctx,
+    {
+        Effects::<'ctx, Restate>::durable_read(self, step, read)
+    }
 
     /// Applies a balance operation, with all its options:
     /// `ctx.balance_operation(&store, "debit", |key| Adjust::new(key, account, delta).expecting(v))`.
@@ -224,7 +238,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
     where
         'ctx: 'a,
         S: BalanceStore,
-        O: BalanceOperation;
+        O: BalanceOperation,
+    {
+        Effects::<'ctx, Restate>::balance_operation(self, store, step, operation)
+    }
 
     /// Adds a delta to an account, once.
     fn adjust<'a, S: BalanceStore>(
@@ -235,7 +252,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         delta: Amount,
     ) -> Answer<'a, Applied>
     where
-        'ctx: 'a;
+        'ctx: 'a,
+    {
+        Effects::<'ctx, Restate>::adjust(self, store, step, account, delta)
+    }
 
     /// Opens an account with floor zero and this amount, once.
     fn open_account<'a, S: BalanceStore>(
@@ -246,7 +266,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         amount: Amount,
     ) -> Answer<'a, Applied>
     where
-        'ctx: 'a;
+        'ctx: 'a,
+    {
+        Effects::<'ctx, Restate>::open_account(self, store, step, account, amount)
+    }
 
     /// Closes an account whose balance is zero, once.
     fn close_account<'a, S: BalanceStore>(
@@ -256,7 +279,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         account: &AccountId,
     ) -> Answer<'a, Applied>
     where
-        'ctx: 'a;
+        'ctx: 'a,
+    {
+        Effects::<'ctx, Restate>::close_account(self, store, step, account)
+    }
 
     /// Sets an account's amount if it is as expected, once. A retry of what was applied gets the
     /// receipt, not a conflict with itself.
@@ -269,7 +295,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         amount: Amount,
     ) -> Answer<'a, Applied>
     where
-        'ctx: 'a;
+        'ctx: 'a,
+    {
+        Effects::<'ctx, Restate>::compare_and_set(self, store, step, account, expected, amount)
+    }
 
     /// Moves amounts between accounts, all legs or none, once.
     fn transfer<'a, S: BalanceStore>(
@@ -279,248 +308,10 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> {
         legs: Vec<Leg>,
     ) -> Answer<'a, Transferred>
     where
-        'ctx: 'a;
-}
-
-/// What the store recorded under a key, as a value or a refusal.
-async fn recorded<S: IdempotencyStore, T: DeserializeOwned>(
-    store: &S,
-    key: Option<&IdempotencyKey>,
-) -> StoreResult<Option<Result<T, Refusal>>> {
-    const OPERATION: &str = "outcome_of";
-    let key = key.ok_or_else(|| {
-        Error::new(ErrorKind::Invalid, OPERATION, store.backend())
-            .with_message("the step has no key: make it with `fix_key` or `Step::with_key`")
-    })?;
-    match store.lookup(key).await?.map(|record| record.state) {
-        None => Ok(None),
-        Some(KeyState::Leased { .. }) => Err(refusals::in_progress(
-            Duration::from_secs(1),
-            OPERATION,
-            store.backend(),
-        )),
-        Some(KeyState::Completed { outcome, .. }) => {
-            match one_shot::value_of(store, OPERATION, outcome) {
-                Ok(value) => Ok(Some(Ok(value))),
-                Err(error) => match error.kind().advice() {
-                    Advice::Stop { .. } => Ok(Some(Err(Refusal::from_error(&error)))),
-                    _ => Err(error),
-                },
-            }
-        }
+        'ctx: 'a,
+    {
+        Effects::<'ctx, Restate>::transfer(self, store, step, legs)
     }
 }
 
-impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {
-    fn execute_once<'a, S, T, R, W>(
-        &'a self,
-        store: &S,
-        step: impl Into<Step>,
-        request: &R,
-        work: W,
-    ) -> Answer<'a, T>
-    where
-        'ctx: 'a,
-        S: IdempotencyStore,
-        T: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + ?Sized,
-        W: for<'t> Work<&'t mut S::Tx, Result<T, WorkError>> + 'ctx,
-    {
-        let store = store.clone();
-        keyed(self, step.into(), request, move |claim| async move {
-            Ok(store.execute_once(&claim, work).await?.value)
-        })
-    }
-
-    fn one_shot<'a, S, T, R>(
-        &'a self,
-        store: &S,
-        step: impl Into<Step>,
-        effect: ValuedEffect<'_, R, T>,
-    ) -> Answer<'a, T>
-    where
-        'ctx: 'a,
-        S: OneShotStore,
-        T: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + ?Sized,
-    {
-        let store = store.clone();
-        let receipt = Receipt::of(effect.value).map(|(receipt, _)| receipt);
-        let statements = effect.statements;
-        keyed(self, step.into(), effect.request, move |claim| async move {
-            one_shot::apply(&store, claim, statements, receipt).await
-        })
-    }
-
-    fn leased_effect<'a, S, T, R, W, Fut>(
-        &'a self,
-        store: &S,
-        step: impl Into<Step>,
-        request: &R,
-        ttl: Duration,
-        work: W,
-    ) -> Answer<'a, T>
-    where
-        'ctx: 'a,
-        S: LeaseStore,
-        T: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + ?Sized,
-        W: FnOnce(Permit) -> Fut + Send + 'ctx,
-        Fut: Future<Output = Result<T, WorkError>> + Send + 'ctx,
-    {
-        let store = store.clone();
-        keyed(self, step.into(), request, move |claim| async move {
-            leased::execute(&store, &claim, ttl, tokio::time::sleep, work).await
-        })
-    }
-
-    fn two_phase<'a, R, Q, P>(
-        &'a self,
-        register: &R,
-        step: impl Into<Step>,
-        request: &Q,
-        participants: P,
-    ) -> Answer<'a, ()>
-    where
-        'ctx: 'a,
-        R: DecisionRegister,
-        Q: Serialize + ?Sized,
-        P: FnOnce(TwoPhaseCommit<'ctx, R>) -> TwoPhaseCommit<'ctx, R> + Send + 'ctx,
-    {
-        two_phase::run(self, register, step.into(), request, participants)
-    }
-
-    fn durable_read<'a, T, F, Fut>(&'a self, step: impl Into<Step>, read: F) -> Answer<'a, T>
-    where
-        'ctx: 'a,
-        T: Serialize + DeserializeOwned + Send + 'static,
-        F: FnOnce() -> Fut + Send + 'ctx,
-        Fut: Future<Output = Result<T, WorkError>> + Send + 'ctx,
-    {
-        unkeyed(self, step.into(), move || async move {
-            const OPERATION: &str = "durable_read";
-            let value = read().await;
-            let value =
-                value.map_err(|error| error.into_error_without_store(OPERATION, "restate"))?;
-            // What the journal could not give back would be read again for ever.
-            let read_back = Receipt::of(&value).map(|(_, value)| value);
-            read_back.map_err(|error| error.reported_by(OPERATION, "restate"))
-        })
-    }
-
-    fn fix_key<'a>(&'a self, step: impl Into<Step>) -> Answer<'a, Step>
-    where
-        'ctx: 'a,
-    {
-        fix_key(self, step.into())
-    }
-
-    fn outcome_of<'a, S, T>(
-        &'a self,
-        store: &S,
-        step: &Step,
-    ) -> Answer<'a, Option<Result<T, Refusal>>>
-    where
-        'ctx: 'a,
-        S: IdempotencyStore,
-        T: Serialize + DeserializeOwned + Send + 'static,
-    {
-        let (store, key) = (store.clone(), step.key().cloned());
-        let lookup = Step::named(format!("{}/outcome", step.name()));
-        unkeyed(self, lookup, move || async move {
-            recorded(&store, key.as_ref()).await
-        })
-    }
-
-    fn balance_operation<'a, S, O>(
-        &'a self,
-        store: &S,
-        step: impl Into<Step>,
-        operation: impl FnOnce(IdempotencyKey) -> O + Send + 'a,
-    ) -> Answer<'a, O::Answer>
-    where
-        'ctx: 'a,
-        S: BalanceStore,
-        O: BalanceOperation,
-    {
-        apply(self, store, step.into(), |key| Ok(operation(key)))
-    }
-
-    fn adjust<'a, S: BalanceStore>(
-        &'a self,
-        store: &S,
-        step: impl Into<Step>,
-        account: &AccountId,
-        delta: Amount,
-    ) -> Answer<'a, Applied>
-    where
-        'ctx: 'a,
-    {
-        let account = account.clone();
-        apply(self, store, step.into(), move |key| {
-            Ok(Adjust::new(key, account, delta))
-        })
-    }
-
-    fn open_account<'a, S: BalanceStore>(
-        &'a self,
-        store: &S,
-        step: impl Into<Step>,
-        account: &AccountId,
-        amount: Amount,
-    ) -> Answer<'a, Applied>
-    where
-        'ctx: 'a,
-    {
-        let account = account.clone();
-        apply(self, store, step.into(), move |key| {
-            Ok(OpenAccount::new(key, account).with_amount(amount))
-        })
-    }
-
-    fn close_account<'a, S: BalanceStore>(
-        &'a self,
-        store: &S,
-        step: impl Into<Step>,
-        account: &AccountId,
-    ) -> Answer<'a, Applied>
-    where
-        'ctx: 'a,
-    {
-        let account = account.clone();
-        apply(self, store, step.into(), move |key| {
-            Ok(CloseAccount::new(key, account))
-        })
-    }
-
-    fn compare_and_set<'a, S: BalanceStore>(
-        &'a self,
-        store: &S,
-        step: impl Into<Step>,
-        account: &AccountId,
-        expected: Expected,
-        amount: Amount,
-    ) -> Answer<'a, Applied>
-    where
-        'ctx: 'a,
-    {
-        let account = account.clone();
-        apply(self, store, step.into(), move |key| {
-            Ok(CompareAndSet::new(key, account, expected, amount))
-        })
-    }
-
-    fn transfer<'a, S: BalanceStore>(
-        &'a self,
-        store: &S,
-        step: impl Into<Step>,
-        legs: Vec<Leg>,
-    ) -> Answer<'a, Transferred>
-    where
-        'ctx: 'a,
-    {
-        apply(self, store, step.into(), move |key| {
-            Transfer::new(key, legs)
-        })
-    }
-}
+impl<'ctx, C: Journal<'ctx>> ExactlyOnce<'ctx> for C {}

@@ -15,61 +15,52 @@
 //! - **The ordinal comes from the SDK**, which counts awakeables per invocation. Contexts have no
 //!   place for a counter of ours, and one beside them would not know when an attempt begins.
 
-use restate_sdk::errors::TerminalError;
-use serde::{Deserialize, Serialize};
+use crate::{engine::key::digest, names::MAX_NAME_BYTES};
 
-use super::{context::Journal, refusal::Journaled, step::Step};
-pub(super) use crate::engine::key::derive;
-use crate::{
-    error::{Error, Result as StoreResult},
-    fingerprint::Fingerprint,
-    idempotency::Claim,
-    names::IdempotencyKey,
-};
-
-/// What an effect is claimed with, in one entry of the journal.
-#[derive(Serialize, Deserialize)]
-struct Identity {
-    key: IdempotencyKey,
-    fingerprint: Fingerprint,
-}
-
-/// The claim of a step: its key, and the fingerprint of its request. Both are journaled before they
-/// are used, also where the key is the caller's own: a later version of the handler may write one
-/// field more, and a retry by it must not be a mismatch with what the first attempt committed.
-pub(super) async fn claim<'ctx, C: Journal<'ctx>>(
-    context: &C,
-    step: &Step,
-    fingerprint: StoreResult<Fingerprint>,
-) -> Result<Claim, TerminalError> {
-    let key = match step.key() {
-        Some(key) => Ok(key.clone()),
-        None => {
-            let key = derive(context.invocation(), step.name(), &context.ordinal());
-            IdempotencyKey::new(key).map_err(Error::from)
-        }
-    };
-    let identity = fingerprint.and_then(|fingerprint| key.map(|key| Identity { key, fingerprint }));
-    let Identity { key, fingerprint } = context
-        .step(format!("{}/key", step.name()), || async {
-            Journaled::from_answer(identity)
-        })
-        .await?
-        .into_answer()?;
-    Ok(Claim::new(key, fingerprint).with_retention(step.retention()))
-}
-
-/// The step's own key if it has one, otherwise the journaled one.
-pub(super) async fn key<'ctx, C: Journal<'ctx>>(
-    context: &C,
-    step: &Step,
-) -> Result<IdempotencyKey, TerminalError> {
-    if let Some(key) = step.key() {
-        return Ok(key.clone());
+/// The key of a step: the invocation and the ordinal have no slash, the name may. A digest stands for a name that does not fit, or that no key may hold.
+///
+/// The journals of running handlers hold such keys, so the format stays.
+pub(super) fn derive(invocation: &str, name: &str, ordinal: &str) -> String {
+    let key = format!("{invocation}/{name}/{ordinal}");
+    if key.len() <= MAX_NAME_BYTES && !name.contains('\0') {
+        return key;
     }
-    let key = derive(context.invocation(), step.name(), &context.ordinal());
-    let journaled = context
-        .step(format!("{}/key", step.name()), || async { Ok(key) })
-        .await?;
-    Ok(IdempotencyKey::new(journaled)?)
+    format!("{invocation}/{}/{ordinal}", digest(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::IdempotencyKey;
+
+    const INVOCATION: &str = "inv_1aUuoNzlA7fE5EbE7ctiVJuHVx1fpDvzjn";
+    const ORDINAL: &str = "sign_1AZuKpX9o2rwPzKnv3QHuZ-7a1b2c3d4eAAAAEQ";
+
+    #[test]
+    fn every_name_gives_a_key_and_no_two_the_same() {
+        let long = "n".repeat(10_000);
+        let names = [
+            "",
+            "charge",
+            "charge/key",
+            "a\0b",
+            "a\0c",
+            "é",
+            &long,
+            &long[1..],
+        ];
+        let keys: std::collections::HashSet<_> = names
+            .iter()
+            .map(|name| IdempotencyKey::new(derive(INVOCATION, name, ORDINAL)).unwrap())
+            .collect();
+        assert_eq!(keys.len(), names.len());
+    }
+
+    #[test]
+    fn a_readable_name_stays_readable() {
+        assert_eq!(
+            derive(INVOCATION, "charge", ORDINAL),
+            format!("{INVOCATION}/charge/{ORDINAL}")
+        );
+    }
 }

@@ -67,29 +67,27 @@
 //! - The work owns what it uses; it may outlive the handler's borrows.
 //!
 //! # Layout
-//! What does not depend on the engine is in [`crate::engine`]: steps, verdicts, refusals, leases and
-//! balance operations. Here:
+//! What does not depend on the engine is in [`crate::engine`]: every form of effect, and the entries
+//! of the journal behind it. Here:
+//! - `exactly_once`: the trait that handlers use.
 //! - `context`: what is needed of a context; the one place that names the five types.
+//! - `engine`: the contexts as an engine.
 //! - `identity`, `alone`: the key of a step, and that there is one step at a time.
-//! - `exactly_once`: the trait that handlers use; `effect`: the two steps behind its methods.
-//! - `two_phase`: one transaction over several databases.
 //! - `refusal`: what becomes terminal, and how it is read back.
 //! - `listener`: serving with `TCP_NODELAY` and an orderly end.
 //! - [`services`]: services to bind as they are: key expiry, the sweeper, an account.
 
-use crate::engine::{leased, one_shot, operation, step};
-
 mod alone;
 mod context;
-mod effect;
+mod engine;
 mod exactly_once;
 mod identity;
 mod listener;
 mod refusal;
 pub mod services;
-mod two_phase;
 
 pub use crate::engine::{BalanceOperation, Effect, Permit, Step, ValuedEffect};
+pub use engine::Restate;
 pub use exactly_once::ExactlyOnce;
 pub use listener::{Listener, serve, shutdown_signal};
 pub use refusal::Refusal;

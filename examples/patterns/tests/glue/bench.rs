@@ -28,6 +28,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    deployed::{Redeployed, Versions},
     ends::{Hasty, Held},
     matrix::{Everything, EverythingObject, EverythingWorkflow, Stores},
 };
@@ -105,6 +106,8 @@ pub(crate) struct Bench {
     pub(crate) hurried: SqliteStore,
     pub(crate) hasty: Gate,
     pub(crate) held: Gate,
+    pub(crate) deployed: SqliteStore,
+    pub(crate) versions: Versions,
     http: reqwest::Client,
     _folder: TempDir,
 }
@@ -128,6 +131,7 @@ impl Bench {
         // Apart: a transaction that is held keeps the others of its file waiting.
         let (ends, hurried) = (open("ends").await?, open("hurried").await?);
         let (hasty, held) = (Gate::default(), Gate::default());
+        let (deployed, versions) = (open("deployed").await?, Versions::default());
 
         let [service, exclusive, shared, run, look] = stores.clone();
         // Far too short for the work.
@@ -147,6 +151,7 @@ impl Bench {
                     .options(hasty_options),
             )
             .bind(Held(ends.clone(), held.clone()))
+            .bind(Redeployed(deployed.clone(), versions.clone()))
             .build();
         let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
         let address = listener.local_addr()?;
@@ -162,6 +167,8 @@ impl Bench {
             hurried,
             hasty,
             held,
+            deployed,
+            versions,
             http: reqwest::Client::builder()
                 .no_proxy()
                 .timeout(LIMIT)

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod bench;
+mod deployed;
 mod ends;
 mod matrix;
 mod schedules;
@@ -58,6 +59,7 @@ fn main() -> std::process::ExitCode {
         schedules::what_is_in_doubt_is_swept_and_forgotten,
         schedules::a_schedule_that_makes_no_sense_is_refused,
         accounts::an_account_is_changed_once_and_refuses_what_it_must,
+        deployed::one_more_optional_field_is_no_mismatch,
         ends::work_longer_than_the_abort_timeout_never_commits_halfway,
         ends::a_cancel_in_the_middle_of_the_work_leaves_the_key_usable,
         shutdown::what_is_in_flight_ends_and_the_port_is_closed_at_once,

@@ -1,0 +1,206 @@
+//! The entries of the journal behind each form of effect: what it is claimed with, then its outcome.
+
+use std::{future::Future, time::Duration};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{BalanceOperation, Engine, Refusal, Settled, Step, one_shot};
+use crate::{
+    balance::BalanceStore,
+    error::{Advice, Error, ErrorKind, Result as StoreResult},
+    fingerprint::Fingerprint,
+    idempotency::{Claim, IdempotencyStore, KeyState},
+    names::IdempotencyKey,
+    refusals,
+};
+
+/// The answer of a step: a boxed future, because no other form compiles in every handler.
+pub(crate) type Answer<'a, T, F> = BoxFuture<'a, Result<T, F>>;
+
+/// What an effect is claimed with, in one entry of the journal: a later version of the handler may
+/// build another request, and its retry is the same effect. So it is also where the key is the
+/// caller's own.
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    key: IdempotencyKey,
+    fingerprint: Fingerprint,
+}
+
+/// A cancelled run begins no further step.
+pub(super) fn begin<'run, M, E: Engine<'run, M> + ?Sized>(engine: &E) -> Result<(), E::Failure> {
+    engine.cancelled().map_or(Ok(()), Err)
+}
+
+pub(super) fn answer<'run, M, E, T>(engine: &E, settled: Settled<T>) -> Result<T, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+{
+    settled
+        .into_result()
+        .map_err(|refusal| engine.refused(refusal))
+}
+
+/// Where a step journals what it is claimed with.
+pub(super) fn identity_entry(step: &Step) -> String {
+    format!("{}/key", step.name())
+}
+
+/// The step's own key, or the one that the engine makes; not journaled so far.
+async fn own_key<'run, M, E>(engine: &E, step: &Step) -> Result<IdempotencyKey, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+{
+    match step.key() {
+        Some(key) => Ok(key.clone()),
+        None => engine.identity(step).await,
+    }
+}
+
+/// The step's own key if it has one, otherwise the journaled one.
+async fn journaled_key<'run, M, E>(engine: &E, step: &Step) -> Result<IdempotencyKey, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+{
+    let key = own_key(engine, step).await?;
+    if step.key().is_some() {
+        return Ok(key);
+    }
+    engine
+        .journal(identity_entry(step), move || async move { Ok(key) })
+        .await
+}
+
+/// Journals the key of a step, and gives the step with it.
+pub(super) fn fix_key<'a, 'run: 'a, M, E>(engine: &'a E, step: Step) -> Answer<'a, Step, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+{
+    let entered = engine.enter(&step);
+    Box::pin(async move {
+        let _entered = entered?;
+        begin(engine)?;
+        let key = journaled_key(engine, &step).await?;
+        Ok(step.with_key(key))
+    })
+}
+
+/// Journals key and fingerprint, then the answer to the effect that is claimed with them.
+pub(super) fn keyed<'a, 'run: 'a, M, E, T, R, F, Fut>(
+    engine: &'a E,
+    step: Step,
+    request: &R,
+    effect: F,
+) -> Answer<'a, T, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + ?Sized,
+    F: FnOnce(Claim) -> Fut + Send + 'run,
+    Fut: Future<Output = StoreResult<T>> + Send + 'run,
+{
+    let fingerprint = Fingerprint::of(step.name(), request);
+    let entered = engine.enter(&step);
+    Box::pin(async move {
+        let _entered = entered?;
+        begin(engine)?;
+        let key = own_key(engine, &step).await?;
+        let identity = fingerprint.map(|fingerprint| Identity { key, fingerprint });
+        let settled = engine
+            .journal(identity_entry(&step), move || async move {
+                Settled::decide(identity)
+            })
+            .await?;
+        let Identity { key, fingerprint } = answer(engine, settled)?;
+        let claim = Claim::new(key, fingerprint).with_retention(step.retention());
+        let settled = engine
+            .journal(step.name().to_owned(), move || async move {
+                Settled::decide(effect(claim).await)
+            })
+            .await?;
+        answer(engine, settled)
+    })
+}
+
+/// Journals the key, then the answer to the operation under it.
+pub(super) fn apply<'a, 'run: 'a, M, E, S, O>(
+    engine: &'a E,
+    store: &S,
+    step: Step,
+    operation: impl FnOnce(IdempotencyKey) -> StoreResult<O> + Send + 'a,
+) -> Answer<'a, O::Answer, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+    S: BalanceStore,
+    O: BalanceOperation,
+{
+    let store = store.clone();
+    let entered = engine.enter(&step);
+    Box::pin(async move {
+        let _entered = entered?;
+        begin(engine)?;
+        let key = journaled_key(engine, &step).await?;
+        let operation =
+            operation(key).map_err(|error| engine.refused(Refusal::from_error(&error)))?;
+        let settled = engine
+            .journal(step.name().to_owned(), move || async move {
+                Settled::decide(operation.apply(&store).await)
+            })
+            .await?;
+        answer(engine, settled)
+    })
+}
+
+/// Journals the answer of a step without an effect, and so without a key.
+pub(super) fn unkeyed<'a, 'run: 'a, M, E, T, F, Fut>(
+    engine: &'a E,
+    step: Step,
+    read: F,
+) -> Answer<'a, T, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    F: FnOnce() -> Fut + Send + 'run,
+    Fut: Future<Output = StoreResult<T>> + Send + 'run,
+{
+    let entered = engine.enter(&step);
+    Box::pin(async move {
+        let _entered = entered?;
+        begin(engine)?;
+        let settled = engine
+            .journal(step.name().to_owned(), move || async move {
+                Settled::decide(read().await)
+            })
+            .await?;
+        answer(engine, settled)
+    })
+}
+
+/// What the store recorded under a key, as a value or a refusal.
+pub(super) async fn recorded<S: IdempotencyStore, T: DeserializeOwned>(
+    store: &S,
+    key: Option<&IdempotencyKey>,
+) -> StoreResult<Option<Result<T, Refusal>>> {
+    const OPERATION: &str = "outcome_of";
+    let key = key.ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, OPERATION, store.backend())
+            .with_message("the step has no key: make it with `fix_key` or `Step::with_key`")
+    })?;
+    match store.lookup(key).await?.map(|record| record.state) {
+        None => Ok(None),
+        Some(KeyState::Leased { .. }) => Err(refusals::in_progress(
+            Duration::from_secs(1),
+            OPERATION,
+            store.backend(),
+        )),
+        Some(KeyState::Completed { outcome, .. }) => {
+            match one_shot::value_of(store, OPERATION, outcome) {
+                Ok(value) => Ok(Some(Ok(value))),
+                Err(error) => match error.kind().advice() {
+                    Advice::Stop { .. } => Ok(Some(Err(Refusal::from_error(&error)))),
+                    _ => Err(error),
+                },
+            }
+        }
+    }
+}
