@@ -89,5 +89,5 @@ suite() { # name arguments for the suite…
 }
 
 library_suite() { # target arguments for the suite…
-  run cargo test -p exactly-once --all-features --test "$1" -- "${@:2}"
+  run cargo test "${ALL[@]}" --test "$1" -- "${@:2}"
 }

@@ -57,14 +57,15 @@ unit_tests() {
 }
 
 # The conformance suites run under nextest too, but it starts a process for each case, and each of
-# those a server of its own. `cargo test` starts one server for all cases of a target.
+# those a server of its own. `cargo test` starts one server for all cases of a target. Of the whole
+# workspace, as above: with `-p` some dependencies have fewer features, and all is built once more.
 conformance_tests() {
   local name names=()
   for name in $(targets tests conformance_); do
     names+=(--test "$name")
   done
   [ ${#names[@]} -eq 0 ] ||
-    stage "conformance" cargo test -p exactly-once --all-features --no-fail-fast "${names[@]}"
+    stage "conformance" cargo test "${ALL[@]}" --no-fail-fast "${names[@]}"
   # The same suites where the ground differs: fewer rounds and racers, every case.
   quick "PostgreSQL 18" EXACTLY_ONCE_POSTGRES=18 tokio_postgres sqlx_postgres
   quick "pgbouncer" EXACTLY_ONCE_POSTGRES_POOLER=1 tokio_postgres sqlx_postgres
@@ -80,7 +81,7 @@ quick() { # ground variable=value adapter…
     names+=(--test "conformance_$name")
   done
   stage "conformance, quick: $ground" env EXACTLY_ONCE_QUICK=1 "$variable" \
-    cargo test -p exactly-once --all-features --no-fail-fast "${names[@]}"
+    cargo test "${ALL[@]}" --no-fail-fast "${names[@]}"
 }
 
 # An adapter written outside this workspace, against the published crates only.

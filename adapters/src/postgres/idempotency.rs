@@ -131,7 +131,8 @@ impl<D: Driver> PostgresStore<D> {
 
     /// Whether the transaction that holds the key's row is for another request. The row can't be
     /// seen, but whoever inserts it shares [`Self::claim_lock`] first and until the very end: if we
-    /// get that lock for ourselves, and the row is still held, the holder's request is another.
+    /// get that lock for ourselves, and the row is still held, the holder's request is another. A
+    /// batch does not share that lock but [`Self::batch_lock`], so while there is one nothing is known.
     ///
     /// A row that can be seen is not one that is being inserted: then this says nothing.
     pub(super) async fn rival_differs(
@@ -139,13 +140,15 @@ impl<D: Driver> PostgresStore<D> {
         claim: &Claim,
         operation: &'static str,
     ) -> Result<bool> {
-        let lock = literal::int(self.claim_lock(claim));
+        let alone = format!(
+            "pg_catalog.pg_try_advisory_xact_lock({}) AND pg_catalog.pg_try_advisory_xact_lock({})",
+            literal::int(self.batch_lock()),
+            literal::int(self.claim_lock(claim)),
+        );
         let (keys, key_is) = (&self.tables().keys, self.key_is(claim.key()));
         let sql = format!(
-            "SELECT pg_catalog.pg_try_advisory_xact_lock({lock}); \
-             INSERT INTO {keys} (namespace, key, fingerprint) SELECT {namespace}, {key}, {print} \
-             WHERE pg_catalog.pg_try_advisory_xact_lock({lock}) \
-             AND NOT EXISTS (SELECT FROM {keys} WHERE {key_is}) ON CONFLICT DO NOTHING",
+            "SELECT {alone}; INSERT INTO {keys} (namespace, key, fingerprint) SELECT {namespace}, {key}, {print} \
+             WHERE {alone} AND NOT EXISTS (SELECT FROM {keys} WHERE {key_is}) ON CONFLICT DO NOTHING",
             namespace = self.namespace_sql(),
             key = literal::bytes(claim.key().as_str().as_bytes()),
             print = literal::bytes(claim.fingerprint().as_bytes()),

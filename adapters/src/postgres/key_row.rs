@@ -149,25 +149,42 @@ impl<D: Driver> PostgresStore<D> {
         )
     }
 
+    /// The number of the advisory lock that a batch shares, from its claims to its end, whose keys it
+    /// claims without [`Self::claim_lock`].
+    pub(super) fn batch_lock(&self) -> i64 {
+        lock_number(
+            "exactly-once/postgres/batch/1",
+            &[self.tables().schema.as_bytes()],
+        )
+    }
+
     /// The number of the advisory lock that whoever claims this key for this request shares, and
     /// that tells, while the row itself can't be seen, which request the claim is for.
     pub(super) fn claim_lock(&self, claim: &Claim) -> i64 {
-        let mut hash = Sha256::new();
-        hash.update(b"exactly-once/postgres/claim/1");
-        for part in [
-            self.tables().schema.as_bytes(),
-            exactly_once_core::Store::namespace(self)
-                .as_str()
-                .as_bytes(),
-            claim.key().as_str().as_bytes(),
-            claim.fingerprint().as_bytes(),
-        ] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let digest: [u8; 32] = hash.finalize().into();
-        digest[..8]
-            .iter()
-            .fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
+        lock_number(
+            "exactly-once/postgres/claim/1",
+            &[
+                self.tables().schema.as_bytes(),
+                exactly_once_core::Store::namespace(self)
+                    .as_str()
+                    .as_bytes(),
+                claim.key().as_str().as_bytes(),
+                claim.fingerprint().as_bytes(),
+            ],
+        )
     }
+}
+
+fn lock_number(purpose: &str, parts: &[&[u8]]) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(purpose);
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    digest
+        .iter()
+        .take(8)
+        .fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
 }

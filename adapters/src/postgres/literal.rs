@@ -79,13 +79,13 @@ pub(super) fn untyped(parameter: &Value) -> String {
     plain(parameter).map_or_else(|| "NULL".to_owned(), |text| escaped(&text))
 }
 
-/// An escape string. Every character but ASCII letters and digits is written as an escape, so that
-/// no setting of the server can change where the literal ends.
+/// An escape string. A quote, a backslash, and whatever is not printable ASCII is written as an escape,
+/// so that no setting of the server can change where the literal ends.
 pub(super) fn escaped(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 3);
     quoted.push_str("E'");
     for letter in text.chars() {
-        if letter.is_ascii_alphanumeric() {
+        if matches!(letter, ' '..='~') && !matches!(letter, '\'' | '\\') {
             quoted.push(letter);
         } else {
             // Writing to a String can't fail.

@@ -27,7 +27,8 @@
 //!   it is given back.
 //! - `pooler`: whether one is in between.
 //! - `schema`, `migrate`, `checks`: the tables, and what is looked at before the first call.
-//! - `statements`, `literal`, `identifier`: the SQL; `sql_text`: what can be known of the user's.
+//! - `statements`, `literal`, `identifier`: the SQL; `sql_text`, `plain_insert`: what can be known of
+//!   the user's.
 //! - `sqlstate`, `error`: what an error means.
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
 //!   `one_shot_participant`, `last`, `outcome`, `register`: the protocols.
@@ -55,6 +56,7 @@ mod one_shot;
 mod one_shot_participant;
 pub mod options;
 mod outcome;
+mod plain_insert;
 mod pooler;
 mod prepared;
 mod register;

@@ -70,7 +70,7 @@ impl Tables {
         let identity = super::literal::bytes(StoreIdentity::random().as_bytes());
         format!(
             "CREATE SCHEMA IF NOT EXISTS {schema};
-CREATE TABLE {version} (version int8 NOT NULL, identity bytea NOT NULL);
+CREATE TABLE {version} (version int8 PRIMARY KEY, identity bytea NOT NULL);
 INSERT INTO {version} VALUES ({VERSION}, {identity});
 CREATE SEQUENCE {fencing} AS int8;
 CREATE TABLE {keys} (

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
@@ -38,7 +38,8 @@ on_both!(
 fn polled_once<F: Future>(future: F) -> Pin<Box<F>> {
     let mut future = Box::pin(future);
     let mut context = Context::from_waker(Waker::noop());
-    assert!(matches!(future.as_mut().poll(&mut context), Poll::Pending));
+    // Where this thread is preempted meanwhile, its batch may be done: then nothing is parked.
+    let _ = future.as_mut().poll(&mut context);
     future
 }
 

@@ -1,6 +1,6 @@
 //! Trap 15: CREATE TABLE IF NOT EXISTS stops nobody from trying at once.
 
-use exactly_once::{ErrorKind, postgres::TokioPostgresStore};
+use exactly_once::{ErrorKind, Store, postgres::TokioPostgresStore};
 
 use crate::world::{refused, timeouts, world};
 
@@ -40,4 +40,23 @@ async fn another_version_of_the_tables_is_refused() {
         ErrorKind::Configuration,
         &["999"],
     );
+}
+
+// Change data capture publishes every table: a row without a primary key could not be updated.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_of_all_tables_stops_nothing() {
+    let world = world().await;
+    let builder = || TokioPostgresStore::builder(world.url());
+    let store = builder().connect().await.unwrap();
+    world
+        .sql("CREATE PUBLICATION everything FOR ALL TABLES")
+        .await;
+    let adopted = store.adopt().await.unwrap();
+    assert_eq!(store.identity().await.unwrap(), adopted);
+    builder().connect().await.unwrap();
+    let without = "SELECT string_agg(c.relname, ' ') FROM pg_class c \
+                   JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE n.nspname = 'exactly_once' AND c.relkind = 'r' AND NOT EXISTS \
+                   (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)";
+    assert_eq!(world.sql(without).await, "", "tables without a primary key");
 }

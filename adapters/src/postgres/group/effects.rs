@@ -1,11 +1,4 @@
-//! The user's statements in a group.
-//!
-//! Each text is prepared once in the group's transaction, and executed for each caller with its own
-//! values; a *set* statement is executed once for all callers that ask for it. The server infers the
-//! types of the parameters as the tables are now, and the lock that it takes for that keeps them so
-//! until the commit: a statement means the same in a group as alone. (A statement that stays prepared
-//! on its connection keeps the types of the day on which it was prepared, also after the table has
-//! other ones.)
+//! The user's statements that a batch takes.
 //!
 //! Only what can't reach beyond its caller is taken: one statement that changes rows. Whatever else
 //! it is (a `SELECT` that may change a setting, a command, a notification, of which a transaction
@@ -19,8 +12,8 @@ use std::{
 
 use exactly_once_core::{Statement, Value};
 
-use super::{named::Message, text};
-use crate::postgres::literal;
+use super::{execute, named::Named, text};
+use crate::postgres::{literal, plain_insert::PlainInsert};
 
 /// The most texts that are remembered.
 const TEXTS_MAX: usize = 1024;
@@ -28,31 +21,64 @@ const TEXTS_MAX: usize = 1024;
 /// The most bytes of parameters that a caller may bring into a group.
 const BYTES_MAX: usize = 64 * 1024;
 
-/// For how long callers of a text go alone that took longer than a group may take.
-const SLOW_FOR: Duration = Duration::from_secs(10);
+/// For how long callers of a text go alone that took longer than a batch may take, or the rows of a
+/// plain insert one by one whose table has triggers or rules.
+const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
-/// A text, as it is prepared.
+/// Something that holds for a while.
+#[derive(Debug, Default)]
+struct Remembered(Mutex<Option<Instant>>);
+
+impl Remembered {
+    fn holds(&self) -> bool {
+        let until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn set(&self) {
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = Some(Instant::now() + REMEMBERED_FOR);
+    }
+}
+
+/// A text of the user's, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Text {
-    body: String,
-    slow_until: Mutex<Option<Instant>>,
+    /// As it is prepared.
+    pub(super) body: String,
+    plain: Option<PlainInsert>,
+    slow: Remembered,
+    one_by_one: Remembered,
 }
 
 impl Text {
-    fn is_slow(&self) -> bool {
-        let slow = self
-            .slow_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        slow.is_some_and(|until| Instant::now() < until)
+    fn new(body: &str, plain: Option<PlainInsert>) -> Self {
+        Self {
+            body: body.to_owned(),
+            plain,
+            slow: Remembered::default(),
+            one_by_one: Remembered::default(),
+        }
     }
 
-    fn was_slow(&self) {
-        let mut slow = self
-            .slow_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *slow = Some(Instant::now() + SLOW_FOR);
+    /// Its callers go alone for a while.
+    pub(super) fn was_slow(&self) {
+        self.slow.set();
+    }
+
+    /// Its rows are executed one by one for a while: one statement for all would mean something else.
+    pub(super) fn rows_differ(&self) {
+        self.one_by_one.set();
+    }
+
+    /// The same, where it is a plain insert.
+    pub(super) fn insert(&self) -> Option<&PlainInsert> {
+        self.plain.as_ref()
+    }
+
+    /// Whether the rows of all its callers may be one statement, as far as is known.
+    pub(super) fn has_rows(&self) -> bool {
+        self.plain.is_some() && !self.one_by_one.holds()
     }
 }
 
@@ -65,7 +91,7 @@ pub(super) enum Effect {
 }
 
 impl Effect {
-    fn text(&self) -> &Arc<Text> {
+    pub(super) fn text(&self) -> &Arc<Text> {
         match self {
             Self::Own(text, _) | Self::Set(text, _) => text,
         }
@@ -74,16 +100,24 @@ impl Effect {
 
 /// Whether one of these was slow just now.
 pub(super) fn slow(effects: &[Effect]) -> bool {
-    effects.iter().any(|effect| effect.text().is_slow())
+    effects.iter().any(|effect| effect.text().slow.holds())
 }
 
 /// The statements that were seen.
-#[derive(Default)]
 pub(super) struct Effects {
     known: Mutex<HashMap<String, Arc<Text>>>,
+    /// See [`execute::guard`].
+    pub(super) guard: Arc<Named>,
 }
 
 impl Effects {
+    pub(super) fn new() -> Self {
+        Self {
+            known: Mutex::default(),
+            guard: execute::guard(),
+        }
+    }
+
     /// The statements as a group executes them; `None` where the caller had better go alone.
     pub(super) fn of(&self, statements: &[Statement]) -> Option<Vec<Effect>> {
         let bytes: usize = statements
@@ -110,30 +144,30 @@ impl Effects {
         if let Some(expected) = statement.expected_rows() {
             let mut values = values(statement);
             values.push(format!("'{expected}'"));
-            return Some(Effect::Own(self.text(counted(statement)), values));
+            return Some(Effect::Own(self.text(&counted(statement), None), values));
         }
-        let text = self.text(statement.text().to_owned());
+        let (text, count) = (statement.text(), parameters.len());
         Some(if statement.is_set() {
-            Effect::Set(text, parameters.to_vec())
+            Effect::Set(self.text(text, None), parameters.to_vec())
         } else {
-            Effect::Own(text, values(statement))
+            Effect::Own(self.text(text, Some(count)), values(statement))
         })
     }
 
-    fn text(&self, body: String) -> Arc<Text> {
+    /// The same text for the same caller's words; with the number of its parameters where it may be
+    /// a plain insert.
+    fn text(&self, body: &str, parameters: Option<usize>) -> Arc<Text> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = known.get(&body) {
+        if let Some(text) = known.get(body) {
             return Arc::clone(text);
         }
         if known.len() >= TEXTS_MAX {
             // A program that writes values into its texts: nothing is gained by remembering them.
             known.clear();
         }
-        let text = Arc::new(Text {
-            body: body.clone(),
-            slow_until: Mutex::new(None),
-        });
-        known.insert(body, Arc::clone(&text));
+        let plain = parameters.and_then(|count| PlainInsert::read(body, count));
+        let text = Arc::new(Text::new(body, plain));
+        known.insert(body.to_owned(), Arc::clone(&text));
         text
     }
 }
@@ -195,168 +229,6 @@ fn changes_rows_only(text: &str) -> bool {
             .any(|sign| lower.contains(sign))
 }
 
-/// The callers that a statement of a group's message was for.
-pub(super) struct Blame {
-    position: usize,
-    pub(super) callers: Vec<usize>,
-    /// What it executes.
-    text: Arc<Text>,
-    /// Whether it is executed with the values of all of them at once.
-    pub(super) together: bool,
-}
-
-impl Blame {
-    /// Its callers go alone for a while.
-    pub(super) fn was_slow(&self) {
-        self.text.was_slow();
-    }
-}
-
-/// Which statement of the message is for which callers.
-#[derive(Default)]
-pub(super) struct Blames(Vec<Blame>);
-
-impl Blames {
-    /// The callers of the statement at this position; `None` where it is for all of them.
-    pub(super) fn at(&self, position: usize) -> Option<&Blame> {
-        self.0.iter().find(|blame| blame.position == position)
-    }
-}
-
-/// Adds the statements of a group's callers: each caller's in their order. Callers are numbered by
-/// their place in the iterator.
-pub(super) fn execute<'a>(
-    message: &mut Message,
-    callers: impl Iterator<Item = &'a [Effect]> + Clone,
-) -> Blames {
-    let mut blames = Blames::default();
-    let names = prepare(message, callers.clone(), &mut blames);
-    let mut sets: Vec<Set<'_>> = Vec::new();
-    for (caller, effects) in callers.enumerate() {
-        if !effects
-            .iter()
-            .all(|effect| matches!(effect, Effect::Set(..)))
-        {
-            for effect in effects {
-                let values = match effect {
-                    Effect::Own(_, values) => values.clone(),
-                    Effect::Set(_, values) => {
-                        values.iter().map(|value| text::array([value])).collect()
-                    }
-                };
-                blames.push(message, &[caller], effect.text(), false);
-                call(message, &names, effect.text(), &values);
-            }
-            continue;
-        }
-        let alike = |set: &&mut Set<'_>| {
-            let first = set.members.first();
-            first.is_some_and(|(_, one)| same_shape(one, effects))
-        };
-        match sets.iter_mut().find(alike) {
-            Some(set) => set.members.push((caller, effects)),
-            None => sets.push(Set {
-                members: vec![(caller, effects)],
-            }),
-        }
-    }
-    for set in sets {
-        let callers: Vec<usize> = set.members.iter().map(|(caller, _)| *caller).collect();
-        let shape = set.members.first().map_or(&[][..], |(_, effects)| *effects);
-        for (at, effect) in shape.iter().enumerate() {
-            blames.push(message, &callers, effect.text(), true);
-            call(message, &names, effect.text(), &set.columns(at));
-        }
-    }
-    for at in 0..names.len() {
-        message.plain(&format!("DEALLOCATE {EFFECT}{at}"));
-    }
-    blames
-}
-
-/// What the names of the texts begin with, within one message.
-pub(super) const EFFECT: &str = "exactly_once_effect_";
-
-/// Prepares each text once. Where one can't be prepared, none of its callers is served by it.
-fn prepare<'a>(
-    message: &mut Message,
-    callers: impl Iterator<Item = &'a [Effect]>,
-    blames: &mut Blames,
-) -> Vec<Arc<Text>> {
-    let mut users: Vec<(Arc<Text>, Vec<usize>)> = Vec::new();
-    for (caller, effects) in callers.enumerate() {
-        for effect in effects {
-            match users
-                .iter_mut()
-                .find(|(text, _)| Arc::ptr_eq(text, effect.text()))
-            {
-                Some((_, callers)) if callers.last() == Some(&caller) => {}
-                Some((_, callers)) => callers.push(caller),
-                None => users.push((Arc::clone(effect.text()), vec![caller])),
-            }
-        }
-    }
-    for (at, (text, callers)) in users.iter().enumerate() {
-        blames.push(message, callers, text, false);
-        message.prepare_effect(at, &text.body);
-    }
-    users.into_iter().map(|(text, _)| text).collect()
-}
-
-fn call(message: &mut Message, names: &[Arc<Text>], text: &Arc<Text>, values: &[String]) {
-    let at = names.iter().position(|name| Arc::ptr_eq(name, text));
-    // Each text has a name.
-    let at = at.unwrap_or(names.len());
-    let sql = match values {
-        [] => format!("EXECUTE {EFFECT}{at}"),
-        values => format!("EXECUTE {EFFECT}{at}({})", values.join(", ")),
-    };
-    message.plain(&sql);
-}
-
-impl Blames {
-    fn push(&mut self, message: &Message, callers: &[usize], text: &Arc<Text>, together: bool) {
-        self.0.push(Blame {
-            position: message.position(),
-            callers: callers.to_vec(),
-            text: Arc::clone(text),
-            together,
-        });
-    }
-}
-
-/// Callers that ask for the same texts, all of the kind that is executed for all at once.
-struct Set<'a> {
-    members: Vec<(usize, &'a [Effect])>,
-}
-
-impl Set<'_> {
-    /// The parameters of one statement: an array for each, with an element for each caller.
-    fn columns(&self, at: usize) -> Vec<String> {
-        let values = |effects: &'_ [Effect]| match effects.get(at) {
-            Some(Effect::Set(_, values)) => values.clone(),
-            _ => Vec::new(),
-        };
-        let rows: Vec<Vec<Value>> = self.members.iter().map(|(_, one)| values(one)).collect();
-        let width = rows.first().map_or(0, Vec::len);
-        (0..width)
-            .map(|column| text::array(rows.iter().filter_map(|row| row.get(column))))
-            .collect()
-    }
-}
-
-fn same_shape(one: &[Effect], other: &[Effect]) -> bool {
-    let width = |effect: &Effect| match effect {
-        Effect::Set(_, values) => values.len(),
-        Effect::Own(..) => usize::MAX,
-    };
-    one.len() == other.len()
-        && one
-            .iter()
-            .zip(other)
-            .all(|(one, other)| Arc::ptr_eq(one.text(), other.text()) && width(one) == width(other))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,7 +259,7 @@ mod tests {
 
     #[test]
     fn texts_are_bounded() {
-        let effects = Effects::default();
+        let effects = Effects::new();
         for number in 0..3 * TEXTS_MAX {
             let statement = Statement::new(format!("INSERT INTO t VALUES ({number})"));
             assert!(effects.of(&[statement]).is_some());
@@ -397,10 +269,10 @@ mod tests {
 
     #[test]
     fn what_was_slow_goes_alone() {
-        let effects = Effects::default();
+        let effects = Effects::new();
         let statement = [Statement::new("INSERT INTO t VALUES (1)")];
         let known = effects.of(&statement).unwrap();
-        known[0].text().was_slow();
+        known.first().unwrap().text().was_slow();
         assert!(effects.of(&statement).is_none());
         let other = Statement::new("INSERT INTO t VALUES (2)");
         assert!(effects.of(&[other]).is_some());

@@ -8,7 +8,7 @@ use exactly_once_core::{Decision, Participation, Statement};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Of, effects,
+    Of, execute,
     named::{self, Message, Named},
     register::Entry,
     text,
@@ -273,7 +273,13 @@ impl<D: Driver> Of<D> {
         let mut values = self.parameters(participation);
         values.push(literal::int(marker_lock(&prefix)));
         message.execute(&marks.mark_surely, &values);
-        effects::execute(&mut message, std::iter::once(effects.as_slice()));
+        let guard = &self.groups().effects.guard;
+        execute::execute(
+            &mut message,
+            guard,
+            std::iter::once(effects.as_slice()),
+            true,
+        );
         if let Ending::CommitDeciding = ending {
             message.execute(
                 &marks.decide_within,

@@ -17,7 +17,8 @@
 //! - `named`: prepared statements that are named by what they do, one message of them.
 //! - `text`: parameters and arrays in such a message.
 //! - `keys`: what is known of many keys, read at once; when to look before the leap.
-//! - `shots`, `effects`: one-shot effects, and the user's statements in them.
+//! - `shots`, `effects`, `execute`: one-shot effects, the user's statements in them, and how a message
+//!   executes those.
 //! - `closures`: claim and completion of a closure, each on its own.
 //! - `marks`: a participant's marker, its whole work where that is known, and the register's decision;
 //!   each on its own.
@@ -28,6 +29,7 @@
 mod balances;
 mod closures;
 mod effects;
+mod execute;
 mod guesses;
 mod keys;
 mod ledger;
@@ -124,7 +126,7 @@ impl Groups {
                 ),
             ),
             closures: Closures::new(tables, &patient),
-            effects: Effects::default(),
+            effects: Effects::new(),
             shots: Shots::new(tables),
             looks: Looks::new(tables),
             ledger: Ledger::new(tables),

@@ -10,7 +10,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 
-use super::effects::EFFECT;
+use super::execute::EFFECT;
 use crate::postgres::{
     driver::{Cause, Connection, Driver, DriverError, Reply},
     literal,

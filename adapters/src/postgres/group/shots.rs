@@ -6,7 +6,8 @@ use exactly_once_core::{Fingerprint, OneShot, Outcome};
 
 use super::{
     Of, copy,
-    effects::{self, Blame, Blames, Effect},
+    effects::{self, Effect},
+    execute::{self, Blame, Blames, Form},
     keys::KeyName,
     named::{Message, Named},
     queue::{Flush, Queue, ask},
@@ -17,7 +18,7 @@ use crate::postgres::{
     key_row::{Seen, kept},
     literal,
     schema::Tables,
-    sqlstate::{self, CANCELED, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
+    sqlstate::{self, CANCELED, DIVISION_BY_ZERO, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
     statements::NOW,
 };
 
@@ -39,44 +40,43 @@ pub(super) struct Shots {
 }
 
 impl Shots {
-    /// Each key is claimed under the advisory lock that tells whose it is; see
-    /// [`Of::claim_lock`](crate::postgres::store::PostgresStore::claim_lock). A key that has a row
-    /// already fails the group: `ON CONFLICT` would cost each of the others half of a claim more.
+    /// A key that has a row already fails the batch: `ON CONFLICT` would cost each of the others half
+    /// of a claim more.
+    ///
+    /// A lone key is claimed under the advisory lock that tells which request it is for; see
+    /// [`Of::claim_lock`](crate::postgres::store::PostgresStore::claim_lock). A batch takes one lock
+    /// for all its keys, which says that it tells nothing of each ([`Of::batch_lock`]); where a rival
+    /// is just asking, and that lock is not to be had, it takes those of the keys.
+    ///
+    /// [`Of::batch_lock`]: crate::postgres::store::PostgresStore::batch_lock
     pub(super) fn new(tables: &Tables) -> Self {
-        let claim = |values: [&str; 6], from: &str| {
-            let [namespace, key, print, body, kept, lock] = values;
+        let claim = |[namespace, key, print, body, kept]: [&str; 5], from: &str| {
             format!(
                 "INSERT INTO {keys} (namespace, key, fingerprint, outcome, body, completed_at, \
-                 expires_at) \
-                 SELECT pg_catalog.decode({namespace}, 'hex'), pg_catalog.decode({key}, 'hex'), \
-                 pg_catalog.decode({print}, 'hex'), 1, pg_catalog.decode({body}, 'hex'), \
-                 clock.now, clock.now + {kept} \
-                 FROM (SELECT {NOW} AS now OFFSET 0) clock {from} \
-                 CROSS JOIN LATERAL pg_catalog.pg_advisory_xact_lock_shared({lock})",
+                 expires_at) SELECT {namespace}, {key}, {print}, 1, {body}, clock.now, \
+                 clock.now + {kept} FROM (SELECT {NOW} AS now OFFSET 0) clock {from}",
                 keys = tables.keys,
             )
         };
         let all = claim(
-            [
-                "a.namespace",
-                "a.key",
-                "a.print",
-                "a.body",
-                "a.kept",
-                "a.lock",
-            ],
+            ["a.namespace", "a.key", "a.print", "a.body", "a.kept"],
             &format!(
-                "CROSS JOIN {} a (namespace, key, print, body, kept, lock)",
+                "CROSS JOIN (SELECT pg_catalog.pg_try_advisory_xact_lock_shared($7) AS held \
+                 OFFSET 0) batch CROSS JOIN {} a (namespace, key, print, body, kept, lock) \
+                 WHERE CASE WHEN batch.held THEN true ELSE \
+                 pg_catalog.pg_advisory_xact_lock_shared(a.lock) IS NOT NULL END",
                 text::rows(&[1, 2, 3, 4, 5, 6])
             ),
         );
-        let one = claim(["$1", "$2", "$3", "$4", "$5", "$6"], "");
-        let types = "(text[], text[], text[], text[], int8[], int8[])";
-        let types_of_one = "(text, text, text, text, int8, int8)";
+        let one = claim(
+            ["$1", "$2", "$3", "$4", "$5"],
+            "CROSS JOIN LATERAL pg_catalog.pg_advisory_xact_lock_shared($6)",
+        );
+        let types = "(bytea[], bytea[], bytea[], bytea[], int8[], int8[], int8)";
         Self {
             queue: Queue::new(FLIGHTS),
             claim: Named::new(types, &all),
-            claim_one: Named::new(types_of_one, &one),
+            claim_one: Named::new("(bytea, bytea, bytea, bytea, int8, int8)", &one),
         }
     }
 }
@@ -140,6 +140,15 @@ struct Part {
     members: Vec<usize>,
     /// Whether their keys were looked at.
     looked: bool,
+    /// Whether the rows of their plain inserts are executed one by one.
+    each: bool,
+}
+
+impl Part {
+    /// The same part with these members.
+    fn with(&self, members: Vec<usize>) -> Self {
+        Self { members, ..*self }
+    }
 }
 
 struct Group<'a> {
@@ -176,6 +185,7 @@ impl<'a> Group<'a> {
             parts: vec![Part {
                 members,
                 looked: false,
+                each: false,
             }],
             failures: 0,
         }
@@ -197,6 +207,20 @@ impl<'a> Group<'a> {
         }
     }
 
+    /// A statement of the callers' failed with this code.
+    fn failed_at(&mut self, part: Part, blame: &Blame, code: &str) {
+        if code == CANCELED {
+            blame.text.was_slow();
+        }
+        match blame.form {
+            Form::Guard if code == DIVISION_BY_ZERO => blame.text.rows_differ(),
+            // One by one, the position of the one that fails names its caller.
+            Form::Rows if code != CANCELED => {}
+            _ => return self.part_with(part, blame),
+        }
+        self.parts.push(Part { each: true, ..part });
+    }
+
     /// The callers whose statement failed go alone; the others try again without them.
     fn part_with(&mut self, part: Part, blame: &Blame) {
         let blamed = |place: usize| blame.callers.contains(&place);
@@ -207,25 +231,21 @@ impl<'a> Group<'a> {
                 .map(|(_, at)| *at)
                 .collect()
         };
-        let (failed, rest) = (take(true), take(false));
+        let (failed, rest) = (part.with(take(true)), part.with(take(false)));
         self.failures += 1;
-        let again = |members| Part {
-            members,
-            looked: part.looked,
-        };
-        if blame.together {
-            self.split(again(failed));
+        if blame.form == Form::Set {
+            self.split(failed);
         } else {
-            self.tell_all(&again(failed), || Verdict::Alone);
+            self.tell_all(&failed, || Verdict::Alone);
         }
-        if rest.is_empty() {
+        if rest.members.is_empty() {
             return;
         }
         if self.failures < FAILURES_MAX {
-            self.parts.push(again(rest));
+            self.parts.push(rest);
         } else {
             // Too many of them fail: the others have waited long enough.
-            self.tell_all(&again(rest), || Verdict::Alone);
+            self.tell_all(&rest, || Verdict::Alone);
         }
     }
 
@@ -239,11 +259,7 @@ impl<'a> Group<'a> {
         };
         let (alone, members) = part.members.iter().copied().partition(slow);
         part.members = members;
-        let alone = Part {
-            members: alone,
-            looked: part.looked,
-        };
-        self.tell_all(&alone, || Verdict::Alone);
+        self.tell_all(&part.with(alone), || Verdict::Alone);
     }
 
     /// Halves try again; one alone takes the careful path.
@@ -252,12 +268,8 @@ impl<'a> Group<'a> {
             return self.tell_all(&part, || Verdict::Alone);
         }
         let half = part.members.split_off(part.members.len() / 2);
-        let looked = part.looked;
-        self.parts.push(part);
-        self.parts.push(Part {
-            members: half,
-            looked,
-        });
+        let half = part.with(half);
+        self.parts.extend([part, half]);
     }
 
     fn verdicts(mut self) -> Vec<Verdict> {
@@ -280,25 +292,26 @@ impl<'a> Group<'a> {
     }
 }
 
-fn claims_of<'a>(shots: impl Iterator<Item = &'a Shot> + Clone) -> [String; 6] {
+fn claims_of<'a>(shots: impl Iterator<Item = &'a Shot> + Clone, batch_lock: i64) -> [String; 7] {
     let each = || shots.clone();
     [
-        text::plain(each().map(|shot| &shot.name.namespace)),
-        text::plain(each().map(|shot| &shot.name.key)),
-        text::plain(each().map(|shot| literal::hex(shot.print.as_bytes()))),
-        text::plain(each().map(|shot| &shot.body)),
+        text::bytes(each().map(|shot| &shot.name.namespace)),
+        text::bytes(each().map(|shot| &shot.name.key)),
+        text::bytes(each().map(|shot| literal::hex(shot.print.as_bytes()))),
+        text::bytes(each().map(|shot| &shot.body)),
         text::numbers(each().map(|shot| shot.kept)),
         text::numbers(each().map(|shot| Some(shot.lock))),
+        text::number(Some(batch_lock)),
     ]
 }
 
 /// The same for one, as single values.
 fn claim_of(shot: &Shot) -> [String; 6] {
     [
-        text::one(&shot.name.namespace),
-        text::one(&shot.name.key),
-        text::one(literal::hex(shot.print.as_bytes())),
-        text::one(&shot.body),
+        text::one_bytea(&shot.name.namespace),
+        text::one_bytea(&shot.name.key),
+        text::one_bytea(literal::hex(shot.print.as_bytes())),
+        text::one_bytea(&shot.body),
         text::number(shot.kept),
         text::number(Some(shot.lock)),
     ]
@@ -318,12 +331,7 @@ impl<D: Driver> Of<D> {
         );
         match failed.code() {
             Some(code) if sqlstate::surely_nothing(code) => match blames.at(failed.after) {
-                Some(blame) => {
-                    if code == CANCELED {
-                        blame.was_slow();
-                    }
-                    group.part_with(part, blame);
-                }
+                Some(blame) => group.failed_at(part, blame, code),
                 // A key that is taken.
                 None if code == UNIQUE_VIOLATION && !part.looked => {
                     self.look_again(group, part).await;
@@ -348,7 +356,7 @@ impl<D: Driver> Of<D> {
         };
         let asked = part.members.len();
         let mut members = Vec::new();
-        for (at, row) in part.members.into_iter().zip(rows) {
+        for (at, row) in part.members.iter().copied().zip(rows) {
             match row {
                 Some(row) => group.tell(at, Verdict::Known(row)),
                 None => members.push(at),
@@ -358,6 +366,7 @@ impl<D: Driver> Of<D> {
         let rest = Part {
             members,
             looked: true,
+            each: part.each,
         };
         if no_key_was_taken {
             group.split(rest);
@@ -373,12 +382,16 @@ impl<D: Driver> Of<D> {
         let mut lone = members.clone();
         match (lone.next(), lone.next()) {
             (Some(shot), None) => message.execute(&groups.shots.claim_one, &claim_of(shot)),
-            _ => message.execute(&groups.shots.claim, &claims_of(members.clone())),
+            _ => message.execute(
+                &groups.shots.claim,
+                &claims_of(members.clone(), self.batch_lock()),
+            ),
         }
         // A connection is taught both at once.
         message.uses(&groups.shots.claim_one);
         message.uses(&groups.shots.claim);
-        let blames = effects::execute(&mut message, members.map(|shot| shot.effects.as_slice()));
+        let effects = members.map(|shot| shot.effects.as_slice());
+        let blames = execute::execute(&mut message, &groups.effects.guard, effects, part.each);
         (message.commit(), blames)
     }
 
