@@ -13,7 +13,8 @@ use std::{
 use exactly_once::sqlite::SqliteStore;
 use exactly_once::{
     AccountId, Adjust, Amount, AnyStore, BalanceStore, Claim, ConnectByUrl, Error, ErrorKind,
-    Fingerprint, IdempotencyKey, OneShot, OneShotStore, OpenAccount, Receipt, Store, Transactional,
+    Fingerprint, IdempotencyKey, IdempotencyStore, OneShot, OneShotStore, OpenAccount, Receipt,
+    Store, Transactional,
 };
 use rusqlite::Connection;
 
@@ -328,4 +329,59 @@ async fn the_log_stays_short_while_reads_overlap() {
     ended.store(true, std::sync::atomic::Ordering::Relaxed);
     reads.join_all().await;
     assert!(longest < 3 * LIMIT, "the log grew to {longest} bytes");
+}
+
+const FULL: &str = "EXACTLY_ONCE_FULL";
+
+/// Writes the same account again and again, where no file may grow past a megabyte; in a process of
+/// its own. As a test by itself it does nothing.
+#[test]
+fn child_on_a_full_disk() {
+    let Ok(path) = std::env::var(FULL) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(async {
+        let store = SqliteStore::open(PathBuf::from(path)).await.unwrap();
+        let mut full = 0;
+        for number in 0..150 {
+            let mut large = effect(&format!("k{}", number % 5));
+            large.receipt = Receipt::from_bytes(vec![7_u8; 40_000]);
+            while let Err(failure) = store.execute_one_shot(&large).await {
+                assert!(failure.is_retryable(), "{failure}");
+                full += 1;
+                assert!(full < 150, "the store stays stuck: {failure}");
+            }
+            // The space comes back, in the file as in the log.
+            while let Err(failure) = store.forget(large.claim.key()).await {
+                assert!(failure.is_retryable(), "{failure}");
+                full += 1;
+                assert!(full < 150, "the store stays stuck: {failure}");
+            }
+        }
+        assert!(full > 0, "there was room for everything");
+    });
+}
+
+/// Goal: a full disk is full of the log; once a write has failed, the log gives its space back. Method:
+/// a process whose files may not grow past a megabyte, a fraction of what it writes in all.
+#[test]
+fn a_full_disk_gives_the_space_of_the_log_back() {
+    let folder = tempfile::tempdir().unwrap();
+    // In blocks of 512 bytes; a write past it fails, instead of ending the process.
+    let limited = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\"";
+    let ended = Command::new("sh")
+        .args(["-c", limited])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "child_on_a_full_disk",
+            "--test-threads=1",
+            "--nocapture",
+        ])
+        .env(FULL, folder.path().join("t.db"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{told}");
 }

@@ -1,8 +1,9 @@
 //! What made a commit fail after a yes, or leave something else than a plain transaction.
 
-use exactly_once::ErrorKind;
+use exactly_once::{ErrorKind, PreparedTransactions, sqlite::SqliteStore};
+use rusqlite::Connection;
 
-use crate::Place;
+use crate::{Place, dump};
 
 /// The staged work leaves what the plain one does.
 async fn same(schema: &str, sql: &str, tables: &[&str]) {
@@ -146,6 +147,64 @@ async fn every_value_comes_back_bit_by_bit() {
             &["t"],
         )
         .await;
+    }
+}
+
+/// Registers a collation of the program's own, as it must to use a table that has it.
+fn collate(db: &Connection) -> rusqlite::Result<()> {
+    db.create_collation("mine", |a, b| b.cmp(a))
+}
+
+#[tokio::test]
+async fn a_collation_of_the_programs_own_fails_no_commit() {
+    // In a column, an index, a check and a trigger; what does the commit not need, and what would it.
+    let column = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT COLLATE mine)";
+    for (more, yes) in [
+        ("", true),
+        ("CREATE INDEX i ON t (a)", false),
+        ("CREATE UNIQUE INDEX i ON t (a)", false),
+        ("CREATE INDEX i ON t (id) WHERE a > 'b'", false),
+        ("ALTER TABLE t ADD COLUMN c CHECK (a > 'z')", false),
+        ("ALTER TABLE t ADD COLUMN c DEFAULT 5", true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.db");
+        let db = Connection::open(&path).unwrap();
+        collate(&db).unwrap();
+        db.execute_batch(&format!(
+            "{column}; {more}; INSERT INTO t (id, a) VALUES (1, 'a')"
+        ))
+        .unwrap();
+        let store = SqliteStore::open(&path).await.unwrap();
+        let place = Place { folder, store };
+        let part = place.part("t").await;
+        let mut tx = place.begin(&part).await;
+        let work = |db: &Connection| {
+            collate(db)?;
+            db.execute_batch(
+                "UPDATE t SET a = 'b' WHERE a = 'a'; INSERT INTO t (id, a) VALUES (2, 'c')",
+            )
+        };
+        let prepared = match tx.run(work).await {
+            Ok(()) => place.store.prepare(tx, &part).await,
+            Err(refused) => Err(refused),
+        };
+        if let Err(refused) = &prepared {
+            assert!(!refused.is_retryable(), "{more}: {refused}");
+            assert!(
+                refused.to_string().contains("collation"),
+                "{more}: {refused}"
+            );
+        }
+        assert_eq!(prepared.is_ok(), yes, "{more}: {prepared:?}");
+        // Another process commits, which has never heard of it.
+        if yes {
+            let path = place.folder.path().join("t.db");
+            let other = SqliteStore::open(&path).await.unwrap();
+            other.commit_prepared(&part).await.unwrap();
+            let rows = dump(&place.foreign(), "t");
+            assert_eq!(rows.len(), 2, "{more}: {rows:?}");
+        }
     }
 }
 
