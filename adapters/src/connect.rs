@@ -65,8 +65,11 @@ impl ConnectByUrl for AnyStore {
 }
 
 /// What opening a store may do to it.
-#[allow(dead_code, reason = "the command opens stores of others")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "cli"),
+    expect(dead_code, reason = "only the command opens what it must not make")
+)]
 pub(crate) enum Access {
     /// Make the tables, or upgrade them.
     Create,

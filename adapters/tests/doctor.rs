@@ -43,7 +43,7 @@ fn whats(found: &Found) -> Vec<&str> {
 
 fn migrate(url: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_exactly-once"))
-        .arg("migrate")
+        .args(["migrate", "--yes"])
         .env("EXACTLY_ONCE_URL", url)
         .output()
         .unwrap();

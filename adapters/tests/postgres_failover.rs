@@ -117,6 +117,8 @@ async fn prepared_work_is_committed_once_by_another_process() {
     let server = started().await;
     let store = connect(server.url()).await;
     let transaction = within(&store, "t", Duration::from_secs(2)).await;
+    let own = identity_of(&store).await.unwrap();
+    let transaction = transaction.entitled(own, Participants::of([own]));
     prepare_as(&store, &transaction).await;
     let decided = store.decide(&transaction, Decision::Commit).await;
     assert_eq!(decided.unwrap(), Decision::Commit);

@@ -55,9 +55,11 @@ impl Write for Heard {
 
 /// Every command, once with a table and once as JSON.
 fn every_command(heard: &Heard, url: &str) {
-    let commands: [&[&str]; 11] = [
+    let named = format!("named={url}");
+    let commands: [&[&str]; 15] = [
         &["doctor"],
-        &["migrate"],
+        &["migrate", "--yes"],
+        &["adopt", "--yes"],
         &["key", "show", "k"],
         &["key", "forget", "k", "--yes"],
         &["expire", "--yes"],
@@ -66,6 +68,9 @@ fn every_command(heard: &Heard, url: &str) {
         &["in-doubt", "list"],
         &["in-doubt", "show", "00"],
         &["in-doubt", "resolve", "00", "--yes"],
+        &["in-doubt", "sweep", "--yes"],
+        &["in-doubt", "forget", "--yes"],
+        &["in-doubt", "list", "--store", &named],
         &["no-such-command"],
     ];
     for arguments in commands {
@@ -74,7 +79,6 @@ fn every_command(heard: &Heard, url: &str) {
                 .args(arguments)
                 .args(more)
                 .env("EXACTLY_ONCE_URL", url)
-                .env("EXACTLY_ONCE_REGISTER_URL", url)
                 .output()
                 .unwrap();
             heard.note(&String::from_utf8_lossy(&output.stdout));

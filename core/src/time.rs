@@ -40,10 +40,38 @@ impl Timestamp {
     }
 }
 
+/// As RFC 3339 in UTC, to the microsecond: `2026-03-01T12:30:00.000250Z`. Outside of the years 0 to
+/// 9999, which RFC 3339 has no form for, the microseconds since 1970.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}us", self.0)
+        let micros = self.0.rem_euclid(MICROS_OF_DAY);
+        let (year, month, day) = date(self.0.div_euclid(MICROS_OF_DAY));
+        if !(0..=9_999).contains(&year) {
+            return write!(f, "{}us", self.0);
+        }
+        let seconds = micros / 1_000_000;
+        let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        let fraction = micros % 1_000_000;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z"
+        )
     }
+}
+
+const MICROS_OF_DAY: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// Year, month and day of the Gregorian calendar, so many days after 1970-01-01. Counted from a March,
+/// so that the leap day is the last one of its year, in eras of 400 years, which all have the same days.
+fn date(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let march = (5 * day + 2) / 153;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    let year = era * 400 + year + i64::from(month <= 2);
+    (year, month, day - (153 * march + 2) / 5 + 1)
 }
 
 /// A hundred years: the longest duration that is taken for a retention, a lease or a deadline.
@@ -128,6 +156,24 @@ impl From<Retention> for Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_reads_as_rfc_3339() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00.000000Z"),
+            (951_868_799_999_999, "2000-02-29T23:59:59.999999Z"),
+            (1_772_368_200_000_250, "2026-03-01T12:30:00.000250Z"),
+            (4_107_542_400_000_000, "2100-03-01T00:00:00.000000Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+            (253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
+            (-62_167_219_200_000_000, "0000-01-01T00:00:00.000000Z"),
+            (253_402_300_800_000_000, "253402300800000000us"),
+            (i64::MIN, "-9223372036854775808us"),
+        ] {
+            assert_eq!(Timestamp::from_micros(micros).to_string(), text);
+        }
+    }
 
     #[test]
     fn absurd_durations_are_refused() {

@@ -1,30 +1,25 @@
-//! What can be asked.
+//! The arguments of the command.
 
 use clap::{Args, Parser, Subcommand};
 
-/// Exactly-once effects: what a store holds, what is in doubt, and how to end it.
-#[derive(Debug, Parser)]
-#[command(name = "exactly-once", version)]
-pub(super) struct Arguments {
-    /// The store: postgres://…, sqlite:file, redis://…; better given by the environment, since
-    /// arguments can be seen by others
-    #[arg(
-        long,
-        global = true,
-        env = "EXACTLY_ONCE_URL",
-        hide_env_values = true,
-        default_value = ""
-    )]
-    pub(super) url: String,
+use super::stores::Where;
 
-    /// The namespace to look into
-    #[arg(
-        long,
-        global = true,
-        env = "EXACTLY_ONCE_NAMESPACE",
-        default_value = "default"
-    )]
-    pub(super) namespace: String,
+/// What a script may rely on; in `--help` as well.
+const EXIT_CODES: &str = "Exit codes:
+  0  done, or all is well
+  1  something needs you: a finding, an alarm, something late or a store that is away; or what was
+     asked for is not there
+  2  refused or failed: the message says why, and what to do
+
+With --json one JSON value is printed in every case. An error is {\"error\": {\"kind\": …, \"message\": …}}.
+Times are RFC 3339, in UTC.";
+
+/// Shows what a store holds and what is in doubt, and resolves it.
+#[derive(Debug, Parser)]
+#[command(name = "exactly-once", version, after_help = EXIT_CODES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) stores: Where,
 
     /// Print one JSON value
     #[arg(long, global = true)]
@@ -42,9 +37,20 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 600)]
         max_age: u32,
     },
-    /// Creates the tables, or brings them to the newest version
-    Migrate,
-    /// An idempotency key
+    /// Creates the tables
+    Migrate {
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Gives a restored copy an identity of its own, so that it is not taken for its original
+    Adopt {
+        /// Adopt also where transactions are in doubt: nothing resolves them afterwards
+        #[arg(long)]
+        leave_in_doubt: bool,
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Idempotency keys
     #[command(subcommand)]
     Key(KeyCommand),
     /// Removes keys whose retention has passed: a request with such a key is a new one
@@ -52,21 +58,28 @@ pub(super) enum Command {
         /// How many at most
         #[arg(long, default_value_t = 1_000)]
         limit: u32,
-        /// Don't ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        sure: Sure,
     },
-    /// A balance account
+    /// Balance accounts
     #[command(subcommand)]
     Account(AccountCommand),
-    /// Prepared transactions that wait for their decision
-    #[command(subcommand)]
+    /// Prepared transactions that wait for their decision, at all stores that are given
+    #[command(subcommand, after_help = EXIT_CODES)]
     InDoubt(InDoubtCommand),
+}
+
+/// Of each command that can't be undone.
+#[derive(Debug, Args)]
+pub(super) struct Sure {
+    /// Don't ask
+    #[arg(long)]
+    pub(super) yes: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
-    /// Where the key stands
+    /// Shows the state of an idempotency key
     Show {
         /// The key
         key: String,
@@ -75,20 +88,19 @@ pub(super) enum KeyCommand {
     Forget {
         /// The key
         key: String,
-        /// Don't ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
-    /// The balance
+    /// Shows the balance
     Show {
         /// The account
         account: String,
     },
-    /// The changes, oldest first
+    /// Lists the changes, oldest first
     History {
         /// The account
         account: String,
@@ -101,62 +113,67 @@ pub(super) enum AccountCommand {
     },
 }
 
-/// Which stores a sweep is over
-#[derive(Debug, Args)]
-pub(super) struct SweepOver {
-    /// The register's store; this store if left out
-    #[arg(long, env = "EXACTLY_ONCE_REGISTER_URL", hide_env_values = true)]
-    pub(super) register: Option<String>,
-    /// Another participant; in the environment, several are separated by spaces
-    #[arg(
-        long,
-        env = "EXACTLY_ONCE_PARTICIPANT_URLS",
-        hide_env_values = true,
-        value_delimiter = ' '
-    )]
-    pub(super) also: Vec<String>,
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum InDoubtCommand {
-    /// Ends everything that is past its deadline, at all participants, as the register says; exit
-    /// code 1 if anything needs a person
-    Sweep {
-        #[command(flatten)]
-        over: SweepOver,
-    },
-    /// Removes the records of transactions whose time is over, at all participants and in the
-    /// register
-    Forget {
-        #[command(flatten)]
-        over: SweepOver,
-        /// How many at most, at each of them
-        #[arg(long, default_value_t = 1_000)]
-        limit: u32,
-    },
-    /// What is in doubt; exit code 1 if anything is past its deadline
+    /// Lists what is in doubt, and decisions that are not carried out yet; exit code 1 if anything is
+    /// past its deadline, shown or not
     List {
-        /// How many at most
+        /// Only transactions after this digest, as the end of a page names it
+        #[arg(long)]
+        after: Option<String>,
+        /// How many lines at most
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// One of them, and what the register says
+    /// Shows one transaction: its register, its state at each store, and what to do
     Show {
         /// The transaction's digest, or its first characters
         digest: String,
-        /// The register's store; this store if left out
-        #[arg(long, env = "EXACTLY_ONCE_REGISTER_URL", hide_env_values = true)]
-        register: Option<String>,
     },
-    /// Ends one that is past its deadline: as the register says, or rolled back if it says nothing
+    /// Resolves one that is past its deadline, as its register says: rolled back if nothing was decided
     Resolve {
         /// The transaction's digest, or its first characters
         digest: String,
-        /// The register's store; this store if left out
-        #[arg(long, env = "EXACTLY_ONCE_REGISTER_URL", hide_env_values = true)]
-        register: Option<String>,
-        /// Don't ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        sure: Sure,
     },
+    /// Resolves everything that is past its deadline, at all stores, each as its register says
+    Sweep {
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Settles a transaction whose participants did not all end as was decided, or can't any more: ends
+    /// its alarm, and records the operator and the reason
+    Settle(Settle),
+    /// Removes records that are past `forget_after`, at all stores
+    Forget {
+        /// How many at most, at each store
+        #[arg(long, default_value_t = 1_000)]
+        limit: u32,
+        #[command(flatten)]
+        sure: Sure,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Settle {
+    /// The transaction's digest, or its first characters
+    pub(super) digest: String,
+    /// How it counts as ended; what is still in doubt ends so
+    #[arg(long = "as", value_enum)]
+    pub(super) outcome: Ended,
+    /// Why, for those that read it later
+    #[arg(long)]
+    pub(super) reason: String,
+    /// The operator; the operating system's user if left out
+    #[arg(long)]
+    pub(super) by: Option<String>,
+    #[command(flatten)]
+    pub(super) sure: Sure,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Ended {
+    Committed,
+    RolledBack,
 }

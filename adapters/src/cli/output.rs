@@ -1,47 +1,164 @@
-//! Tables for people, JSON for programs; the same content.
+//! Answers: lines and tables for people, JSON for programs; the same content.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Map, Value, json};
 
-use crate::{Error, ErrorKind};
+use super::escape;
+use crate::{Error, ErrorKind, Timestamp};
 
-/// What a command found.
-pub(super) struct Answer {
-    columns: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
-    /// Whether nothing needs a person.
-    pub(super) fine: bool,
+/// One value of an answer.
+#[derive(Clone, Debug)]
+pub(super) enum Cell {
+    Text(String),
+    Number(i64),
+    Time(Timestamp),
+    Flag(bool),
+    Nothing,
 }
 
-impl Answer {
-    pub(super) fn table(columns: &[&'static str], rows: Vec<Vec<String>>, fine: bool) -> Self {
-        Self {
-            columns: columns.to_vec(),
-            rows,
-            fine,
-        }
+impl Cell {
+    pub(super) fn or_nothing<T: Into<Self>>(value: Option<T>) -> Self {
+        value.map_or(Self::Nothing, Into::into)
     }
 
-    pub(super) fn said(text: impl Into<String>) -> Self {
-        Self::table(&["result"], vec![vec![text.into()]], true)
-    }
-
-    pub(super) fn not_there(text: impl Into<String>) -> Self {
-        Self {
-            fine: false,
-            ..Self::said(text)
+    fn plain(&self) -> String {
+        match self {
+            Self::Text(text) => escape::plain(text),
+            Self::Number(number) => number.to_string(),
+            Self::Time(time) => time.to_string(),
+            Self::Flag(true) => "yes".to_owned(),
+            Self::Flag(false) => "no".to_owned(),
+            Self::Nothing => String::new(),
         }
     }
 
     fn json(&self) -> Value {
-        let rows = self.rows.iter().map(|row| {
-            let cells = self.columns.iter().zip(row);
-            let cells = cells.map(|(column, cell)| (column.replace(' ', "_"), json!(cell)));
-            Value::Object(cells.collect::<Map<_, _>>())
-        });
-        json!({ "fine": self.fine, "rows": rows.collect::<Vec<_>>() })
+        match self {
+            Self::Text(text) => json!(text),
+            Self::Number(number) => json!(number),
+            Self::Time(time) => json!(time.to_string()),
+            Self::Flag(flag) => json!(flag),
+            Self::Nothing => Value::Null,
+        }
+    }
+}
+
+macro_rules! cell {
+    ($($type:ty => $value:ident => $cell:expr),* $(,)?) => {
+        $(impl From<$type> for Cell {
+            fn from($value: $type) -> Self {
+                $cell
+            }
+        })*
+    };
+}
+
+cell! {
+    String => text => Self::Text(text),
+    &str => text => Self::Text(text.to_owned()),
+    i64 => number => Self::Number(number),
+    u16 => number => Self::Number(number.into()),
+    u64 => number => Self::Number(i64::try_from(number).unwrap_or(i64::MAX)),
+    usize => number => Self::Number(i64::try_from(number).unwrap_or(i64::MAX)),
+    Timestamp => time => Self::Time(time),
+    bool => flag => Self::Flag(flag),
+}
+
+/// What a command found or did.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    facts: Vec<(&'static str, Cell)>,
+    columns: Vec<&'static str>,
+    rows: Vec<Vec<Cell>>,
+    notes: Vec<String>,
+    /// Whether something needs an operator, or is not there.
+    attention: bool,
+}
+
+impl Answer {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn table(columns: &[&'static str], rows: Vec<Vec<Cell>>) -> Self {
+        Self::new().with_table(columns, rows)
+    }
+
+    pub(super) fn with_table(mut self, columns: &[&'static str], rows: Vec<Vec<Cell>>) -> Self {
+        columns.clone_into(&mut self.columns);
+        self.rows = rows;
+        self
+    }
+
+    /// One sentence.
+    pub(super) fn said(text: impl Into<String>) -> Self {
+        Self::new().note(text)
+    }
+
+    /// One sentence about what is missing.
+    pub(super) fn not_there(text: impl Into<String>) -> Self {
+        Self::said(text).needs_attention(true)
+    }
+
+    pub(super) fn fact(mut self, name: &'static str, value: impl Into<Cell>) -> Self {
+        self.facts.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn note(mut self, text: impl Into<String>) -> Self {
+        self.notes.push(text.into());
+        self
+    }
+
+    pub(super) fn needs_attention(mut self, needs: bool) -> Self {
+        self.attention |= needs;
+        self
+    }
+
+    pub(super) fn exit_code(&self) -> u8 {
+        u8::from(self.attention)
+    }
+
+    fn json(&self) -> Value {
+        let key = |name: &str| name.replace(' ', "_");
+        let mut value = Map::new();
+        value.insert("fine".to_owned(), json!(!self.attention));
+        for (name, cell) in &self.facts {
+            value.insert(key(name), cell.json());
+        }
+        if !self.columns.is_empty() {
+            let rows = self.rows.iter().map(|row| {
+                let cells = self.columns.iter().zip(row);
+                let cells = cells.map(|(column, cell)| (key(column), cell.json()));
+                Value::Object(cells.collect())
+            });
+            value.insert("rows".to_owned(), rows.collect());
+        }
+        value.insert("notes".to_owned(), json!(self.notes));
+        Value::Object(value)
+    }
+
+    fn plain(&self) -> String {
+        let mut parts = Vec::new();
+        for (name, cell) in &self.facts {
+            if !matches!(cell, Cell::Nothing) {
+                parts.push(format!("{name}: {}", cell.plain()));
+            }
+        }
+        if !self.columns.is_empty() && self.rows.is_empty() {
+            parts.push("nothing".to_owned());
+        } else if !self.columns.is_empty() {
+            let mut table = Table::new();
+            table
+                .load_style(UTF8_FULL_CONDENSED)
+                .set_header(&self.columns);
+            table.add_rows(self.rows.iter().map(|row| row.iter().map(Cell::plain)));
+            parts.push(table.to_string());
+        }
+        parts.extend(self.notes.iter().map(|note| escape::plain(note)));
+        parts.join("\n")
     }
 }
 
@@ -55,30 +172,35 @@ impl Output {
     }
 
     pub(super) fn print(&self, answer: &Answer) {
-        let text = if self.json {
-            answer.json().to_string()
-        } else if answer.rows.is_empty() {
-            "nothing".to_owned()
+        if self.json {
+            self.print_json(&answer.json());
         } else {
-            let mut table = Table::new();
-            table
-                .load_style(UTF8_FULL_CONDENSED)
-                .set_header(&answer.columns);
-            table.add_rows(&answer.rows);
-            table.to_string()
-        };
-        // A reader that has gone (`| head`) is no reason to fail.
-        let _ = writeln!(std::io::stdout(), "{text}");
+            // A reader that has gone (`| head`) is no reason to fail.
+            let _ = writeln!(std::io::stdout(), "{}", answer.plain());
+        }
     }
 
     pub(super) fn fail(&self, error: &Error) {
-        let text = if self.json {
-            json!({ "error": error.kind().as_str(), "message": error.to_string() }).to_string()
+        if self.json {
+            self.print_error(error.kind().as_str(), &error.to_string());
         } else {
-            format!("exactly-once: {error}")
-        };
-        let _ = writeln!(std::io::stderr(), "{text}");
+            let text = escape::plain(&error.to_string());
+            let _ = writeln!(std::io::stderr(), "exactly-once: {text}");
+        }
     }
+
+    pub(super) fn print_error(&self, kind: &str, message: &str) {
+        self.print_json(&json!({ "error": { "kind": kind, "message": message } }));
+    }
+
+    fn print_json(&self, value: &Value) {
+        let _ = writeln!(std::io::stdout(), "{}", escape::json(&value.to_string()));
+    }
+}
+
+/// A refusal of the command itself.
+pub(super) fn refuse(kind: ErrorKind, operation: &'static str, why: impl Into<String>) -> Error {
+    Error::new(kind, operation, "cli").with_message(why)
 }
 
 /// Asks before what can't be undone. Without a terminal to ask at, only `--yes` will do.
@@ -86,16 +208,20 @@ pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Error> {
     if yes {
         return Ok(());
     }
-    let refuse =
-        |message: &str| Err(Error::new(ErrorKind::Invalid, "confirm", "cli").with_message(message));
     let mut input = std::io::stdin().lock();
     if !std::io::stdin().is_terminal() {
-        return refuse("this can't be undone: say --yes, or run it at a terminal");
+        let why = format!("this can't be undone. {question} Add --yes, or run it at a terminal");
+        return Err(refuse(ErrorKind::Invalid, "confirm", why));
     }
+    let question = escape::plain(question);
     let _ = write!(std::io::stderr(), "{question} Type yes to go on: ");
     let mut line = String::new();
     match input.read_line(&mut line) {
         Ok(_) if line.trim() == "yes" => Ok(()),
-        _ => refuse("not confirmed; nothing was done"),
+        _ => Err(refuse(
+            ErrorKind::Invalid,
+            "confirm",
+            "not confirmed; nothing was done",
+        )),
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn check_schema(name: &str) -> Result<(), String> {
 
 /// An identifier in double quotes. Doubling is enough here: no setting gives the backslash a
 /// meaning within them.
-pub(super) fn quote(name: &str) -> String {
+pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -85,8 +85,9 @@ impl<D: Driver> PostgresStore<D> {
                 ErrorKind::Configuration,
                 operation,
                 format!(
-                    "the schema {} has no tables of this store: call `migrate()` once, as a role \
-                     that may create them",
+                    "the schema {} has no tables of exactly-once: check the database and the schema \
+                     that the URL names, or make the tables once, as a role that may create them, with \
+                     `migrate()` or `exactly-once migrate`",
                     self.tables().schema
                 ),
             )),

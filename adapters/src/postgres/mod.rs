@@ -46,7 +46,7 @@ mod error;
 mod expiry;
 mod group;
 mod idempotency;
-mod identifier;
+pub(crate) mod identifier;
 mod key_row;
 mod last;
 mod lease;

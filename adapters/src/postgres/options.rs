@@ -59,7 +59,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             namespace: None,
-            schema: "exactly_once".to_owned(),
+            schema: super::schema::DEFAULT_SCHEMA.to_owned(),
             timeouts: Timeouts::default(),
             migrate: true,
             require_two_phase: false,

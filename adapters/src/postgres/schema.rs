@@ -5,6 +5,9 @@ use sha2::{Digest, Sha256};
 
 use super::identifier::quote;
 
+/// The schema of the tables, where none is named.
+pub(crate) const DEFAULT_SCHEMA: &str = "exactly_once";
+
 /// The version of the tables below.
 pub(crate) const VERSION: i64 = 1;
 

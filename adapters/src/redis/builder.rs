@@ -22,7 +22,7 @@ use super::{
     nat::NatMap,
     replicas::Replicas,
     schema::{Layout, Placement},
-    store::{RedisStore, Shared},
+    store::{Made, RedisStore, Shared},
     tls::Asked,
 };
 use crate::runtime;
@@ -213,7 +213,12 @@ impl RedisStoreBuilder {
             }),
             namespace,
         );
-        store.read_identity(OPERATION, false).await?;
+        let made = if self.existing {
+            Made::Never
+        } else {
+            Made::IfMissing
+        };
+        store.read_identity(OPERATION, made).await?;
         Ok(store)
     }
 }

@@ -8,14 +8,14 @@ use std::{
 };
 
 use exactly_once_core::{
-    Capabilities, ClaimMode, Durability, IdempotencyKey, Namespace, Place, Result, Store,
-    StoreIdentity, Timestamp, TwoPhase,
+    Capabilities, ClaimMode, Durability, ErrorKind, IdempotencyKey, Namespace, Place, Result,
+    Store, StoreIdentity, Timestamp, TwoPhase,
 };
 
 use super::{
     builder::RedisStoreBuilder,
     call::Call,
-    error::{BACKEND, Effect},
+    error::{BACKEND, Effect, error},
     group::Groups,
     link::Link,
     reply::{Origin, Reply},
@@ -25,6 +25,28 @@ use super::{
 
 /// How long a shard counts as listed.
 const LISTED_FOR: Duration = Duration::from_secs(600);
+
+/// Whether reading the identity of the data makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// Where there is none: the store is a new one.
+    IfMissing,
+    /// In the place of the one that stands.
+    Anew,
+    /// Not at all.
+    Never,
+}
+
+impl Made {
+    /// As the script reads it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::IfMissing => "",
+            Self::Anew => "adopt",
+            Self::Never => "existing",
+        }
+    }
+}
 
 /// What all handles on one connection share.
 pub(super) struct Shared {
@@ -162,23 +184,32 @@ impl RedisStore {
         Ok(reply)
     }
 
-    /// Reads the identity of the data, which is made the first time, or replaces it.
+    /// Reads the identity of the data, makes it, or replaces it.
     pub(super) async fn read_identity(
         &self,
         operation: &'static str,
-        adopt: bool,
+        made: Made,
     ) -> Result<StoreIdentity> {
         let (shard, key) = self.layout().identity();
         let arguments = vec![
             StoreIdentity::random().as_bytes().to_vec(),
-            if adopt { b"adopt".to_vec() } else { Vec::new() },
+            made.word().as_bytes().to_vec(),
         ];
         let reply = self
             .read(operation, &scripts::IDENTITY, shard, vec![key], arguments)
             .await?;
-        // A failover must not bring another one.
-        if reply.word() == "made" {
-            self.replicate(operation, shard, &reply).await?;
+        match reply.word() {
+            // A failover must not bring another one.
+            "made" => self.replicate(operation, shard, &reply).await?,
+            "missing" => {
+                return Err(error(ErrorKind::Configuration, operation).with_message(format!(
+                    "there is no store of exactly-once under the key prefix {:?}: check the server, \
+                     the database number and the prefix that the URL names, or make one with \
+                     `exactly-once migrate`",
+                    self.layout().prefix
+                )));
+            }
+            _ => {}
         }
         let identity = reply.bytes(1).try_into();
         let identity = StoreIdentity::from_bytes(identity.map_err(|_| reply.unexpected())?);
@@ -325,7 +356,7 @@ impl Store for RedisStore {
     async fn identity(&self) -> Result<StoreIdentity> {
         let identity = match self.known_identity() {
             Some(known) => known,
-            None => self.read_identity("identity", false).await?,
+            None => self.read_identity("identity", Made::IfMissing).await?,
         };
         // A bound handle is a participant of its own.
         Ok(match self.bound {
@@ -335,7 +366,7 @@ impl Store for RedisStore {
     }
 
     async fn adopt(&self) -> Result<StoreIdentity> {
-        self.read_identity("adopt", true).await
+        self.read_identity("adopt", Made::Anew).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -116,6 +116,10 @@ impl Connector {
         connection.busy_timeout(self.busy_timeout)?;
         connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         connection.pragma_update(None, "temp_store", "MEMORY")?;
+        if self.access == Access::ReadOnly {
+            // The file can't be written by it; the writer's own TEMP table can.
+            return Ok(());
+        }
         if purpose == Purpose::Read {
             return connection.pragma_update(None, "query_only", true);
         }

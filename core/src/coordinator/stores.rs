@@ -5,7 +5,6 @@ use futures_util::future::join_all;
 use super::{
     machine::Role,
     participant::{OPERATION, Participant},
-    turn::same_identity,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -106,6 +105,15 @@ pub(super) async fn entitle<R: DecisionRegister>(
     }
     let members = crate::identity::Participants::of(members.into_iter().flatten());
     Ok(participation.entitled(held, members))
+}
+
+/// Two stores that report one identity at two places.
+pub(super) fn same_identity(one: &str, other: &str, operation: &'static str) -> Error {
+    Error::new(ErrorKind::Invalid, operation, "core").with_message(format!(
+        "{one:?} and {other:?} have the same identity. If they are one store, give the work of both to \
+         one participant; if one is a restored copy of the other, give the copy an identity of its own: \
+         `exactly-once adopt`, with the copy's URL; if one handle was opened before the server restarted, open it again"
+    ))
 }
 
 /// Two participants that are really one store, though their places differ: which one left its work

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     identity::{NamespaceIdentity, identity_of},
-    prepared::{PreparedTransactions, TransactionDigest},
+    prepared::{Participation, PreparedTransactions, TransactionDigest},
     register::DecisionRegister,
 };
 
@@ -116,6 +116,24 @@ impl<R: DecisionRegister> Sweeper<R> {
             turn.sweep_participant(index).await;
         }
         turn.sweep_register().await;
+        Ok(turn.report)
+    }
+
+    /// Resolves one transaction, as [`Self::sweep`] would: if it names this sweeper's register, and is
+    /// past its deadline by the register's clock. Otherwise it is reported as foreign or waiting.
+    ///
+    /// # Errors
+    /// As [`Self::sweep`], and where the register's clock can't be read.
+    pub async fn resolve(&self, participation: &Participation) -> Result<SweepReport> {
+        let held = identity_of(&self.register).await?;
+        let late = self.register.now().await? > participation.not_after();
+        let mut turn = Turn::new(self, held);
+        if late {
+            turn.meet().await;
+            turn.sweep_known(participation.clone()).await;
+        } else {
+            turn.report.waiting = 1;
+        }
         Ok(turn.report)
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::{
     machine::{Found, Named, Ruling, Sweep, SweepAction},
     participant::OPERATION,
+    stores::same_identity,
     sweep::{Foreign, SweepReport, Sweeper},
     swept::Swept,
 };
@@ -103,9 +104,7 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
                     self.leave_alone(&participation, name);
                     continue;
                 }
-                let known = self.identities.iter().copied().flatten();
-                let participation = participation.with_named(&Participants::of(known).to_bytes());
-                self.sweep_one(participation).await;
+                self.sweep_known(participation).await;
                 if self.identity(index).is_none() {
                     return Ok(());
                 }
@@ -149,6 +148,14 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
             participant: participant.to_owned(),
             register: *participation.register(),
         });
+    }
+
+    /// One transaction. A rollback that this sweeper decides names the participants, where they are
+    /// those that it knows.
+    pub(super) async fn sweep_known(&mut self, participation: Participation) {
+        let known = self.identities.iter().copied().flatten();
+        let participation = participation.with_named(&Participants::of(known).to_bytes());
+        self.sweep_one(participation).await;
     }
 
     async fn sweep_one(&mut self, participation: Participation) {
@@ -385,13 +392,4 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
             Error::new(ErrorKind::Invalid, OPERATION, "core").with_message("no such participant")
         })
     }
-}
-
-/// Two stores that report one identity at two places.
-pub(super) fn same_identity(one: &str, other: &str, operation: &'static str) -> Error {
-    Error::new(ErrorKind::Invalid, operation, "core").with_message(format!(
-        "{one:?} and {other:?} have the same identity. If they are one store, give the work of both to \
-         one participant; if one is a restored copy of the other, give the copy an identity of its own \
-         (`adopt`); if one handle was opened before the server restarted, open it again"
-    ))
 }

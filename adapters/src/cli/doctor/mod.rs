@@ -9,8 +9,8 @@ mod redis;
 #[cfg(feature = "rusqlite")]
 mod sqlite;
 
-use super::output::Answer;
-use crate::{Error, ErrorKind, Result};
+use super::output::{Answer, Cell};
+use crate::{Error, ErrorKind, Result, connect::StoreUrl};
 
 /// One thing that was looked at.
 pub(super) struct Finding {
@@ -38,13 +38,14 @@ impl Finding {
     expect(unused_variables, reason = "only Postgres has ages to judge")
 )]
 async fn ask(url: &str, max_age: u32) -> Result<Vec<Finding>> {
-    match url.split(':').next().unwrap_or_default() {
+    let url = StoreUrl::parse(url)?;
+    match url.scheme.as_str() {
         #[cfg(feature = "tokio-postgres")]
-        "postgres" | "postgresql" => postgres::examine(url, max_age).await,
+        "postgres" | "postgresql" => postgres::examine(&url, max_age).await,
         #[cfg(feature = "rusqlite")]
-        "sqlite" => sqlite::examine(url).await,
+        "sqlite" => sqlite::examine(&url.base).await,
         #[cfg(feature = "redis")]
-        "redis" | "rediss" | "unix" => redis::examine(url).await,
+        "redis" | "rediss" | "unix" => redis::examine(&url.base).await,
         _ => Err(
             Error::new(ErrorKind::Configuration, "doctor", "cli").with_message(
                 "no doctor for this URL: it needs postgres:, sqlite: or redis:, and the feature \
@@ -60,17 +61,14 @@ pub(super) async fn examine(url: &str, max_age: u32) -> Result<Answer> {
     let rows = findings.into_iter().map(|Finding { what, seen, remedy }| {
         let verdict = if remedy.is_some() { "MEND" } else { "ok" };
         vec![
-            verdict.to_owned(),
-            what.to_owned(),
-            seen,
-            remedy.unwrap_or_default(),
+            verdict.into(),
+            what.into(),
+            seen.into(),
+            Cell::or_nothing(remedy),
         ]
     });
-    Ok(Answer::table(
-        &["verdict", "what", "seen", "remedy"],
-        rows.collect(),
-        fine,
-    ))
+    let columns = ["verdict", "what", "seen", "remedy"];
+    Ok(Answer::table(&columns, rows.collect()).needs_attention(!fine))
 }
 
 /// The tables are there, in this version.

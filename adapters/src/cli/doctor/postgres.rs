@@ -5,17 +5,26 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::{Finding, unreachable};
 use crate::{
     Result,
-    postgres::{Timeouts, schema::VERSION, tokio_postgres::pool},
+    connect::StoreUrl,
+    postgres::{
+        Timeouts,
+        identifier::quote,
+        schema::{DEFAULT_SCHEMA, VERSION},
+        tokio_postgres::pool,
+    },
 };
 
 const STORE: &str = "postgres";
 
-pub(super) async fn examine(url: &str, max_age: u32) -> Result<Vec<Finding>> {
+pub(super) async fn examine(url: &StoreUrl, max_age: u32) -> Result<Vec<Finding>> {
     // As the store would connect, TLS and all.
-    let pool = pool(url, 2, &Timeouts::default())?;
+    let pool = pool(&url.base, 2, &Timeouts::default())?;
+    let schema = quote(url.options.text("schema").unwrap_or(DEFAULT_SCHEMA));
     let client = pool.get().await.map_err(|_| unreachable(STORE))?;
     let failed = |error| unreachable(STORE).with_source(error);
-    let mut findings = ask(&client, max_age.into()).await.map_err(failed)?;
+    let mut findings = ask(&client, &schema, max_age.into())
+        .await
+        .map_err(failed)?;
     if let Ok(other) = pool.get().await {
         findings.push(route(&client, &other).await.map_err(failed)?);
     }
@@ -24,14 +33,15 @@ pub(super) async fn examine(url: &str, max_age: u32) -> Result<Vec<Finding>> {
 
 type Asked<T> = std::result::Result<T, tokio_postgres::Error>;
 
-async fn ask(client: &Client, max_age: i64) -> Asked<Vec<Finding>> {
+/// `schema`, that of the store's tables, is quoted.
+async fn ask(client: &Client, schema: &str, max_age: i64) -> Asked<Vec<Finding>> {
     let mut findings = settings(client).await?;
     findings.push(standbys(client).await?);
-    findings.push(role(client).await?);
+    findings.push(role(client, schema).await?);
     findings.extend(in_doubt(client, max_age).await?);
     findings.push(open_transaction(client, max_age).await?);
     findings.push(vacuum(client).await?);
-    findings.push(schema(client).await?);
+    findings.push(version(client, schema).await?);
     Ok(findings)
 }
 
@@ -117,13 +127,13 @@ async fn settings(client: &Client) -> Asked<Vec<Finding>> {
     ])
 }
 
-async fn role(client: &Client) -> Asked<Finding> {
+async fn role(client: &Client, schema: &str) -> Asked<Finding> {
     let row = client
         .query_one(
             "SELECT current_user::text, \
              has_database_privilege(current_database(), 'CREATE') \
-             OR to_regnamespace('exactly_once') IS NOT NULL",
-            &[],
+             OR to_regnamespace($1) IS NOT NULL",
+            &[&schema],
         )
         .await?;
     let name: String = row.try_get(0)?;
@@ -233,14 +243,15 @@ async fn vacuum(client: &Client) -> Asked<Finding> {
     ))
 }
 
-async fn schema(client: &Client) -> Asked<Finding> {
-    let there = "SELECT to_regclass('exactly_once.schema_version') IS NOT NULL";
-    if !client.query_one(there, &[]).await?.try_get(0)? {
+async fn version(client: &Client, schema: &str) -> Asked<Finding> {
+    let table = format!("{schema}.schema_version");
+    let there = "SELECT to_regclass($1) IS NOT NULL";
+    if !client.query_one(there, &[&table]).await?.try_get(0)? {
         let remedy = "run: exactly-once migrate";
         return Ok(Finding::new("schema version", "none", false, remedy));
     }
     let rows = client
-        .query("SELECT version FROM exactly_once.schema_version", &[])
+        .query(&format!("SELECT version FROM {table}"), &[])
         .await?;
     let version: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
     Ok(super::schema_version(version, VERSION))

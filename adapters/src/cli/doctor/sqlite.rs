@@ -11,12 +11,8 @@ const STORE: &str = "sqlite";
 
 const MIB: u64 = 1024 * 1024;
 
-pub(super) async fn examine(url: &str) -> Result<Vec<Finding>> {
-    let path = match url.split_once(':') {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sqlite") => rest,
-        _ => url,
-    };
-    let path = crate::sqlite::file::path_of_uri(path)?;
+pub(super) async fn examine(uri: &str) -> Result<Vec<Finding>> {
+    let path = crate::sqlite::file::path_of_uri(uri)?;
     let findings = tokio::task::spawn_blocking(move || ask(&path)).await;
     let findings = findings.map_err(|error| unreachable(STORE).with_source(error))?;
     findings.map_err(|error| {

@@ -1,0 +1,130 @@
+//! What is in doubt: all stores, a page of it, and a verdict over everything.
+
+use exactly_once::{Decision, DecisionRegister};
+
+use crate::bench::{Times, Two, expect, json, prepare, transaction};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_late_behind_the_page_counts_too() {
+    let two = Two::new().await;
+    let far = Times::late_in(&two.orders, 600_000).await;
+    let soon = Times::late_in(&two.orders, 300).await;
+    // In the order of their digests, so that the late one is the last.
+    let mut names: Vec<String> = (0..6).map(|number| format!("t{number}")).collect();
+    let mut digests = Vec::new();
+    for name in &names {
+        let made = transaction(name, far, &two.orders, &[&two.orders]).await;
+        digests.push((*made.transaction(), name.clone()));
+    }
+    digests.sort_unstable();
+    names = digests.into_iter().map(|(_, name)| name).collect();
+    let mut made = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let times = if index == 5 { soon } else { far };
+        let participation = transaction(name, times, &two.orders, &[&two.orders]).await;
+        prepare(&two.orders, &participation).await;
+        made.push(participation.transaction().to_string());
+    }
+    soon.wait(&two.orders).await;
+    let (code, page) = json(&two.orders_url, &["in-doubt", "list", "--limit", "2"]);
+    assert_eq!(code, 1, "{page}");
+    assert_eq!(
+        (&page["all"], &page["late"], &page["shown"]),
+        (&6.into(), &1.into(), &2.into())
+    );
+    assert_eq!(page["next"], made[1], "{page}");
+    assert_eq!(page["rows"][0]["late"], false, "{page}");
+    expect(
+        &two.orders_url,
+        &["in-doubt", "list", "--limit", "2"],
+        1,
+        "4 more lines follow",
+    );
+    let rest = ["in-doubt", "list", "--after", made[1].as_str()];
+    let (_, page) = json(&two.orders_url, &rest);
+    let rows = page["rows"].as_array().unwrap();
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| row["transaction"].as_str().unwrap())
+        .collect();
+    assert_eq!(shown, made[2..], "{page}");
+    assert_eq!(page["next"], serde_json::Value::Null, "{page}");
+    expect(
+        &two.orders_url,
+        &["in-doubt", "list", "--limit", "0"],
+        2,
+        "limit",
+    );
+    expect(
+        &two.orders_url,
+        &["in-doubt", "list", "--after", "xy"],
+        2,
+        "64",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_store_is_listed_and_a_decision_that_is_not_carried_out() {
+    let two = Two::new().await;
+    let times = Times::late_in(&two.orders, 300).await;
+    let decided = two.prepared("decided", times).await;
+    two.orders.decide(&decided, Decision::Commit).await.unwrap();
+    let list = ["in-doubt", "list", "--store", two.with_stock.as_str()];
+    let (code, page) = json(&two.orders_url, &list);
+    assert_eq!(code, 0, "in time: {page}");
+    times.wait(&two.orders).await;
+    let (code, page) = json(&two.orders_url, &list);
+    assert_eq!(code, 1, "{page}");
+    // In doubt at both, and decided at one of them, which holds the register.
+    let rows = page["rows"].as_array().unwrap();
+    let has = |store: &str, state: &str| {
+        rows.iter()
+            .any(|row| row["store"] == store && row["state"] == state && row["register"] == "store")
+    };
+    assert_eq!(rows.len(), 3, "{page}");
+    assert!(
+        has("store", "in doubt") && has("stock", "in doubt"),
+        "{page}"
+    );
+    assert!(has("store", "decided commit, not carried out"), "{page}");
+    // Without the register's store, its identity is shown.
+    let (_, page) = json(&two.stock_url, &["in-doubt", "list"]);
+    let register = decided.register().to_string();
+    let shown = page["rows"][0]["register"].as_str().unwrap();
+    assert_eq!(shown, format!("not given: {register}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_is_said_and_the_others_are_listed() {
+    let two = Two::new().await;
+    let list = [
+        "in-doubt",
+        "list",
+        "--store",
+        "far=postgres://127.0.0.1:1/db",
+    ];
+    let said = expect(&two.orders_url, &list, 1, "\"far\" can't be asked");
+    assert!(said.contains("nothing"), "{said}");
+    // A file of all stores, without a URL of its own.
+    let file = two.folder.path().join("stores");
+    let lines = format!("# all\n\n{}\n {} \n", two.with_stock, two.with_orders);
+    std::fs::write(&file, lines).unwrap();
+    let file = file.to_str().unwrap();
+    let said = expect("", &["in-doubt", "list", "--stores", file], 0, "orders = ");
+    assert!(said.contains("stock = "), "{said}");
+    let twice = [
+        "in-doubt",
+        "list",
+        "--stores",
+        file,
+        "--store",
+        two.with_stock.as_str(),
+    ];
+    expect("", &twice, 2, "two stores have the name");
+    expect(
+        "",
+        &["in-doubt", "list", "--stores", "/no/such"],
+        2,
+        "/no/such",
+    );
+}

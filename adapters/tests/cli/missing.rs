@@ -1,0 +1,127 @@
+//! What is not there is said, and nothing is made in its place.
+
+use std::fs;
+
+use exactly_once_servers::{Postgres, Redis};
+
+use crate::bench::{expect, json, open, run, text, url_of};
+
+/// Every command but `doctor` and `migrate`, confirmed where it asks.
+const COMMANDS: [&[&str]; 11] = [
+    &["key", "show", "k"],
+    &["key", "forget", "k", "--yes"],
+    &["expire", "--yes"],
+    &["account", "show", "a"],
+    &["account", "history", "a"],
+    &["adopt", "--yes"],
+    &["in-doubt", "list"],
+    &["in-doubt", "show", "00"],
+    &["in-doubt", "resolve", "00", "--yes"],
+    &["in-doubt", "sweep", "--yes"],
+    &["in-doubt", "forget", "--yes"],
+];
+
+#[test]
+fn a_mistyped_path_is_an_error_and_makes_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shopp.db");
+    for command in COMMANDS {
+        expect(&url_of(&path), command, 2, "there is no file");
+    }
+    let (code, error) = json(&url_of(&path), &["in-doubt", "list"]);
+    assert_eq!(
+        (code, &error["error"]["kind"]),
+        (2, &"configuration".into()),
+        "{error}"
+    );
+    assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+    expect(&url_of(&path), &["migrate"], 2, "--yes");
+    assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+    expect(&url_of(&path), &["migrate", "--yes"], 0, "made");
+    expect(&url_of(&path), &["migrate"], 0, "there already");
+    expect(&url_of(&path), &["in-doubt", "list"], 0, "nothing");
+}
+
+#[test]
+fn a_file_of_another_program_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("theirs.db");
+    let theirs = rusqlite::Connection::open(&path).unwrap();
+    theirs
+        .execute_batch("CREATE TABLE theirs (id INTEGER PRIMARY KEY) STRICT")
+        .unwrap();
+    drop(theirs);
+    let before = fs::read(&path).unwrap();
+    for command in COMMANDS {
+        expect(&url_of(&path), command, 2, "no tables of exactly-once");
+    }
+    assert!(before == fs::read(&path).unwrap(), "the file was changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_read_write_nothing_into_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let store = open(&path).await;
+    exactly_once::Store::close(&store).await.unwrap();
+    drop(store);
+    let before = fs::read(&path).unwrap();
+    for command in COMMANDS {
+        if !command.contains(&"--yes") {
+            let output = run(&url_of(&path), command);
+            assert_ne!(output.status.code(), Some(2), "{}", text(&output));
+        }
+    }
+    assert!(before == fs::read(&path).unwrap(), "the file was changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_database_of_postgres_is_an_error_and_gets_no_schema() {
+    let server = Postgres::start(15).await.unwrap();
+    let wrong = server.create_database("wrong").await.unwrap();
+    for command in COMMANDS {
+        expect(&wrong, command, 2, "has no tables of exactly-once");
+    }
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'exactly_once'";
+    assert_eq!(server.sql("wrong", schemas).await.unwrap().trim(), "0");
+    expect(&wrong, &["migrate"], 2, "--yes");
+    expect(&wrong, &["migrate", "--yes"], 0, "made");
+    expect(&wrong, &["in-doubt", "list"], 0, "nothing");
+    // The right database, and a schema that is not there.
+    let schema = format!("{wrong}?schema=eo2");
+    expect(
+        &schema,
+        &["in-doubt", "list"],
+        2,
+        "has no tables of exactly-once",
+    );
+    expect(&schema, &["doctor"], 1, "exactly-once migrate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_database_of_redis_is_an_error_and_gets_no_key() {
+    let server = Redis::options()
+        .append_fsync("always")
+        .start()
+        .await
+        .unwrap();
+    let wrong = format!("{}?key_prefix=wrong", server.url());
+    for command in COMMANDS {
+        expect(
+            &wrong,
+            command,
+            2,
+            "no store of exactly-once under the key prefix \"wrong\"",
+        );
+    }
+    assert_eq!(server.cli(["DBSIZE"]).await.unwrap().trim(), "0");
+    expect(&wrong, &["migrate"], 2, "--yes");
+    expect(&wrong, &["migrate", "--yes"], 0, "made");
+    expect(&wrong, &["in-doubt", "list"], 0, "nothing");
+    expect(
+        &server.url(),
+        &["in-doubt", "list"],
+        2,
+        "no store of exactly-once",
+    );
+}
