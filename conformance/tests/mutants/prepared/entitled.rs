@@ -1,8 +1,8 @@
 //! Mutants that lose the proof that a transaction is a caller's to act on.
 
 use exactly_once::{
-    BegunPrepared, Decision, DecisionRegister, NamespaceIdentity, Participants, Participation,
-    PreparedTransactions, Result, Settlement, StoreIdentity,
+    BegunPrepared, Decision, DecisionRegister, InDoubtPage, NamespaceIdentity, Participants,
+    Participation, PreparedTransactions, Result, Settlement, StoreIdentity, TransactionDigest,
     memory::{MemoryStore, MemoryTx},
 };
 
@@ -84,6 +84,7 @@ impl Patch for ParticipantsNotKept {
 #[test]
 fn participants_are_not_kept() {
     assert_killed::<ParticipantsNotKept>("two_phase::t95_register_keeps_the_terms");
+    assert_killed::<ParticipantsNotKept>("two_phase::t96_part_does_not_finish");
     assert_killed::<ParticipantsNotKept>("two_phase::t97_third_store_holds_up_nothing");
 }
 
@@ -107,6 +108,30 @@ impl Patch for AnyRegister {
 #[test]
 fn it_decides_for_every_register() {
     assert_killed::<AnyRegister>("two_phase::t95_register_keeps_the_terms");
+}
+
+/// What is in doubt is listed without the register that it names.
+#[derive(Clone, Default)]
+struct RegisterNotListed;
+
+impl Patch for RegisterNotListed {
+    async fn in_doubt(
+        &self,
+        right: &MemoryStore,
+        after: Option<&TransactionDigest>,
+        limit: u32,
+    ) -> Result<InDoubtPage> {
+        let mut page = right.in_doubt(after, limit).await?;
+        for entry in &mut page.entries {
+            entry.participation = without_terms(&entry.participation);
+        }
+        Ok(page)
+    }
+}
+
+#[test]
+fn the_register_is_not_listed() {
+    assert_killed::<RegisterNotListed>("two_phase::t98_other_register_left_alone");
 }
 
 /// The settlement is returned and not stored.
