@@ -11,55 +11,44 @@ use exactly_once::{
     sqlite::{SqliteStore, SqliteTx},
 };
 
+/// Moves 30 cents. Call it until it returns an outcome, in any process: a retry goes on where an
+/// earlier attempt crashed, and pays once.
+pub(crate) async fn pay(bank: &SqliteStore, shop: &SqliteStore) -> exactly_once::Result<Outcome> {
+    // The bank records name, request and deadline before the transaction uses them, and decides it.
+    let minute = Duration::from_secs(60);
+    let payment = Participation::recorded(bank, "payment 17", &("alice", 30), minute).await?;
+    let take = "UPDATE account SET cents = cents - 30 WHERE owner = 'alice'";
+    let give = "UPDATE account SET cents = cents + 30 WHERE owner = 'alice'";
+    TwoPhaseCommit::new(bank, payment)
+        .participant("bank", bank, async |tx: &mut SqliteTx| {
+            tx.run(|db| db.execute(take, [])).await?;
+            Ok(())
+        })
+        .participant("shop", shop, async |tx: &mut SqliteTx| {
+            tx.run(|db| db.execute(give, [])).await?;
+            Ok(())
+        })
+        .run()
+        .await
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
-    for (file, rows) in [("bank.db", "('alice', 100)"), ("shop.db", "('alice', 0)")] {
-        rusqlite::Connection::open(folder.path().join(file))?.execute_batch(&format!(
-            "CREATE TABLE account (owner TEXT PRIMARY KEY, amount INTEGER NOT NULL) STRICT; \
-             INSERT INTO account VALUES {rows};"
-        ))?;
+    for file in ["bank.db", "shop.db"] {
+        rusqlite::Connection::open(folder.path().join(file))?.execute_batch(
+            "CREATE TABLE account (owner TEXT PRIMARY KEY, cents INTEGER NOT NULL) STRICT; \
+             INSERT INTO account VALUES ('alice', 100)",
+        )?;
     }
     let bank = SqliteStore::open(folder.path().join("bank.db")).await?;
     let shop = SqliteStore::open(folder.path().join("shop.db")).await?;
+    println!("paid: {:?}", pay(&bank, &shop).await?);
+    println!("a retry: {:?}", pay(&bank, &shop).await?);
 
-    // The bank keeps the decision, and the deadline: name and deadline are the same in every attempt.
-    let minute = Duration::from_secs(60);
-    let payment = Participation::recorded(&bank, "payment 17", &("alice", 30), minute).await?;
-
-    // Call it until it returns an outcome. A process that crashed half way calls it again.
-    let pay = async || {
-        let take = "UPDATE account SET amount = amount - 30 WHERE owner = 'alice'";
-        let give = "UPDATE account SET amount = amount + 30 WHERE owner = 'alice'";
-        TwoPhaseCommit::new(&bank, payment.clone())
-            .participant("bank", &bank, async |tx: &mut SqliteTx| {
-                tx.run(|db| db.execute(take, [])).await?;
-                Ok(())
-            })
-            .participant("shop", &shop, async |tx: &mut SqliteTx| {
-                tx.run(|db| db.execute(give, [])).await?;
-                Ok(())
-            })
-            .run()
-            .await
-    };
-    for attempt in ["first", "second"] {
-        let outcome = pay().await?;
-        println!(
-            "{attempt} attempt: {}",
-            matches!(outcome, Outcome::Committed)
-        );
-    }
-
-    // What a process leaves that never comes back, a sweeper resolves once the deadline has passed.
-    let sweeper = Sweeper::new(bank.clone()).participant("bank", bank.clone())?;
-    let report = sweeper.participant("shop", shop.clone())?.sweep().await?;
+    // Run one now and then: it resolves what a process left that never retries, past the deadline.
+    let sweeper = Sweeper::new(bank.clone()).participant("bank", bank)?;
+    let report = sweeper.participant("shop", shop)?.sweep().await?;
     println!("left in doubt: {}", report.waiting);
-    for store in [&bank, &shop] {
-        let sql = "SELECT amount FROM account";
-        let mut tx = exactly_once::Transactional::begin(store).await?;
-        let amount: i64 = tx.run(|db| db.query_row(sql, [], |row| row.get(0))).await?;
-        println!("{amount}");
-    }
     Ok(())
 }

@@ -43,20 +43,6 @@ impl TransactionDigest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
-
-    /// The one before it in their order, so that a page *after* that begins with this one; `None` for
-    /// the first.
-    pub(crate) fn before(&self) -> Option<Self> {
-        let mut bytes = self.0;
-        for byte in bytes.iter_mut().rev() {
-            let (less, borrowed) = byte.overflowing_sub(1);
-            *byte = less;
-            if !borrowed {
-                return Some(Self(bytes));
-            }
-        }
-        None
-    }
 }
 
 impl fmt::Display for TransactionDigest {
@@ -201,18 +187,6 @@ impl Participation {
         terms
     }
 
-    /// Another transaction with the same deadlines, which nobody else has.
-    pub(crate) fn beside(&self, name: &str) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(b"exactly-once/beside/1");
-        hash.update(self.transaction.as_bytes());
-        hash.update(name.as_bytes());
-        Self {
-            transaction: TransactionDigest(hash.finalize().into()),
-            ..self.clone()
-        }
-    }
-
     /// The digest of the transaction's name.
     #[must_use]
     pub fn transaction(&self) -> &TransactionDigest {
@@ -317,7 +291,7 @@ pub struct InDoubt {
     /// Which one it is, enough to commit or roll it back.
     pub participation: Participation,
     /// When it was prepared, by the store's clock, to the microsecond; the same by every handle on the
-    /// store. A coordinator tells by it which votes may be one.
+    /// store.
     pub prepared_at: Timestamp,
     /// For how long it has been in doubt, by the store's clock.
     pub age: Duration,
@@ -485,26 +459,4 @@ pub trait LastResource: PreparedTransactions + DecisionRegister {
         tx: Self::Tx,
         participation: &Participation,
     ) -> impl Future<Output = Result<Decision>> + Send;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_after_the_digest_before_begins_with_it() {
-        let digest = |last: [u8; 2]| {
-            let mut bytes = [7; 32];
-            bytes[30..].copy_from_slice(&last);
-            TransactionDigest(bytes)
-        };
-        assert_eq!(digest([1, 5]).before(), Some(digest([1, 4])));
-        assert_eq!(digest([1, 0]).before(), Some(digest([0, 255])));
-        let mut first = [0; 32];
-        assert_eq!(TransactionDigest(first).before(), None);
-        first[0] = 1;
-        let before = TransactionDigest(first).before().unwrap();
-        assert!(before < TransactionDigest(first));
-        assert_eq!(before.0[1..], [255; 31]);
-    }
 }

@@ -89,10 +89,7 @@ impl<'a, S: OneShotParticipant> Job<'a, S> for Known<S> {
             }
             _ => async move {
                 let prepared = store.prepare_one_shot(&participation, &statements);
-                Ok(match prepared.await? {
-                    PreparedOneShot::AlreadyPrepared => Worked::Found,
-                    PreparedOneShot::Done | PreparedOneShot::AlreadyCommitted => Worked::Consents,
-                })
+                prepared.await.map(|_| Worked::Consents)
             }
             .boxed(),
         };

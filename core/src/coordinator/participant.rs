@@ -15,10 +15,9 @@ use crate::{
     names::Namespace,
     nested::within,
     place::Place,
-    prepared::{BegunPrepared, LastResource, Participation, PreparedStatus, PreparedTransactions},
+    prepared::{BegunPrepared, LastResource, Participation, PreparedTransactions},
     register::Decision,
     store::{Store, TwoPhase},
-    time::Timestamp,
     transaction::Transactional,
 };
 
@@ -34,10 +33,8 @@ pub(super) enum Begun<'a> {
 
 /// A participant whose work is done.
 pub(super) enum Worked<'a> {
-    /// It has prepared, or has only read and was undone.
+    /// It has prepared, now or in an earlier attempt, or has only read and was undone.
     Consents,
-    /// It was prepared before, perhaps by another participant of this attempt.
-    Found,
     /// Commits in one phase. If it is dropped instead, nothing is committed.
     Open(BoxFuture<'a, Result<Ended>>),
 }
@@ -69,17 +66,7 @@ pub(super) trait Participant<'a>: Send + Sync {
     ) -> BoxFuture<'a, Result<Begun<'a>>>;
     fn commit<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>>;
     fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>>;
-    fn status<'s>(
-        &'s self,
-        participation: &'s Participation,
-    ) -> BoxFuture<'s, Result<PreparedStatus>>;
-    /// What tells its vote from that of another store: its backend, and when it was prepared; `None`
-    /// if it is not in doubt.
-    fn vote<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<Option<Told>>>;
 }
-
-/// A backend's name, and when a transaction was prepared there.
-pub(super) type Told = (&'static str, Timestamp);
 
 /// How a store ends a transaction that holds the register as well.
 pub(super) type Deciding<S> = for<'s> fn(
@@ -174,25 +161,6 @@ impl<'a, S: PreparedTransactions, J: Job<'a, S>> Participant<'a> for Writer<S, J
 
     fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
         self.store.rollback_prepared(participation).boxed()
-    }
-
-    fn status<'s>(
-        &'s self,
-        participation: &'s Participation,
-    ) -> BoxFuture<'s, Result<PreparedStatus>> {
-        self.store.prepared_status(participation).boxed()
-    }
-
-    fn vote<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<Option<Told>>> {
-        async {
-            let before = participation.transaction().before();
-            let page = self.store.in_doubt(before.as_ref(), 1).await?;
-            let entry = page.entries.into_iter().next();
-            Ok(entry
-                .filter(|entry| entry.participation == *participation)
-                .map(|entry| (self.store.backend(), entry.prepared_at)))
-        }
-        .boxed()
     }
 }
 
@@ -333,14 +301,6 @@ where
 
     fn rollback<'s>(&'s self, _: &'s Participation) -> BoxFuture<'s, Result<()>> {
         ready(Ok(())).boxed()
-    }
-
-    fn status<'s>(&'s self, _: &'s Participation) -> BoxFuture<'s, Result<PreparedStatus>> {
-        ready(Ok(PreparedStatus::None)).boxed()
-    }
-
-    fn vote<'s>(&'s self, _: &'s Participation) -> BoxFuture<'s, Result<Option<Told>>> {
-        ready(Ok(None)).boxed()
     }
 }
 

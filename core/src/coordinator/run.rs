@@ -210,13 +210,11 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         roles
     }
 
-    /// All begin before any prepares. Two participants that are really one store, though their
-    /// [places](crate::Place) differ (one was opened before its server was started anew), then meet
-    /// in the marker and wait for each other, instead of the second taking the first's vote for its
-    /// own and leaving its work out. Those that begin and prepare in one call can't be kept from that,
-    /// so what they *find* prepared is looked at: see [`stores::one_twice`].
+    /// All begin before any prepares. Two participants that are really one store have one identity,
+    /// and were refused before ([`stores::entitle`]): the second would take the first's vote for its
+    /// own and leave its work out.
     ///
-    /// Gives why somebody refused, and the open transaction of the one that commits in one phase.
+    /// Gives why a participant refused, and the open transaction of the one that commits in one phase.
     async fn prepare_all(
         &mut self,
         attempt: &mut Attempt,
@@ -227,7 +225,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         let begun = self.participants.iter_mut().zip(roles);
         let begun = join_all(begun.map(|(p, role)| p.begin(participation, *role))).await;
         let mut votes = Votes::default();
-        let (mut works, mut found) = (Vec::new(), false);
+        let mut works = Vec::new();
         for (index, begun) in begun.into_iter().enumerate() {
             match begun {
                 Ok(Begun::Fresh(work)) => works.push((index, work)),
@@ -235,11 +233,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
                     attempt.voted(index, Vote::Committed);
                     return Ok((None, None));
                 }
-                Ok(Begun::Prepared) => {
-                    attempt.voted(index, Vote::Yes);
-                    found = true;
-                }
-                Ok(Begun::Committed) => attempt.voted(index, Vote::Yes),
+                Ok(Begun::Prepared | Begun::Committed) => attempt.voted(index, Vote::Yes),
                 Err(error) => votes.failed(attempt, &names, index, error),
             }
         }
@@ -249,10 +243,6 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
             for (index, worked) in indexes.into_iter().zip(join_all(works).await) {
                 match worked {
                     Ok(Worked::Consents) => attempt.voted(index, Vote::Yes),
-                    Ok(Worked::Found) => {
-                        attempt.voted(index, Vote::Yes);
-                        found = true;
-                    }
                     Ok(Worked::Open(commit)) => {
                         attempt.voted(index, Vote::Open);
                         open = Some(commit);
@@ -261,17 +251,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
                 }
             }
         }
-        if votes.all_yes()
-            && found
-            && let Some((index, error)) = self.one_store_twice().await?
-        {
-            votes.failed(attempt, &names, index, error);
-        }
         Ok((votes.into_refusal()?, open))
-    }
-
-    async fn one_store_twice(&self) -> Result<Option<(usize, Error)>> {
-        stores::one_twice(&self.participants, &self.participation).await
     }
 
     fn names(&self) -> Vec<String> {
@@ -291,27 +271,19 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
             None => Err(Error::new(ErrorKind::WorkFailed, OPERATION, "core")
                 .with_message("the open transaction is gone")),
         };
-        let failed = match committed {
+        let mut votes = Votes::default();
+        match committed {
             Ok(Ended::Decided(decision)) if attempt.is_alone(index) => {
                 attempt.ended_alone(index, decision);
-                None
             }
             Ok(Ended::Decided(decision)) => {
                 attempt.decided(decision);
                 if decision == Decision::Commit {
                     attempt.told(index);
                 }
-                None
             }
-            Ok(Ended::Found) => {
-                attempt.voted(index, Vote::Yes);
-                self.one_store_twice().await?
-            }
-            Err(error) => Some((index, error)),
-        };
-        let mut votes = Votes::default();
-        if let Some((index, error)) = failed {
-            votes.failed(attempt, &self.names(), index, error);
+            Ok(Ended::Found) => attempt.voted(index, Vote::Yes),
+            Err(error) => votes.failed(attempt, &self.names(), index, error),
         }
         votes.into_refusal()
     }

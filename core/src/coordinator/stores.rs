@@ -11,7 +11,7 @@ use crate::{
     identity::identity_of,
     names::Namespace,
     place::Place,
-    prepared::{Participation, PreparedStatus},
+    prepared::Participation,
     register::DecisionRegister,
 };
 
@@ -114,53 +114,4 @@ pub(super) fn same_identity(one: &str, other: &str, operation: &'static str) -> 
          one participant; if one is a restored copy of the other, give the copy an identity of its own: \
          `exactly-once adopt`, with the copy's URL; if one handle was opened before the server restarted, open it again"
     ))
-}
-
-/// Two participants that are really one store, though their places differ: which one left its work
-/// out, and an error that says so.
-///
-/// One of the two has prepared, and the other found that, as if it were a vote of an earlier attempt.
-/// What is in doubt no more was decided, by somebody who has looked.
-pub(super) async fn one_twice(
-    participants: &Participants<'_>,
-    participation: &Participation,
-) -> Result<Option<(usize, Error)>> {
-    let votes = join_all(participants.iter().map(|p| p.vote(participation))).await;
-    let votes = votes.into_iter().collect::<Result<Vec<_>>>()?;
-    for (index, (second, vote)) in participants.iter().zip(&votes).enumerate() {
-        for (first, other) in participants.iter().zip(&votes).take(index) {
-            if vote.is_some()
-                && vote == other
-                && are_one(first.as_ref(), second.as_ref(), participation).await?
-            {
-                let error = invalid(format!(
-                    "the participants {:?} and {:?} are one store: what one has prepared is what the \
-                     other found. Give the work of both to one participant",
-                    first.name(),
-                    second.name(),
-                ));
-                return Ok(Some((index, error)));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Whether two participants that have prepared at one moment are one store. That can be chance, so it
-/// is tried: what one buries, the other can see.
-async fn are_one<'a>(
-    first: &dyn Participant<'a>,
-    second: &dyn Participant<'a>,
-    participation: &Participation,
-) -> Result<bool> {
-    if first.home().1 != second.home().1 {
-        return Ok(false);
-    }
-    let probe = participation.beside(first.name());
-    match first.rollback(&probe).await {
-        Ok(()) => Ok(second.status(&probe).await? == PreparedStatus::RolledBack),
-        // Nobody can commit any more, either.
-        Err(error) if error.kind() == ErrorKind::Forgotten => Ok(false),
-        Err(error) => Err(error),
-    }
 }

@@ -4,7 +4,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 use crate::{
     InDoubtPage, Timestamp, TransactionDigest,
-    error::Result,
+    error::{Error, ErrorKind, Result},
     identity::{NamespaceIdentity, identity_of},
     place::Place,
     prepared::{Participation, PreparedStatus, PreparedTransactions},
@@ -63,5 +63,30 @@ impl<S: PreparedTransactions> Swept for Known<S> {
     }
     fn forget(&self, limit: u32) -> BoxFuture<'_, Result<u64>> {
         self.store.forget_prepared(limit).boxed()
+    }
+}
+
+/// What needs an operator, at a participant.
+pub(super) fn alarm(
+    kind: ErrorKind,
+    participant: &dyn Swept,
+    participation: &Participation,
+    what: &str,
+) -> Error {
+    Error::new(kind, "sweep", "core").with_message(format!(
+        "the participant {:?} {what} (transaction {})",
+        participant.name(),
+        participation.transaction()
+    ))
+}
+
+/// Why a participant does not confirm a commit. A record that was removed in its time confirms nothing
+/// either: the transaction may have ended there in any way, by a restore as well.
+pub(super) fn lost_how(past_forget_after: bool) -> &'static str {
+    if past_forget_after {
+        "has no record of the transaction any more, as forget_after has passed, so nothing proves that \
+         it has committed as was decided"
+    } else {
+        "knows nothing of the transaction that it had prepared, and commit was decided"
     }
 }

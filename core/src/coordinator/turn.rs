@@ -7,7 +7,7 @@ use super::{
     participant::OPERATION,
     stores::same_identity,
     sweep::{Foreign, SweepReport, Sweeper},
-    swept::Swept,
+    swept::{Swept, alarm, lost_how},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -204,11 +204,14 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
                 }
             }
         }
-        for index in sweep.lost() {
-            let what =
-                "knows nothing of the transaction that it had prepared, and commit was decided";
-            let alarm = self.alarm(ErrorKind::Lost, index, participation, what)?;
-            self.failed(participation, alarm);
+        let lost = sweep.lost();
+        if !lost.is_empty() {
+            let now = self.sweeper.register.now().await?;
+            let what = lost_how(now > participation.forget_after());
+            for index in lost {
+                let alarm = alarm(ErrorKind::Lost, self.at(index)?, participation, what);
+                self.failed(participation, alarm);
+            }
         }
         let confirmed_not = sweep.lost().into_iter().chain(sweep.heuristic());
         for index in confirmed_not {
@@ -344,7 +347,7 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
                 return match status {
                     PreparedStatus::Prepared => Ok(Found::InDoubt),
                     PreparedStatus::None => Ok(Found::Nothing),
-                    // It may have ended otherwise: that is for an operator to say.
+                    // Nothing confirms that it has committed: that is for an operator to say.
                     PreparedStatus::Forgotten if committing => Ok(Found::Nothing),
                     PreparedStatus::RolledBack if committing => {
                         self.opposite(index, participation, Decision::Commit)
@@ -367,23 +370,9 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
             Decision::Commit => "was rolled back, though commit was decided",
             Decision::Rollback => "has committed, though rollback was decided",
         };
-        let alarm = self.alarm(ErrorKind::Heuristic, index, participation, what)?;
+        let alarm = alarm(ErrorKind::Heuristic, self.at(index)?, participation, what);
         self.failed(participation, alarm);
         Ok(Found::Opposite)
-    }
-
-    fn alarm(
-        &self,
-        kind: ErrorKind,
-        index: usize,
-        participation: &Participation,
-        what: &str,
-    ) -> Result<Error> {
-        let name = self.at(index)?.name();
-        Ok(Error::new(kind, "sweep", "core").with_message(format!(
-            "the participant {name:?} {what} (transaction {})",
-            participation.transaction()
-        )))
     }
 
     fn at(&self, index: usize) -> Result<&'a dyn Swept> {
