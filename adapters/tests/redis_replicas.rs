@@ -7,8 +7,8 @@ use std::time::Duration;
 use exactly_once::{
     AccountId, Adjust, Amount, BalanceStore as _, BegunPrepared, Claim, Decision,
     DecisionRegister as _, ErrorKind, Fingerprint, IdempotencyKey, IdempotencyStore as _, OneShot,
-    OneShotStore as _, OpenAccount, Participation, PreparedStatus, PreparedTransactions as _,
-    Receipt, Statement, Store as _, TransactionId,
+    OneShotParticipant as _, OneShotStore as _, OpenAccount, Participation, PreparedStatus,
+    PreparedTransactions as _, Receipt, Settlement, Statement, Store as _, TransactionId,
     redis::{RedisStore, Replicas},
 };
 use exactly_once_servers::Redis;
@@ -111,6 +111,16 @@ async fn what_vouches_for_a_write_waits_like_the_write() {
         let name = TransactionId::new("t").unwrap();
         let fingerprint = Fingerprint::of("test", "t").unwrap();
         let work = Participation::new(&name, fingerprint, at(600), at(3600)).unwrap();
+        let [undone, shot] = ["undone", "shot"].map(|name| {
+            let name = TransactionId::new(name).unwrap();
+            Participation::new(&name, fingerprint, at(600), at(3600)).unwrap()
+        });
+        let settlement = Settlement {
+            outcome: Decision::Commit,
+            by: "alice".to_owned(),
+            reason: "compared".to_owned(),
+            at: now,
+        };
         let effect = OneShot {
             claim: Claim::new(key("one-shot"), fingerprint),
             statements: vec![Statement::new("INCR user:n")],
@@ -136,6 +146,14 @@ async fn what_vouches_for_a_write_waits_like_the_write() {
         is_ambiguous(&store.claim(&effect.claim).await.map(|_| ()));
         is_ambiguous(&store.commit_prepared(&work).await);
         is_ambiguous(&store.commit_prepared(&work).await);
+        is_ambiguous(&store.rollback_prepared(&undone).await);
+        is_ambiguous(&store.rollback_prepared(&undone).await);
+        is_ambiguous(&store.prepared_status(&undone).await);
+        let insert = [Statement::new("INCR user:m")];
+        is_ambiguous(&store.prepare_one_shot(&shot, &insert).await);
+        is_ambiguous(&store.prepare_one_shot(&shot, &insert).await);
+        is_ambiguous(&store.settle(&work, &settlement).await);
+        is_ambiguous(&store.settle(&work, &settlement).await);
         // What says that there is nothing vouches for nothing.
         assert!(store.lookup(&key("none")).await.unwrap().is_none());
 

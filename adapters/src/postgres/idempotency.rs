@@ -308,7 +308,11 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
     async fn lookup(&self, key: &IdempotencyKey) -> Result<Option<KeyRecord>> {
         let replies = self.read("lookup", &self.select_key(key)).await?;
         let seen = Seen::read(replies.first(), "lookup")?;
-        Ok(seen.and_then(|seen| keys::record(Some(seen.row), seen.now)))
+        let record = seen.and_then(|seen| keys::record(Some(seen.row), seen.now));
+        if record.is_some() {
+            self.await_standbys("lookup").await?;
+        }
+        Ok(record)
     }
 
     async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {

@@ -352,7 +352,11 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
         const STATUS: &str = "prepared_status";
         let found = self.look_at(participation, STATUS).await?;
         let known = self.known(&found, participation);
-        Self::asked(participation, found.now, STATUS).status(known)
+        let status = Self::asked(participation, found.now, STATUS).status(known)?;
+        if !matches!(status, PreparedStatus::None | PreparedStatus::Forgotten) {
+            self.await_standbys(STATUS).await?;
+        }
+        Ok(status)
     }
 
     async fn in_doubt(&self, after: Option<&TransactionDigest>, limit: u32) -> Result<InDoubtPage> {

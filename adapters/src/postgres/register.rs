@@ -97,6 +97,8 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
             let replies = self.read("decide", &read).await?;
             if let Some(stands) = Outcome::read(replies.first(), "decide")? {
                 stands.check(participation, "decide")?;
+                // Others act on it: it must be as durable as the first proposal was to be.
+                self.await_standbys("decide").await?;
                 return Ok(decided(stands.committed));
             }
             let now = clock(replies.get(1), "decide")?;
@@ -115,6 +117,7 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
             return Ok(None);
         };
         stands.check(participation, "decision")?;
+        self.await_standbys("decision").await?;
         Ok(Some(entry(stands)))
     }
 

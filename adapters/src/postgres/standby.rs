@@ -2,7 +2,8 @@
 //!
 //! A COMMIT waits for them, and no timeout cancels that. COMMIT PREPARED is cancelled by the server's
 //! own statement timeout, commits all the same, and says nothing of it; and what is prepared can be
-//! seen by others before it is there.
+//! seen by others before it is there. A crash of the server ends the wait of a COMMIT as well: once it is
+//! up again, what no standby has can be seen.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use exactly_once::{
     Amount, AnyStore, BalanceStore, Decision, DecisionRegister, ErrorKind, PreparedStatus,
-    PreparedTransactions, Settlement,
+    PreparedTransactions, Settlement, Store,
     any::AnyTx,
     coordinator::{Outcome, TwoPhaseCommit},
 };

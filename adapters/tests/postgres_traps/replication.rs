@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use exactly_once::{
-    ErrorKind, IdempotencyStore, OneShot, OneShotStore, PreparedTransactions,
+    Decision, DecisionRegister, ErrorKind, IdempotencyStore, OneShot, OneShotStore, PreparedStatus,
+    PreparedTransactions,
     postgres::{Timeouts, TokioPostgresStore},
 };
 use exactly_once_servers::Postgres;
@@ -83,4 +84,48 @@ async fn prepared_without_a_standby(setting: &str, value: &str) {
     refused(answer, ErrorKind::Ambiguous, &[]);
     server.set("synchronous_standby_names", "").await.unwrap();
     store.commit_prepared(&participation).await.unwrap();
+}
+
+// 12. The server dies while commits wait for a standby, and comes back: what they wrote can be seen, and
+// the standby may never have it. So no answer vouches for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_made_visible_is_vouched_for_when_a_standby_has_it() {
+    let server = Postgres::start(major()).await.unwrap();
+    let store = impatient(&server).await;
+    let tx = fresh(&store, "k").await;
+    let (prepared, participation) = begun(&store, "t").await;
+    store.prepare(prepared, &participation).await.unwrap();
+    server
+        .set("synchronous_standby_names", "nobody")
+        .await
+        .unwrap();
+    let answer = store.complete(tx, &claim("k"), &receipt()).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    let answer = store.decide(&participation, Decision::Commit).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    server.kill();
+    server.restart().await.unwrap();
+
+    let store = impatient(&server).await;
+    let key = claim("k").key().clone();
+    refused(store.lookup(&key).await, ErrorKind::Ambiguous, &[]);
+    let answer = store.begin_prepared(&participation).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    let answer = store.prepared_status(&participation).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    let answer = store.decision(&participation).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    // A late rollback reads what stands, and must not carry it out either.
+    let answer = store.decide(&participation, Decision::Rollback).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    // What says that there is nothing vouches for nothing.
+    let unknown = claim("unknown").key().clone();
+    assert!(store.lookup(&unknown).await.unwrap().is_none());
+
+    server.set("synchronous_standby_names", "").await.unwrap();
+    assert!(store.lookup(&key).await.unwrap().is_some());
+    let status = store.prepared_status(&participation).await.unwrap();
+    assert_eq!(status, PreparedStatus::Prepared);
+    let stands = store.decide(&participation, Decision::Rollback).await;
+    assert_eq!(stands.unwrap(), Decision::Commit);
 }
