@@ -5,8 +5,8 @@ use super::*;
 
 const ROUNDS: usize = 20;
 
-/// Effects of one round, with a number in each name, after a first batch that has taught the
-/// connections their statements.
+/// Effects of one round, with a number in each name, after a first batch that has prepared the
+/// statements of the connections.
 async fn warm(store: &TokioPostgresStore) {
     for done in at_once(store, &payments(INSERT, "warm", ROUNDS)).await {
         done.unwrap();
@@ -177,8 +177,8 @@ async fn values_are_those_of_a_statement_for_each() {
     }
 }
 
-// A batch tells nothing of its keys: whoever meets one that it holds can't be told that it is for
-// another request, as it may be for the same one.
+// A batch does not say which request each of its keys is for: a claim that meets one is *in progress*,
+// never a mismatch, as the request may be the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_a_batch_holds_is_in_progress() {
     let (world, store) = shop().await;
@@ -205,7 +205,7 @@ async fn a_key_that_a_batch_holds_is_in_progress() {
                 Claimed::InProgress { .. } => met += 1,
                 Claimed::Completed(_) => return met,
                 Claimed::Fresh(tx) => drop(tx),
-                Claimed::Mismatch => panic!("reported as another request"),
+                Claimed::Mismatch => panic!("taken for another request"),
             }
         }
     };

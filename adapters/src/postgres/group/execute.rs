@@ -9,7 +9,7 @@
 //! stays prepared on its connection keeps the types of the day on which it was prepared, also after
 //! the table has other ones.) A trigger or a rule could tell many rows of one statement from many
 //! statements; so where a plain insert had several rows, the batch looks for one before it commits,
-//! when nobody can add one any more, and fails if it finds one.
+//! when none can be added any more, and fails if it finds one.
 
 use std::sync::Arc;
 

@@ -43,9 +43,9 @@ impl Shots {
     /// A key that has a row already fails the batch: `ON CONFLICT` would cost each of the others half
     /// of a claim more.
     ///
-    /// A lone key is claimed under the advisory lock that tells which request it is for; see
+    /// A lone key is claimed under the advisory lock that says which request it is for; see
     /// [`Of::claim_lock`](crate::postgres::store::PostgresStore::claim_lock). A batch takes one lock
-    /// for all its keys, which says that it tells nothing of each ([`Of::batch_lock`]); where a rival
+    /// for all its keys, which says nothing of the request of each ([`Of::batch_lock`]); where a rival
     /// is just asking, and that lock is not to be had, it takes those of the keys.
     ///
     /// [`Of::batch_lock`]: crate::postgres::store::PostgresStore::batch_lock
@@ -347,7 +347,7 @@ impl<D: Driver> Of<D> {
         }
     }
 
-    /// Some keys are taken: those are told so, the others try again. Where none is, it was
+    /// Some keys are taken: their callers get the row, the others try again. Where none is, it was
     /// somebody's statement.
     async fn look_again(&self, group: &mut Group<'_>, part: Part) {
         let names: Vec<&KeyName> = group.members(&part).map(|shot| &shot.name).collect();
