@@ -2,15 +2,15 @@
 
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Change,
-    CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, HistoryPage, IdempotencyKey,
-    OpenAccount, Result, Transfer, Transferred, Version,
+    CloseAccount, CompareAndSet, Error, Fingerprint, HistoryPage, IdempotencyKey, OpenAccount,
+    Result, Transfer, Transferred, Version,
     balance::{Refused, check_page, rules},
     refusals,
 };
 
 use super::{
     MemoryStore,
-    error::{BACKEND, busy, error},
+    error::{BACKEND, busy},
     state::{Account, Operation, Space, State},
     transaction::{AccountWrite, MemoryTx, check_account, check_operation},
 };
@@ -190,11 +190,7 @@ impl BalanceStore for MemoryStore {
         let limit = usize::try_from(check_page(limit, BACKEND)?).unwrap_or(usize::MAX);
         let mut state = self.state("history")?;
         let Some(account) = state.space(&self.namespace).accounts.get(account) else {
-            return Err(error(
-                ErrorKind::UnknownAccount,
-                "history",
-                "there never was one",
-            ));
+            return Err(rules::unknown_account("history", BACKEND));
         };
         let mut rest = account
             .history

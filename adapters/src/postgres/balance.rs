@@ -350,11 +350,7 @@ impl<D: Driver> BalanceStore for PostgresStore<D> {
         );
         let replies = self.read("history", &sql).await?;
         if account(replies.get(1), "history")?.is_none() {
-            return Err(error(
-                ErrorKind::UnknownAccount,
-                "history",
-                "there never was such an account",
-            ));
+            return Err(rules::unknown_account("history", STORE));
         }
         let rows = replies.first().map_or(&[][..], |reply| &reply.rows);
         let mut changes = rows

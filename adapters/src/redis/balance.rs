@@ -433,8 +433,7 @@ impl BalanceStore for RedisStore {
         match reply.word() {
             "page" => {}
             "none" => {
-                return Err(error(ErrorKind::UnknownAccount, "history")
-                    .with_message("there is no such account: open it first"));
+                return Err(rules::unknown_account("history", BACKEND));
             }
             _ => return Err(reply.unexpected()),
         }

@@ -3,15 +3,15 @@
 
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, CloseAccount,
-    CompareAndSet, ErrorKind, Fingerprint, HistoryPage, IdempotencyKey, Namespace, OpenAccount,
-    Result, Transfer, Transferred, Version,
+    CompareAndSet, Fingerprint, HistoryPage, IdempotencyKey, Namespace, OpenAccount, Result,
+    Transfer, Transferred, Version,
     balance::{check_page, rules},
 };
 use rusqlite::{Connection, params};
 
 use super::{
     SqliteStore,
-    error::{STORE, error, statement},
+    error::{STORE, statement},
     ledger::{CHANGE, Ended, Ledger, read_change, read_state, unreadable},
     queue::Undo,
     transaction::SqliteTx,
@@ -119,11 +119,7 @@ fn read_page(
 ) -> Result<HistoryPage> {
     const OPERATION: &str = "history";
     if read_state(connection, OPERATION, namespace, account)?.is_none() {
-        return Err(error(
-            ErrorKind::UnknownAccount,
-            OPERATION,
-            "there is no such account: open it first",
-        ));
+        return Err(rules::unknown_account(OPERATION, STORE));
     }
     let sql = format!(
         "{CHANGE} WHERE namespace = ?1 AND account = ?2 AND version > ?3 ORDER BY version LIMIT ?4"

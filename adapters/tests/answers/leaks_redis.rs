@@ -156,7 +156,7 @@ async fn held(store: &RedisStore, server: &Redis) -> Result<()> {
     Ok(())
 }
 
-/// A key of ours that holds somebody else's text.
+/// A key of ours that holds a foreign text.
 async fn spoilt(store: &RedisStore, server: &Redis) -> Result<()> {
     let prefix = store.begin().await?.key_prefix().to_owned();
     let found = server.cli(["KEYS", &format!("{prefix}*")]).await?;

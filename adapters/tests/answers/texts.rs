@@ -139,6 +139,16 @@ async fn keys<S: OneShotStore + LeaseStore + BalanceStore>(store: &S, nothing: S
     ];
     note(&mut told, "rows counted", rows);
 
+    let unknown = Adjust::new(key("unknown"), account("unknown"), Amount::new(1));
+    let unknown = [
+        store.adjust(&unknown).await.unwrap_err(),
+        store
+            .history(&account("unknown"), None, 10)
+            .await
+            .unwrap_err(),
+    ];
+    note(&mut told, "unknown account", unknown);
+
     let Claimed::Fresh(tx) = store.claim(&claim("large")).await.unwrap() else {
         panic!("the claim is not fresh");
     };

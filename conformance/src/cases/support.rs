@@ -97,6 +97,26 @@ pub(crate) fn refused<T: Debug>(
     }
 }
 
+/// Requires this very refusal: its kind, and its text.
+#[track_caller]
+pub(crate) fn worded<T: Debug>(
+    answer: Result<T, Error>,
+    refusal: &Error,
+    what: &str,
+) -> CaseResult {
+    let text = |error: &Error| error.message().unwrap_or_default().to_owned();
+    if let Err(error) = &answer
+        && error.kind() == refusal.kind()
+        && text(error) != text(refusal)
+    {
+        return Err(CaseFailure::new(
+            format!("{what} to be refused with the text {:?}", text(refusal)),
+            format!("the text {:?}", text(error)),
+        ));
+    }
+    refused(answer, refusal.kind(), what)
+}
+
 /// Runs the racers in a task each, let go all at once; what they gave, in their order.
 pub(crate) async fn race<T, Fut>(racers: impl IntoIterator<Item = Fut>) -> CaseResult<Vec<T>>
 where

@@ -17,3 +17,4 @@ mod idempotency;
 mod keys;
 mod patch;
 mod prepared;
+mod words;

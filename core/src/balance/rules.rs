@@ -34,6 +34,13 @@ pub fn reserved(holder: &str, operation: &'static str, store: &'static str) -> E
     ))
 }
 
+/// The answer of every call on an account that never was.
+#[must_use]
+pub fn unknown_account(operation: &'static str, store: &'static str) -> Error {
+    Error::new(ErrorKind::UnknownAccount, operation, store)
+        .with_message("there is no such account: open it first")
+}
+
 /// The operation, for errors.
 struct Context<'a> {
     store: &'static str,
@@ -52,10 +59,7 @@ impl Context<'_> {
         match state {
             Some(state) if state.open => Ok(*state),
             Some(_) => self.refuse(ErrorKind::UnknownAccount, "the account is closed"),
-            None => self.refuse(
-                ErrorKind::UnknownAccount,
-                "there is no such account: open it first",
-            ),
+            None => Err(unknown_account(self.operation, self.store)),
         }
     }
 

@@ -69,7 +69,7 @@ impl KeyRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Standing {
-    /// The claim may have it: it is unknown, its retention has passed, or its lease is over.
+    /// The claim may have it: it is unknown, its retention has passed, or its lease has ended.
     Free,
     /// It is done.
     Completed(Outcome),
@@ -198,7 +198,7 @@ pub fn forget(row: Option<&KeyRow>, now: Timestamp, store: &'static str) -> Resu
     };
     match row.held_for(now) {
         Some(retry_after) => Err(refusals::in_progress(retry_after, "forget", store)),
-        // A lease that is over stays: the outside effect may have happened.
+        // A lease that has ended stays: the outside effect may have happened.
         None => Ok(!matches!(row.state, RowState::Leased { .. })),
     }
 }
@@ -253,7 +253,7 @@ fn holding<'a>(
     })
 }
 
-/// Whether the lease may be extended. One that is over may, as long as nobody took the key over.
+/// Whether the lease may be extended. One that has ended may, as long as no other attempt took the key.
 ///
 /// # Errors
 /// [Mismatch](ErrorKind::Mismatch), [fenced](ErrorKind::Fenced).

@@ -80,7 +80,7 @@ fn what_a_row_means_to_a_claim() {
         (Some(leased(OWN)), END + 1, Standing::Free),
         (Some(leased(OWN)), i64::MIN, wait(i64::MAX.unsigned_abs())),
         (Some(anothers(leased(OWN))), END - 1, Standing::Mismatch),
-        // Over, and neither finalized nor released: the outside effect may have happened.
+        // Ended, and neither finalized nor released: the outside effect may have happened.
         (Some(anothers(leased(OWN))), END, Standing::Mismatch),
         (
             Some(done_until(END)),
@@ -157,7 +157,7 @@ fn what_is_known_of_a_key() {
         known(done(Some(OWN), Some(END)), END - 1),
         Some(KeyState::Completed { expires_at: Some(end), .. }) if end == at(END)
     ));
-    // Also when it is over: people on call must see it.
+    // Also when it has ended: people on call must see it.
     assert!(matches!(
         known(leased(OWN), END + 1),
         Some(KeyState::Leased { token: OWN, .. })
@@ -203,7 +203,7 @@ fn what_a_row_means_to_a_holder() {
     let cases = [
         (None, 0, [FENCED, FENCED, Ok(false)]),
         (Some(leased(OWN)), END - 1, [Ok(true); 3]),
-        // Over, and nobody took it over.
+        // Ended, and no other attempt took it.
         (Some(leased(OWN)), END, [Ok(true); 3]),
         (Some(leased(OTHER)), 0, [FENCED; 3]),
         (Some(anothers(leased(OWN))), 0, [MISMATCH; 3]),

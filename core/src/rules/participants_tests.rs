@@ -129,7 +129,7 @@ fn rolling_back() {
                 nothing,
                 Err(ErrorKind::Mismatch),
                 Err(ErrorKind::Busy),
-                // Also when its time is over: what holds rows must end.
+                // Also past its time: what holds rows must end.
                 Ok(RollBack::Undo),
                 Err(ErrorKind::Committed),
                 Ok(RollBack::Done),

@@ -5,6 +5,7 @@ use exactly_once_core::{
     ChangeKind, CloseAccount, CompareAndSet, ErrorKind, Fingerprint, Floor, HistoryPage,
     IdempotencyKey, OpenAccount, Result, Transfer, Transferred, Version,
     balance::{Refused, check_page, rules},
+    refusals,
 };
 use redb::{ReadableTable, WriteTransaction};
 
@@ -118,8 +119,7 @@ impl Operation<'_> {
         if fingerprint == self.fingerprint.as_bytes() {
             return Ok(());
         }
-        let message = "this key was used for another operation";
-        Err(error(ErrorKind::Mismatch, self.name, message))
+        Err(refusals::mismatch(self.name, BACKEND))
     }
 
     /// The changes that this key made, if it did; they are kept in the history.
@@ -303,8 +303,7 @@ impl BalanceStore for RedbStore {
             let (namespace, id) = (namespace.as_str(), account.as_str());
             let accounts = tx.open_table(ACCOUNTS).during("history")?;
             if read_account(&accounts, namespace, &account, "history")?.is_none() {
-                let message = "there never was such an account";
-                return Err(error(ErrorKind::UnknownAccount, "history", message));
+                return Err(rules::unknown_account("history", BACKEND));
             }
             let table = tx.open_table(HISTORY).during("history")?;
             let first = after.map_or(0, |after| after.get().saturating_add(1));

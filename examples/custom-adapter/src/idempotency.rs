@@ -1,14 +1,16 @@
 //! Keys and receipts, committed with the user's own writes.
 
 use exactly_once_core::{
-    Claim, Claimed, ErrorKind, IdempotencyKey, IdempotencyStore, KeyRecord, KeyState, Outcome,
-    Receipt, Rejection, Result, Settled, Store, register::check_limit,
+    Claim, Claimed, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt, Rejection,
+    Result, Settled, Store,
+    register::check_limit,
+    rules::keys::{self, Standing},
 };
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{
-    error::{BACKEND, During, error},
-    key_row::{KeyRow, NO_TOKEN, Standing, State, standing},
+    error::{BACKEND, During},
+    key_row,
     schema::{ENDS, KEYS},
     store::{RedbStore, Then, blocking, now},
     transaction::RedbTx,
@@ -21,19 +23,9 @@ pub(crate) fn standing_in(
     claim: &Claim,
     operation: &'static str,
 ) -> Result<Standing> {
-    let (keys, now) = (tx.open_table(KEYS).during(operation)?, now());
-    let row = KeyRow::read(&keys, namespace, claim.key().as_str(), now, operation)?;
-    Ok(standing(row, claim, now))
-}
-
-/// The answer to a claim that can't have the key.
-fn answered(standing: Standing) -> Option<Claimed<RedbTx>> {
-    match standing {
-        Standing::Free => None,
-        Standing::Completed(outcome) => Some(Claimed::Completed(outcome)),
-        Standing::InProgress(retry_after) => Some(Claimed::InProgress { retry_after }),
-        Standing::Mismatch => Some(Claimed::Mismatch),
-    }
+    let table = tx.open_table(KEYS).during(operation)?;
+    let row = key_row::read(&table, namespace, claim.key().as_str(), operation)?;
+    Ok(keys::standing(row, claim, now()))
 }
 
 impl RedbStore {
@@ -41,10 +33,10 @@ impl RedbStore {
     async fn standing(&self, claim: &Claim, operation: &'static str) -> Result<Standing> {
         let (namespace, claim) = (self.namespace.clone(), claim.clone());
         self.read(operation, move |tx| {
-            let (keys, now) = (tx.open_table(KEYS).during(operation)?, now());
+            let table = tx.open_table(KEYS).during(operation)?;
             let key = claim.key().as_str();
-            let row = KeyRow::read(&keys, namespace.as_str(), key, now, operation)?;
-            Ok(standing(row, &claim, now))
+            let row = key_row::read(&table, namespace.as_str(), key, operation)?;
+            Ok(keys::standing(row, &claim, now()))
         })
         .await
     }
@@ -57,15 +49,11 @@ impl RedbStore {
         outcome: Outcome,
         operation: &'static str,
     ) -> Result<Settled> {
-        let row = KeyRow::completed(claim, NO_TOKEN, outcome, now());
+        let row = key_row::completed(claim, None, outcome, now());
         let (namespace, key) = (self.namespace.clone(), claim.key().clone());
         blocking(operation, move || {
-            row.write(
-                tx.transaction(),
-                namespace.as_str(),
-                key.as_str(),
-                operation,
-            )?;
+            let (namespace, key) = (namespace.as_str(), key.as_str());
+            key_row::write(&row, tx.transaction(), namespace, key, operation)?;
             tx.commit_now(operation)?;
             Ok(Settled::Recorded)
         })
@@ -76,7 +64,8 @@ impl RedbStore {
 impl IdempotencyStore for RedbStore {
     async fn claim(&self, claim: &Claim) -> Result<Claimed<RedbTx>> {
         // A replay need not wait for the one who is writing.
-        if let Some(answer) = answered(self.standing(claim, "claim").await?) {
+        let standing = self.standing(claim, "claim").await?;
+        if let Some(answer) = standing.claimed("claim", BACKEND)? {
             return Ok(answer);
         }
         let mut tx = self.begin_write("claim").await?;
@@ -85,7 +74,8 @@ impl IdempotencyStore for RedbStore {
         let (namespace, claim) = (self.namespace.clone(), claim.clone());
         blocking("claim", move || {
             let standing = standing_in(tx.transaction(), namespace.as_str(), &claim, "claim")?;
-            Ok(answered(standing).unwrap_or(Claimed::Fresh(tx)))
+            let answer = standing.claimed("claim", BACKEND)?;
+            Ok(answer.unwrap_or(Claimed::Fresh(tx)))
         })
         .await?
     }
@@ -102,19 +92,12 @@ impl IdempotencyStore for RedbStore {
         // The work's writes must go, and the rejection stay: so it has a transaction of its own,
         // and between the two another process may have been first.
         let tx = self.begin_again("reject", tx).await?;
-        match standing_in(tx.transaction(), self.namespace.as_str(), claim, "reject")? {
-            Standing::Free => {
+        let standing = standing_in(tx.transaction(), self.namespace.as_str(), claim, "reject")?;
+        match standing.outcome("reject", BACKEND)? {
+            Some(outcome) => Ok(Settled::Superseded(outcome)),
+            None => {
                 let outcome = Outcome::Rejected(rejection.clone());
                 self.settle(tx, claim, outcome, "reject").await
-            }
-            Standing::Completed(outcome) => Ok(Settled::Superseded(outcome)),
-            Standing::InProgress(retry_after) => {
-                let kind = ErrorKind::InProgress { retry_after };
-                Err(error(kind, "reject", "another attempt has taken the key"))
-            }
-            Standing::Mismatch => {
-                let message = "another request has taken the key";
-                Err(error(ErrorKind::Mismatch, "reject", message))
             }
         }
     }
@@ -122,46 +105,25 @@ impl IdempotencyStore for RedbStore {
     async fn lookup(&self, key: &IdempotencyKey) -> Result<Option<KeyRecord>> {
         let (namespace, key) = (self.namespace.clone(), key.clone());
         let read = self.read("lookup", move |tx| {
-            let keys = tx.open_table(KEYS).during("lookup")?;
-            KeyRow::read(&keys, namespace.as_str(), key.as_str(), now(), "lookup")
+            let table = tx.open_table(KEYS).during("lookup")?;
+            key_row::read(&table, namespace.as_str(), key.as_str(), "lookup")
         });
-        Ok(read.await?.map(|row| {
-            let state = match row.state {
-                State::Leased { deadline } => KeyState::Leased {
-                    token: row.token,
-                    deadline,
-                },
-                State::Completed { outcome, at, end } => KeyState::Completed {
-                    outcome,
-                    completed_at: at,
-                    expires_at: end,
-                },
-            };
-            KeyRecord::new(row.fingerprint, state)
-        }))
+        Ok(keys::record(read.await?, now()))
     }
 
     async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {
         let (namespace, key) = (self.namespace.clone(), key.clone());
         self.write("forget", move |tx| {
-            let (namespace, key, now) = (namespace.as_str(), key.as_str(), now());
+            let (namespace, key) = (namespace.as_str(), key.as_str());
             let row = {
-                let keys = tx.open_table(KEYS).during("forget")?;
-                KeyRow::read(&keys, namespace, key, now, "forget")?
+                let table = tx.open_table(KEYS).during("forget")?;
+                key_row::read(&table, namespace, key, "forget")?
             };
-            match row.map(|row| row.state) {
-                Some(State::Completed { .. }) => {
-                    KeyRow::remove(tx, namespace, key, "forget")?;
-                    Ok(Then::Commit(true))
-                }
-                Some(State::Leased { deadline }) if now < deadline => {
-                    let kind = ErrorKind::InProgress {
-                        retry_after: deadline.since(now),
-                    };
-                    Err(error(kind, "forget", "a lease holds the key"))
-                }
-                _ => Ok(Then::Leave(false)),
+            if !keys::forget(row.as_ref(), now(), BACKEND)? {
+                return Ok(Then::Leave(false));
             }
+            key_row::remove(tx, namespace, key, "forget")?;
+            Ok(Then::Commit(true))
         })
         .await
     }
@@ -183,7 +145,7 @@ impl IdempotencyStore for RedbStore {
                 }
             }
             for key in &over {
-                KeyRow::remove(tx, namespace, key, "expire")?;
+                key_row::remove(tx, namespace, key, "expire")?;
             }
             let removed = over.len() as u64;
             Ok(if over.is_empty() {

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Claim, Error, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store,
-    Timestamp, time::check_duration,
+    Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store,
+    rules::keys::{self, Finalize, KeyRow, RowState},
+    time::check_duration,
 };
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{
     error::{BACKEND, During, error},
     idempotency::standing_in,
-    key_row::{KeyRow, Standing, State},
+    key_row,
     schema::{KEYS, LAST_TOKEN, NUMBERS},
     store::{RedbStore, Then, now},
 };
@@ -34,17 +35,6 @@ fn next_token(tx: &WriteTransaction) -> Result<FencingToken> {
     Ok(FencingToken::new(next))
 }
 
-fn deadline(ttl: Duration, operation: &'static str) -> Result<Timestamp> {
-    check_duration("lease", ttl)?;
-    now().checked_add(ttl).ok_or_else(|| {
-        error(
-            ErrorKind::Invalid,
-            operation,
-            "the deadline does not fit the store's clock",
-        )
-    })
-}
-
 /// The key's row, whoever it belongs to.
 fn row_of(
     tx: &WriteTransaction,
@@ -53,20 +43,7 @@ fn row_of(
     operation: &'static str,
 ) -> Result<Option<KeyRow>> {
     let keys = tx.open_table(KEYS).during(operation)?;
-    KeyRow::read(&keys, namespace, claim.key().as_str(), now(), operation)
-}
-
-/// Whether the row is the lease of this token. That its deadline has passed does not matter: nobody
-/// has taken the key over.
-fn is_holder(row: &KeyRow, claim: &Claim, token: FencingToken) -> bool {
-    matches!(row.state, State::Leased { .. })
-        && row.token == token
-        && row.fingerprint == *claim.fingerprint()
-}
-
-fn fenced(operation: &'static str) -> Error {
-    let message = "this lease is not the current one: another attempt took the key or completed it";
-    error(ErrorKind::Fenced, operation, message)
+    key_row::read(&keys, namespace, claim.key().as_str(), operation)
 }
 
 impl LeaseStore for RedbStore {
@@ -75,22 +52,17 @@ impl LeaseStore for RedbStore {
         check_duration("lease", ttl)?;
         self.write("lease", move |tx| {
             let namespace = namespace.as_str();
-            match standing_in(tx, namespace, &claim, "lease")? {
-                Standing::Free => {}
-                Standing::Completed(outcome) => return Ok(Then::Leave(Leased::Completed(outcome))),
-                Standing::InProgress(retry_after) => {
-                    return Ok(Then::Leave(Leased::InProgress { retry_after }));
-                }
-                Standing::Mismatch => return Ok(Then::Leave(Leased::Mismatch)),
+            let standing = standing_in(tx, namespace, &claim, "lease")?;
+            if let Some(answer) = standing.leased("lease", BACKEND)? {
+                return Ok(Then::Leave(answer));
             }
-            let (token, deadline) = (next_token(tx)?, deadline(ttl, "lease")?);
-            let state = State::Leased { deadline };
+            let deadline = keys::deadline(now(), ttl, "lease", BACKEND)?;
+            let token = next_token(tx)?;
             let row = KeyRow {
                 fingerprint: *claim.fingerprint(),
-                token,
-                state,
+                state: RowState::Leased { token, deadline },
             };
-            row.write(tx, namespace, claim.key().as_str(), "lease")?;
+            key_row::write(&row, tx, namespace, claim.key().as_str(), "lease")?;
             Ok(Then::Commit(Leased::Granted(Lease { token, deadline })))
         })
         .await
@@ -100,14 +72,15 @@ impl LeaseStore for RedbStore {
         let (namespace, claim) = (self.namespace.clone(), claim.clone());
         check_duration("lease", ttl)?;
         self.write("renew", move |tx| {
-            let namespace = namespace.as_str();
+            let (namespace, now) = (namespace.as_str(), now());
             let row = row_of(tx, namespace, &claim, "renew")?;
-            let mut row = row
-                .filter(|row| is_holder(row, &claim, token))
-                .ok_or_else(|| fenced("renew"))?;
-            let deadline = deadline(ttl, "renew")?;
-            row.state = State::Leased { deadline };
-            row.write(tx, namespace, claim.key().as_str(), "renew")?;
+            keys::renew(row.as_ref(), &claim, token, now, BACKEND)?;
+            let deadline = keys::deadline(now, ttl, "renew", BACKEND)?;
+            let row = KeyRow {
+                fingerprint: *claim.fingerprint(),
+                state: RowState::Leased { token, deadline },
+            };
+            key_row::write(&row, tx, namespace, claim.key().as_str(), "renew")?;
             Ok(Then::Commit(Lease { token, deadline }))
         })
         .await
@@ -120,26 +93,14 @@ impl LeaseStore for RedbStore {
         let (namespace, claim) = (self.namespace.clone(), claim.clone());
         let outcome = outcome.clone();
         self.write("finalize", move |tx| {
-            let namespace = namespace.as_str();
-            let row =
-                row_of(tx, namespace, &claim, "finalize")?.ok_or_else(|| fenced("finalize"))?;
-            if row.fingerprint != *claim.fingerprint() {
-                let message = "the key belongs to another request";
-                return Err(error(ErrorKind::Mismatch, "finalize", message));
+            let (namespace, now) = (namespace.as_str(), now());
+            let row = row_of(tx, namespace, &claim, "finalize")?;
+            match keys::finalize(row.as_ref(), &claim, token, &outcome, now, BACKEND)? {
+                Finalize::Stands => return Ok(Then::Leave(())),
+                Finalize::Record => {}
             }
-            match &row.state {
-                State::Completed { outcome: first, .. } if row.token == token => {
-                    return finalized_before(*first == outcome);
-                }
-                _ if is_holder(&row, &claim, token) => {}
-                _ => return Err(fenced("finalize")),
-            }
-            KeyRow::completed(&claim, token, outcome, now()).write(
-                tx,
-                namespace,
-                claim.key().as_str(),
-                "finalize",
-            )?;
+            let row = key_row::completed(&claim, Some(token), outcome, now);
+            key_row::write(&row, tx, namespace, claim.key().as_str(), "finalize")?;
             Ok(Then::Commit(()))
         })
         .await
@@ -149,28 +110,13 @@ impl LeaseStore for RedbStore {
         let (namespace, claim) = (self.namespace.clone(), claim.clone());
         self.write("release", move |tx| {
             let namespace = namespace.as_str();
-            match row_of(tx, namespace, &claim, "release")? {
-                None => Ok(Then::Leave(())),
-                Some(row) if is_holder(&row, &claim, token) => {
-                    KeyRow::remove(tx, namespace, claim.key().as_str(), "release")?;
-                    Ok(Then::Commit(()))
-                }
-                Some(_) => Err(fenced("release")),
+            let row = row_of(tx, namespace, &claim, "release")?;
+            if !keys::release(row.as_ref(), &claim, token, now(), BACKEND)? {
+                return Ok(Then::Leave(()));
             }
+            key_row::remove(tx, namespace, claim.key().as_str(), "release")?;
+            Ok(Then::Commit(()))
         })
         .await
     }
-}
-
-/// The answer to the holder who finalizes once more.
-fn finalized_before(with_this_outcome: bool) -> Result<Then<()>> {
-    if with_this_outcome {
-        return Ok(Then::Leave(()));
-    }
-    let kind = ErrorKind::Conflict { current: None };
-    Err(error(
-        kind,
-        "finalize",
-        "finalized before with another outcome, which stands",
-    ))
 }

@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use exactly_once_core::{BoxError, Claim, Error, ErrorKind, Namespace, Result, Transactional};
+use exactly_once_core::{BoxError, Claim, Error, Namespace, Result, Transactional, refusals};
 use redb::WriteTransaction;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    error::{classify, committed, error},
+    error::{BACKEND, classify, committed},
     store::{RedbStore, Shared, blocking},
 };
 
@@ -72,8 +72,7 @@ impl RedbTx {
         if same && self.home.file == store.shared.file {
             return Ok(());
         }
-        let message = "the transaction was not begun by the call that this one ends";
-        Err(error(ErrorKind::Invalid, operation, message))
+        Err(refusals::foreign(operation, BACKEND))
     }
 
     /// Commits; blocks until it is on the disk.

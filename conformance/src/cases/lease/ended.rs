@@ -31,11 +31,12 @@ async fn i69_released_is_over<H: Harness<Store: LeaseStore>>(cx: Context<H>) -> 
     refused(answer, ErrorKind::Fenced, "finalizing what was released")?;
     let next = granted(cx.store(), &other, LONG).await?;
     ensure!(next.token > lease.token, seen: (lease.token, next.token), "a greater token");
-    // Another request holds it: fenced, and a mismatch as well.
-    match cx.store().release(&claim, lease.token).await {
-        Err(error) if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Mismatch) => {}
-        other => ensure!(false, seen: other, "releasing again what another holds to be refused"),
-    }
+    let answer = cx.store().release(&claim, lease.token).await;
+    refused(
+        answer,
+        ErrorKind::Mismatch,
+        "releasing again what another request holds",
+    )?;
     let answer = cx.store().lease(&other, LONG).await?;
     ensure_matches!(
         answer,

@@ -5,6 +5,7 @@ mod ended;
 mod expiry;
 mod fence;
 pub(crate) mod support;
+mod words;
 
 use exactly_once_core::LeaseStore;
 
@@ -20,4 +21,5 @@ where
     fence::register(registry);
     expiry::register(registry);
     ended::register(registry);
+    words::register(registry);
 }

@@ -17,6 +17,7 @@ mod reservations;
 pub(crate) mod support;
 mod taken;
 mod undecided;
+mod words;
 mod zombies;
 
 use exactly_once_core::{BalanceTransaction, PreparedTransactions};
@@ -40,6 +41,7 @@ where
     limits::register(registry);
     ground::register(registry);
     late::register(registry);
+    words::register(registry);
 }
 
 /// The cases with balances changed in the prepared transactions.
