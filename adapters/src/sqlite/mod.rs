@@ -35,6 +35,7 @@
 //! | Acknowledged writes | survive a killed process and a power cut (`WAL`, `synchronous=FULL`, both read back at open), as far as the disk honours a sync |
 //! | Key, receipt and the user's writes | one transaction, visible together or not at all |
 //! | Two handles, many processes on one file | act as one store; a call waits for another process up to the busy timeout, from its own start, and is then *busy* |
+//! | A call of the store from inside of its own work | an error at once where it needs the writer, which the work's transaction holds; reads go beside it. A call from another task waits up to the lock timeout |
 //! | A file that is moved, deleted or replaced while it is open, or has a hard link | refused before the commit: nothing is acknowledged into it |
 //! | The log (`-wal`) | is emptied past a limit ([`SqliteBuilder::log_limit`]); **not** while another program keeps a read transaction open: `exactly-once doctor` shows its size |
 //! | Network file systems | **not**: WAL needs shared memory; refused at open where SQLite notices |

@@ -17,7 +17,7 @@ mod guards;
 
 use std::time::Duration;
 
-use exactly_once::sqlite::{SqliteStore, SqliteTx};
+use exactly_once::sqlite::{SqliteBuilder, SqliteStore, SqliteTx};
 use exactly_once::{
     BegunPrepared, Error, Fingerprint, Participation, PreparedTransactions, Store, TransactionId,
     Transactional,
@@ -32,6 +32,13 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) async fn new(schema: &str) -> Self {
+        Self::with(schema, |builder| builder).await
+    }
+
+    pub(crate) async fn with(
+        schema: &str,
+        build: impl FnOnce(SqliteBuilder) -> SqliteBuilder,
+    ) -> Self {
         // In memory where there is such a folder: thousands of files, and no power cut to survive.
         let shared = std::path::Path::new("/dev/shm");
         let folder = tempfile::tempdir_in(shared).or_else(|_| tempfile::tempdir());
@@ -42,7 +49,7 @@ impl Place {
             .execute_batch(schema)
             .unwrap();
         let builder = SqliteStore::builder(path).lock_timeout(Duration::from_secs(60));
-        let store = builder.readers(1).open().await.unwrap();
+        let store = build(builder.readers(1)).open().await.unwrap();
         Self { folder, store }
     }
 

@@ -162,7 +162,7 @@ async fn f05_refused_at_the_commit<H: Harness<Store: IdempotencyStore>>(
 async fn s07_one_limit_for_each_call<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,
 ) -> CaseResult {
-    let (limit, calls) = (cx.tick() * 10, 8);
+    let (limit, calls) = (cx.tick() * 10, 32);
     let store = cx.harness().open_starved(cx.guard(), limit).await?;
     let held = fresh(&store, &claim("s07/held")?).await?;
     let (cx, store) = (Arc::new(cx), Arc::new(store));
@@ -175,8 +175,8 @@ async fn s07_one_limit_for_each_call<H: Harness<Store: IdempotencyStore>>(
             CaseResult::Ok((answer, start.elapsed()))
         }
     });
-    // What a loaded machine may take beside the limit.
-    let slack = limit + Duration::from_millis(500);
+    // What a loaded machine may take beside the limit: a quarter of one limit after another.
+    let slack = limit * 7;
     for (number, call) in race(waiting.collect::<Vec<_>>())
         .await?
         .into_iter()

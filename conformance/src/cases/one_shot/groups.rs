@@ -2,10 +2,13 @@
 
 use std::{
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use exactly_once_core::{ErrorKind, OneShotStore};
+use futures_util::poll;
+use tokio::time::timeout;
 
 use super::support::{effect, ensure_done, executed, named, statement};
 use crate::{
@@ -203,6 +206,47 @@ async fn s02_poisoned_member<H: Harness<Store: OneShotStore>>(cx: Context<H>) ->
     Ok(())
 }
 
+/// What hangs does so for ever.
+const HANGS: Duration = Duration::from_secs(15);
+
+/// Goal: a caller that is polled once and then left alone, alive, delays no other (it may be a branch of
+/// `select!`, or wait in `buffer_unordered`). Method: some callers are left alone; one more must end. Then
+/// they go on, and each effect is there once.
+async fn s01_caller_left_alone<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> CaseResult {
+    for round in 0..3 {
+        let left: Vec<_> = (0..=round)
+            .map(|caller| named(&cx, &format!("s01/{round}/{caller}"), "left"))
+            .collect::<CaseResult<_>>()?;
+        let mut calls: Vec<_> = left
+            .iter()
+            .map(|one| Box::pin(cx.store().execute_one_shot(one)))
+            .collect();
+        let mut waiting = Vec::new();
+        for (mut call, one) in calls.drain(..).zip(&left) {
+            match poll!(call.as_mut()) {
+                Poll::Ready(answer) => ensure_done(&answer?, "left", false)?,
+                Poll::Pending => waiting.push((call, one)),
+            }
+        }
+        let other = named(&cx, &format!("s01/{round}/other"), "other")?;
+        let answer = timeout(HANGS, executed(cx.store(), &other)).await;
+        let done = answer.expecting("a call beside one that is left alone to end")?;
+        ensure_done(&done?, "other", false)?;
+        for (call, one) in waiting {
+            // It may have been given up meanwhile: then the retry does it.
+            if let Err(error) = call.await {
+                ensure!(error.is_retryable(), seen: error, "a call that was left alone to be retried");
+                executed(cx.store(), one).await?;
+            }
+        }
+        for caller in 0..=round {
+            let effects = cx.effects(&format!("s01/{round}/{caller}")).await?;
+            ensure_eq!(effects, 1, "effects of caller {caller}");
+        }
+    }
+    Ok(())
+}
+
 /// How long I78S writes; a slow store gets as far as it gets.
 const WRITING_MAX: Duration = Duration::from_secs(8);
 
@@ -255,6 +299,8 @@ cases! { "one_shot::groups" for OneShotStore, "core::OneShotStore, Contract";
         "callers of one group don't see one another's keys";
     I38S i38s_each_fails_alone: "each caller fails alone",
         "a refused statement rolls back the group, or is not rolled back itself";
+    S01 s01_caller_left_alone: "a caller that is left alone delays no other",
+        "the batch lives in the future of its first caller, or a lock is held across an await";
     S02 s02_poisoned_member: "a poisoned member is refused alone, and its refusal is kept",
         "the batch's failure is each member's answer, or a savepoint of one undoes another";
     I78S i78s_ten_thousand_keys: "ten thousand keys that begin alike are ten thousand keys",

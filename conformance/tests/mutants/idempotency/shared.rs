@@ -92,7 +92,7 @@ impl Patch for OneAfterAnother {
         let mut turn = self.0.lock().await;
         if right.open_transactions() > 0 {
             *turn = true;
-            tokio::time::sleep(Duration::from_millis(800)).await;
+            tokio::time::sleep(Duration::from_millis(400)).await;
             return Err(Error::new(ErrorKind::Busy, "claim", right.backend()));
         }
         right.claim(claim).await
@@ -174,4 +174,21 @@ fn a_refusal_at_the_commit_that_is_not_final() {
     assert_told_apart::<ChecksAtTheEnd, RetriesAtTheEnd>(
         "idempotency::shared::f05_refused_at_the_commit",
     );
+}
+
+/// The first caller executes what others have enqueued, in its own future.
+#[derive(Clone, Default)]
+struct FirstCallerLeads(Arc<tokio::sync::Mutex<()>>);
+
+impl Patch for FirstCallerLeads {
+    async fn execute_one_shot(&self, right: &MemoryStore, effect: &OneShot) -> Result<OneShotDone> {
+        let _leads = self.0.lock().await;
+        tokio::task::yield_now().await;
+        right.execute_one_shot(effect).await
+    }
+}
+
+#[test]
+fn a_batch_in_the_future_of_its_first_caller() {
+    assert_killed::<FirstCallerLeads>("one_shot::groups::s01_caller_left_alone");
 }
