@@ -84,5 +84,6 @@ async fn sqlite() {
         .unwrap();
     let builder = SqliteStore::builder(&path).lock_timeout(Duration::from_secs(60));
     let store = builder.open().await.unwrap();
-    every_answer_is_that_of_a_member_alone(&Sqlite { folder, store }).await;
+    let ground = Sqlite { folder, store };
+    Box::pin(every_answer_is_that_of_a_member_alone(&ground)).await;
 }

@@ -208,7 +208,8 @@ async fn a_call_from_work_that_holds_the_writer_is_an_error_at_once() {
         tx.run(|db| db.execute_batch(&effect("k"))).await?;
         Ok(1)
     };
-    let done = in_time(store.execute_once(&claim("k"), work)).await;
+    let asked = claim("k");
+    let done = in_time(Box::pin(store.execute_once(&asked, work))).await;
     assert!(!done.unwrap().replayed);
     assert_eq!(world.effects("k"), 1);
     // Beside the work, another task's call waits as ever, and gets its turn.
