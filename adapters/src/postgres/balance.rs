@@ -153,6 +153,7 @@ impl<D: Driver> PostgresStore<D> {
         match self.within(name, ErrorKind::Ambiguous, booked).await? {
             Booked::Applied(change) => Ok(Some(group::applied(change))),
             Booked::Known(known) => {
+                self.vouch(name).await?;
                 let changes = replay(known, print, name)?;
                 single((changes, true), name).map(Some)
             }
@@ -183,10 +184,15 @@ impl<D: Driver> PostgresStore<D> {
             Ok(Plan::Write(write, answer)) => (write, answer),
             Ok(Plan::Replay(changes)) => {
                 tx.abandon().await;
+                self.vouch(asked.operation).await?;
                 return Ok(Some((changes, true)));
             }
             Err(error) => {
                 tx.abandon().await;
+                // It may be a recorded refusal.
+                if !error.is_retryable() {
+                    self.vouch(asked.operation).await?;
+                }
                 return Err(error);
             }
         };

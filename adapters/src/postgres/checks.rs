@@ -30,6 +30,8 @@ pub(super) struct Server {
     pub(super) safe_on_disk: bool,
     /// Whether a COMMIT PREPARED, which takes the session's settings, waits for no standby.
     pub(super) commits_unheard: bool,
+    /// Whether a commit waits for standbys.
+    pub(super) has_standbys: bool,
     /// Whether the pool's connections come with settings of their own: a hook of the pool has set them,
     /// or a transaction pooler that keeps each client's.
     pub(super) set_at_connect: bool,
@@ -53,7 +55,8 @@ const LOOK: &str = "ROLLBACK; \
     pg_catalog.current_setting('synchronous_commit') IN ('off', 'local'), \
     EXISTS (SELECT FROM pg_catalog.pg_settings WHERE source = 'session') \
     OR pg_catalog.current_setting('role') <> 'none' OR CURRENT_USER <> SESSION_USER, \
-    pg_catalog.current_setting('standard_conforming_strings')";
+    pg_catalog.current_setting('standard_conforming_strings'), \
+    pg_catalog.current_setting('synchronous_standby_names') <> ''";
 
 const CONNECT: &str = "connect";
 
@@ -91,6 +94,7 @@ impl Server {
             slots: text(1)?.parse().map_err(|_| garbled(CONNECT))?,
             safe_on_disk: on(2)? && on(3)?,
             commits_unheard: text(8)? == "t",
+            has_standbys: text(11)? == "t",
             set_at_connect: options.keep_pool_settings || text(9)? == "t",
             escapes: text(10)? == "off",
             watches_client: false,

@@ -284,8 +284,13 @@ impl<D: Driver> PostgresStore<D> {
 impl<D: Driver> IdempotencyStore for PostgresStore<D> {
     async fn claim(&self, claim: &Claim) -> Result<Claimed<Self::Tx>> {
         // Dropped, it is rolled back.
-        self.within("claim", ErrorKind::Busy, self.claim_in_turn(claim))
-            .await
+        let claimed = self
+            .within("claim", ErrorKind::Busy, self.claim_in_turn(claim))
+            .await?;
+        if matches!(claimed, Claimed::Completed(_)) {
+            self.vouch("claim").await?;
+        }
+        Ok(claimed)
     }
 
     async fn complete(&self, tx: Self::Tx, claim: &Claim, receipt: &Receipt) -> Result<Settled> {

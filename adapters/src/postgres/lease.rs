@@ -128,6 +128,9 @@ impl<D: Driver> LeaseStore for PostgresStore<D> {
                 continue;
             };
             if let Some(answer) = row.standing(claim).leased("lease", STORE)? {
+                if matches!(answer, Leased::Completed(_)) {
+                    self.vouch("lease").await?;
+                }
                 return Ok(answer);
             }
             // It became free between the two statements.

@@ -301,6 +301,9 @@ impl<D: Driver> OneShotStore for PostgresStore<D> {
             .check_size(self.max_receipt_bytes(), ONE_SHOT, STORE)?;
         self.within(ONE_SHOT, ErrorKind::Ambiguous, async {
             let answer = self.attempt_one_shot(effect).await;
+            if answer.as_ref().is_ok_and(|done| done.replayed) {
+                self.vouch(ONE_SHOT).await?;
+            }
             settle_one_shot(self, ONE_SHOT, &effect.claim, answer).await
         })
         .await

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use exactly_once::{
-    Decision, DecisionRegister, ErrorKind, IdempotencyStore, OneShot, OneShotStore, PreparedStatus,
+    AccountId, Adjust, Amount, BalanceStore, Decision, DecisionRegister, ErrorKind,
+    IdempotencyStore, LeaseStore, OneShot, OneShotStore, OpenAccount, PreparedStatus,
     PreparedTransactions,
     postgres::{Timeouts, TokioPostgresStore},
 };
@@ -95,6 +96,15 @@ async fn what_a_crash_made_visible_is_vouched_for_when_a_standby_has_it() {
     let tx = fresh(&store, "k").await;
     let (prepared, participation) = begun(&store, "t").await;
     store.prepare(prepared, &participation).await.unwrap();
+    let account = AccountId::new("a").unwrap();
+    let open = OpenAccount::new(claim("open").key().clone(), account.clone());
+    store.open_account(&open).await.unwrap();
+    let adjust = Adjust::new(claim("adjust").key().clone(), account, Amount::new(1));
+    let shot = OneShot {
+        claim: claim("shot"),
+        statements: Vec::new(),
+        receipt: receipt(),
+    };
     server
         .set("synchronous_standby_names", "nobody")
         .await
@@ -102,6 +112,10 @@ async fn what_a_crash_made_visible_is_vouched_for_when_a_standby_has_it() {
     let answer = store.complete(tx, &claim("k"), &receipt()).await;
     refused(answer, ErrorKind::Ambiguous, &[]);
     let answer = store.decide(&participation, Decision::Commit).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    let answer = store.adjust(&adjust).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    let answer = store.execute_one_shot(&shot).await;
     refused(answer, ErrorKind::Ambiguous, &[]);
     server.kill();
     server.restart().await.unwrap();
@@ -117,6 +131,17 @@ async fn what_a_crash_made_visible_is_vouched_for_when_a_standby_has_it() {
     refused(answer, ErrorKind::Ambiguous, &[]);
     // A late rollback reads what stands, and must not carry it out either.
     let answer = store.decide(&participation, Decision::Rollback).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    // Replays, of a key and of a balance, by every call that has them.
+    let answer = store.claim(&claim("k")).await.map(drop);
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    let answer = store.execute_one_shot(&shot).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    let answer = store.lease(&claim("k"), Duration::from_secs(60)).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    let answer = store.adjust(&adjust).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    let answer = store.open_account(&open).await;
     refused(answer, ErrorKind::Ambiguous, &[]);
     // What says that there is nothing vouches for nothing.
     let unknown = claim("unknown").key().clone();

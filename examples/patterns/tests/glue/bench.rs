@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use exactly_once::{
-    WorkError,
+    Store as _, WorkError,
     coordinator::Sweeper,
     restate::{
         Listener, Refusal,
@@ -125,9 +125,17 @@ impl Bench {
         let stores: [Stores; 5] = stores.try_into().ok().context("five")?;
         let expiring = open("expiring").await?;
         let doubtful = (open("doubtful-one").await?, open("doubtful-two").await?);
+        // Stores that are away, first and last: they hold up nothing of the others.
+        let away = [open("away-first").await?, open("away-last").await?];
+        for store in &away {
+            store.close().await?;
+        }
+        let [first, last] = away;
         let sweeper = Sweeper::new(doubtful.0.clone())
+            .participant("away first", first)?
             .participant("one", doubtful.0.clone())?
-            .participant("two", doubtful.1.clone())?;
+            .participant("two", doubtful.1.clone())?
+            .participant("away last", last)?;
         // Apart: a transaction that is held keeps the others of its file waiting.
         let (ends, hurried) = (open("ends").await?, open("hurried").await?);
         let (hasty, held) = (Gate::default(), Gate::default());

@@ -124,7 +124,7 @@ async fn prepare(store: &SqliteStore, participation: &Participation) -> Result<(
 }
 
 /// Goal: what a dead coordinator left is ended past its deadline by the service, its locks go, and
-/// its records are removed at the end of their time.
+/// its records are removed at the end of their time, while two other stores are away.
 pub(crate) async fn what_is_in_doubt_is_swept_and_forgotten(bench: &Bench) -> Result<()> {
     let (one, two) = &bench.doubtful;
     let now = one.now().await?;
@@ -150,6 +150,9 @@ pub(crate) async fn what_is_in_doubt_is_swept_and_forgotten(bench: &Bench) -> Re
         Ok(done("rolled_back") >= 2 && done("forgotten") >= 3)
     })
     .await?;
+    // The stores that are away were reported in each turn: at the sweep and at the forgetting.
+    let last = status(bench, path).await?.last.context("a turn")?;
+    ensure!(last.failed.len() >= 4, "{last:?}");
     let left =
         one.in_doubt(None, 10).await?.entries.len() + two.in_doubt(None, 10).await?.entries.len();
     ensure!(left == 0, "{left} in doubt");
