@@ -32,8 +32,8 @@ pub trait ConnectByUrl: Sized {
     /// |---|---|
     /// | all | `namespace` |
     /// | Postgres | `schema`, `pool_size`, `migrate`, `require_two_phase`, `accept_unsafe_durability`, `max_receipt_bytes`, `share_commits`, `acquire_timeout`, `lock_timeout`, `statement_timeout`, `idle_timeout`, `reply_timeout` |
-    /// | SQLite | `busy_timeout`, `lock_timeout`, `idle_timeout`, `group_limit`, `queue_limit`, `max_pages`, `readers`, `max_receipt_bytes` |
-    /// | Redis | `key_prefix`, `cluster`, `one_slot_per_namespace`, `response_timeout`, `require` (`power`, `process`, `nothing`), `max_receipt_bytes`, `group_from` |
+    /// | SQLite | `busy_timeout`, `lock_timeout`, `idle_timeout`, `group_limit`, `queue_limit`, `max_pages`, `log_limit`, `readers`, `max_receipt_bytes` |
+    /// | Redis | `key_prefix`, `cluster`, `one_slot_per_namespace`, `response_timeout`, `require` (`power`, `process`, `nothing`), `replicas`, `replicas_within` (1s), `replicas_on_disk`, `max_receipt_bytes`, `group_from` |
     ///
     /// Durations are `250ms`, `5s` or `2m`; flags `true` or `false`; other characters are %-escaped.
     ///
@@ -167,6 +167,7 @@ async fn sqlite(url: &StoreUrl, access: Access) -> Result<AnyStore> {
         number group_limit,
         number queue_limit,
         number max_pages,
+        number log_limit,
         number readers,
         number max_receipt_bytes,
     );
@@ -210,10 +211,32 @@ async fn redis(url: &StoreUrl, access: Access) -> Result<AnyStore> {
             _ => return Err(bad("require", "power, process or nothing")),
         });
     }
+    if let Some(replicas) = replicas(options)? {
+        builder = builder.replicas(replicas);
+    }
     if access != Access::Create {
         builder = builder.existing();
     }
     builder.connect().await.map(AnyStore::new)
+}
+
+#[cfg(feature = "redis")]
+fn replicas(options: &url::Options) -> Result<Option<crate::redis::Replicas>> {
+    use crate::redis::Replicas;
+    let within = options.duration("replicas_within")?;
+    let on_disk = options.flag("replicas_on_disk")?;
+    let Some(count) = options.number("replicas")? else {
+        return match (within, on_disk) {
+            (None, None) => Ok(None),
+            _ => Err(bad("replicas", "there: how many confirm each write")),
+        };
+    };
+    let within = within.unwrap_or(std::time::Duration::from_secs(1));
+    Ok(Some(if on_disk.unwrap_or_default() {
+        Replicas::on_disk(count, within)
+    } else {
+        Replicas::received(count, within)
+    }))
 }
 
 #[cfg(not(feature = "redis"))]

@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use exactly_once::{
-    AccountId, Adjust, Amount, BalanceStore as _, BegunPrepared, Claim, Decision,
-    DecisionRegister as _, ErrorKind, Fingerprint, IdempotencyKey, IdempotencyStore as _, OneShot,
-    OneShotParticipant as _, OneShotStore as _, OpenAccount, Participation, PreparedStatus,
-    PreparedTransactions as _, Receipt, Settlement, Statement, Store as _, TransactionId,
+    AccountId, Adjust, Amount, AnyStore, BalanceStore as _, BegunPrepared, Claim,
+    ConnectByUrl as _, Decision, DecisionRegister as _, ErrorKind, Fingerprint, IdempotencyKey,
+    IdempotencyStore as _, OneShot, OneShotParticipant as _, OneShotStore as _, OpenAccount,
+    Participation, PreparedStatus, PreparedTransactions as _, Receipt, Settlement, Statement,
+    Store as _, TransactionId,
     redis::{RedisStore, Replicas},
 };
 use exactly_once_servers::Redis;
@@ -248,4 +249,25 @@ async fn a_write_to_a_master_that_was_replaced_is_not_confirmed_by_the_next() {
         let state = next.balance(&account).await.unwrap().unwrap();
         assert_eq!(state.amount, Amount::ZERO);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_says_how_many_replicas_confirm_each_write() {
+    let server = Redis::start().await.unwrap();
+    let connect = async |options: &str| {
+        let url = format!("{}?{options}", server.url());
+        AnyStore::connect(&url).await
+    };
+    // There is none, so the first write, the store's identity, is not confirmed.
+    let error = connect("replicas=1&replicas_within=200ms")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Ambiguous, "{error}");
+    assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
+    for wrong in ["replicas_within=1s", "replicas=x", "replicas_on_disk=true"] {
+        let error = connect(wrong).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        assert!(error.to_string().contains("\"replicas\""), "{error}");
+    }
+    connect("").await.unwrap();
 }

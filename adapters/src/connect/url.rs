@@ -56,6 +56,7 @@ const SQLITE: &[&str] = &[
     "group_limit",
     "queue_limit",
     "max_pages",
+    "log_limit",
     "readers",
     "max_receipt_bytes",
 ];
@@ -67,6 +68,9 @@ const REDIS: &[&str] = &[
     "one_slot_per_namespace",
     "response_timeout",
     "require",
+    "replicas",
+    "replicas_within",
+    "replicas_on_disk",
     "max_receipt_bytes",
     "group_from",
 ];
