@@ -2,7 +2,10 @@
 //!
 //! - [`retries`]: what a caller does with each answer, and why the key must outlive the crash.
 //! - [`without_an_engine`]: HTTP services and consumers of queues.
+//! - [`choosing`]: which form of effect fits, and where its key comes from.
+//! - [`operating_postgres`]: roles, monitoring, growth and restore.
 //! - [`on_call`]: a symptom, the command, and what it means.
+//! - [`glossary`]: the terms of this project.
 
 #[doc = include_str!("retries.md")]
 pub mod retries {}
@@ -12,3 +15,12 @@ pub mod without_an_engine {}
 
 #[doc = include_str!("on_call.md")]
 pub mod on_call {}
+
+#[doc = include_str!("choosing.md")]
+pub mod choosing {}
+
+#[doc = include_str!("operating_postgres.md")]
+pub mod operating_postgres {}
+
+#[doc = include_str!("glossary.md")]
+pub mod glossary {}

@@ -47,9 +47,10 @@ impl<D: Driver> PostgresStore<D> {
             .open(
                 MIGRATE,
                 &format!(
-                    "SELECT pg_catalog.pg_advisory_xact_lock({}); {}",
+                    "SELECT pg_catalog.pg_advisory_xact_lock({}); {}; {}",
                     self.tables().migration_lock(),
-                    self.tables().exists()
+                    self.tables().exists(),
+                    self.tables().schema_exists(),
                 ),
             )
             .await?;
@@ -58,7 +59,13 @@ impl<D: Driver> PostgresStore<D> {
             tx.abandon().await;
             return self.check_schema(MIGRATE).await;
         }
-        if let Err(failed) = tx.session().batch(&self.tables().create()).await {
+        // Not `IF NOT EXISTS`, which asks for the right to create one also where it exists.
+        let schema = match is_true(begun.replies.get(2)) {
+            true => String::new(),
+            false => format!("CREATE SCHEMA {}; ", self.tables().schema),
+        };
+        let create = format!("{schema}{}", self.tables().create());
+        if let Err(failed) = tx.session().batch(&create).await {
             tx.abandon().await;
             return Err(convert(failed, MIGRATE, Stage::Ours));
         }

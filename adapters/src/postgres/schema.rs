@@ -53,14 +53,14 @@ impl Tables {
         i64::from_be_bytes(start)
     }
 
-    /// Everything, for an empty database.
+    /// Everything, for an empty schema.
     ///
     /// Names are `bytea`: compared byte by byte in every collation and encoding. Moments are
     /// microseconds since 1970, as the whole range of a `Timestamp` does not fit `timestamptz`.
     pub(super) fn create(&self) -> String {
         let Self {
             name: _,
-            schema,
+            schema: _,
             version,
             keys,
             fencing,
@@ -72,8 +72,7 @@ impl Tables {
         let changes = Self::create_changes(changes);
         let identity = super::literal::bytes(StoreIdentity::random().as_bytes());
         format!(
-            "CREATE SCHEMA IF NOT EXISTS {schema};
-CREATE TABLE {version} (version int8 PRIMARY KEY, identity bytea NOT NULL);
+            "CREATE TABLE {version} (version int8 PRIMARY KEY, identity bytea NOT NULL);
 INSERT INTO {version} VALUES ({VERSION}, {identity});
 CREATE SEQUENCE {fencing} AS int8;
 CREATE TABLE {keys} (
@@ -175,6 +174,14 @@ CREATE INDEX decisions_unfinished ON {decisions} (namespace, transaction) WHERE 
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = 'schema_version' \
              AND relnamespace = (SELECT oid FROM pg_catalog.pg_namespace \
              WHERE nspname = (SELECT {}::name)))",
+            super::literal::text(&self.name)
+        )
+    }
+
+    /// Whether the schema is there, as one cell.
+    pub(super) fn schema_exists(&self) -> String {
+        format!(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = {}::name)",
             super::literal::text(&self.name)
         )
     }
