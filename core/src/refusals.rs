@@ -62,6 +62,15 @@ pub fn rows(
     ))
 }
 
+/// A prepared transaction holds what the call needs. `what` names that, as `the row`, and `holder` the
+/// transaction.
+#[must_use]
+pub fn reserved(what: &str, holder: &str, operation: &'static str, store: &'static str) -> Error {
+    Error::new(ErrorKind::Reserved, operation, store).with_message(format!(
+        "{what} is reserved by the prepared transaction {holder}: try again after its decision"
+    ))
+}
+
 /// A transaction is passed to a call that does not end what it was begun for.
 #[must_use]
 pub fn foreign(operation: &'static str, store: &'static str) -> Error {

@@ -1,6 +1,6 @@
 //! The errors of this store: there is no driver, so each is made here.
 
-use exactly_once_core::{Error, ErrorKind, chain, error::BoxError};
+use exactly_once_core::{Error, ErrorKind, chain, error::BoxError, refusals};
 
 /// The store's name in errors.
 pub(super) const BACKEND: &str = "memory";
@@ -21,11 +21,7 @@ pub(super) fn busy(operation: &'static str) -> Error {
 
 /// A prepared transaction stands in the way.
 pub(super) fn reserved(operation: &'static str, holder: &str) -> Error {
-    error(
-        ErrorKind::Reserved,
-        operation,
-        &format!("the row is reserved by the prepared transaction {holder}"),
-    )
+    refusals::reserved("the row", holder, operation, BACKEND)
 }
 
 /// What an error of the user's work means; there is no driver whose errors could be told apart.

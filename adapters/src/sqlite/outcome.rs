@@ -1,12 +1,12 @@
 //! The stored row of a prepared transaction, and who holds a reserved row.
 
 use exactly_once_core::{
-    ErrorKind, Namespace, Participation, Result, Timestamp, TransactionDigest,
+    ErrorKind, Namespace, Participation, Result, Timestamp, TransactionDigest, refusals,
     rules::participants::{Known, Stage},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::error::{error, statement};
+use super::error::{STORE, error, statement};
 
 const fn word(stage: Stage) -> &'static str {
     match stage {
@@ -115,11 +115,9 @@ pub(super) fn holders(connection: &Connection, table: &str) -> Option<String> {
                 })?
                 .collect()
         });
-    // Only more words for an error that is told anyway.
+    // Only more words for an error that is reported anyway.
     let found = found.ok().filter(|found| !found.is_empty())?;
-    Some(format!(
-        "a row of the table {table} is reserved by the prepared transaction {}: try again when it \
-         is decided",
-        found.join(", or ")
-    ))
+    let row = format!("a row of the table {table}");
+    let reserved = refusals::reserved(&row, &found.join(", or "), "", STORE);
+    reserved.message().map(str::to_owned)
 }

@@ -12,6 +12,7 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     names::{AccountId, IdempotencyKey},
+    refusals,
 };
 
 /// A change, and the state that it leaves.
@@ -28,10 +29,12 @@ pub type Step = (Change, AccountState);
 /// `holder` names the prepared transaction: its digest, where the backend knows it.
 #[must_use]
 pub fn reserved(holder: &str, operation: &'static str, store: &'static str) -> Error {
-    Error::new(ErrorKind::Reserved, operation, store).with_message(format!(
-        "the account or the operation's key is reserved by the prepared transaction {holder}: \
-         retry after its decision"
-    ))
+    refusals::reserved(
+        "the account or the operation's key",
+        holder,
+        operation,
+        store,
+    )
 }
 
 /// The answer of every call on an account that never was.

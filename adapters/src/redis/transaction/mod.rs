@@ -120,9 +120,7 @@ pub(super) fn refusal(operation: &'static str, reply: &Reply) -> Error {
         "changed" => error(ErrorKind::Busy, operation).with_message(format!(
             "{told} was changed by somebody else since the transaction read it"
         )),
-        "reserved" => error(ErrorKind::Reserved, operation).with_message(format!(
-            "a key is reserved for the prepared transaction {told}"
-        )),
+        "reserved" => refusals::reserved("a key", &told, operation, BACKEND),
         "refused" => refused(operation, told),
         "rows" => {
             let number = |at: usize| reply.integer(at).ok().and_then(|n| u64::try_from(n).ok());
