@@ -28,7 +28,7 @@ use super::{
     transaction::end_error,
 };
 
-/// How often an operation starts anew after a rival was faster. Each round means that one did get
+/// How often an operation starts again after a rival was faster. Each round means that one did get
 /// through.
 const ROUNDS: u32 = 64;
 
@@ -324,7 +324,7 @@ impl<D: Driver> BalanceStore for PostgresStore<D> {
             fingerprint: operation.fingerprint()?,
             accounts: operation.legs().iter().map(|leg| &leg.account).collect(),
         };
-        // Decided in the order given, so that the first leg that is refused is told.
+        // Decided in the order given, so that the first leg that is refused is reported.
         let decide = |states: &[Option<AccountState>]| {
             operation
                 .legs()

@@ -180,7 +180,7 @@ impl<D: Driver> PostgresStore<D> {
         )
     }
 
-    /// Locks the accounts in one order for everybody, then reads the operation's record: whoever
+    /// Locks the accounts in one order for all callers, then reads the operation's record: a caller that
     /// waited for a rival with the same key sees what it did. Nothing is locked for a replay.
     pub(super) fn lock_accounts(&self, asked: &Asked<'_>) -> String {
         let accounts: Vec<String> = asked

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::runtime;
 
-/// How many connections a pool of the store's own has, unless told.
+/// How many connections a pool of the store's own has by default.
 const POOL_SIZE: u32 = 16;
 
 /// A driver that a store can be built over.
@@ -159,7 +159,7 @@ impl<D: Pooled> PostgresBuilder<D> {
     ///
     /// # Errors
     /// [Configuration](exactly_once_core::ErrorKind::Configuration), with the setting and the
-    /// command that mends it; [unavailable](exactly_once_core::ErrorKind::Unavailable) where the
+    /// command that fixes it; [unavailable](exactly_once_core::ErrorKind::Unavailable) where the
     /// server can't be reached.
     pub async fn connect(self) -> Result<PostgresStore<D>> {
         self.options.check()?;

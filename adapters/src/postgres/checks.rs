@@ -1,5 +1,5 @@
 //! What is looked at before the first call: each finding names the setting and the command that
-//! mends it.
+//! fixes it.
 
 use std::sync::atomic::Ordering;
 

@@ -35,7 +35,7 @@ pub enum Cause {
     /// The driver refused on the client's side: no row where one was expected, a value that can't be
     /// encoded or decoded.
     Driver,
-    /// The result type of a statement that was prepared earlier has changed; prepared anew, it works.
+    /// The result type of a statement that was prepared earlier has changed; prepared once more, it works.
     PlanChanged,
     /// The server is a standby: it refused to begin a transaction that writes.
     Standby,

@@ -1,4 +1,4 @@
-//! Removes what is over, the oldest first, in batches.
+//! Removes what has expired, the oldest first, in batches.
 
 use exactly_once_core::Result;
 
@@ -21,7 +21,7 @@ const IN_ORDER: &str = "SELECT pg_catalog.set_config('enable_sort', 'off', true)
 /// What is to be removed.
 pub(super) struct Over<'a> {
     pub(super) table: &'a str,
-    /// When a row is over. There must be an index on `namespace` and this.
+    /// When a row expires. There must be an index on `namespace` and this.
     pub(super) moment: &'a str,
     /// How that stands to the clock: `<=` or `<`.
     pub(super) is: &'a str,

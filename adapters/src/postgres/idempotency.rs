@@ -28,7 +28,7 @@ use super::{
 const SAVEPOINT: &str = "SAVEPOINT exactly_once_work";
 const UNDO: &str = "ROLLBACK TO SAVEPOINT exactly_once_work";
 
-/// How often a claim starts anew when what it met is gone the next moment.
+/// How often a claim starts again when what it met is gone the next moment.
 const ROUNDS: usize = 16;
 
 /// How long to wait for a rival's row where the answer only decides between two refusals.
@@ -72,7 +72,7 @@ impl<D: Driver> PostgresStore<D> {
         answer
     }
 
-    /// Takes a row whose lease is over or whose retention has passed, unless somebody was faster.
+    /// Takes a row whose lease or retention has expired, unless a rival was faster.
     async fn take_over(
         &self,
         mut tx: PostgresTx<D::Connection>,
@@ -130,7 +130,7 @@ impl<D: Driver> PostgresStore<D> {
     }
 
     /// Whether the transaction that holds the key's row is for another request. The row can't be
-    /// seen, but whoever inserts it shares [`Self::claim_lock`] first and until the very end: if we
+    /// seen, but its transaction shares [`Self::claim_lock`] first and until the very end: if we
     /// get that lock for ourselves, and the row is still held, the holder's request is another. A
     /// batch does not share that lock but [`Self::batch_lock`], so while there is one nothing is known.
     ///
@@ -162,7 +162,7 @@ impl<D: Driver> PostgresStore<D> {
         );
         match self.try_open(&brief, &sql).await {
             Ok(begun) => {
-                // Whatever it was, it is over, or it is for the same request.
+                // Whatever it was, it has ended, or it is for the same request.
                 let _ = begun.session.roll_back().await;
                 Ok(false)
             }
@@ -321,7 +321,7 @@ impl<D: Driver> IdempotencyStore for PostgresStore<D> {
     }
 
     async fn forget(&self, key: &IdempotencyKey) -> Result<bool> {
-        // What is over is as good as absent: expiry removes it. A claim whose work ended its own
+        // What has expired is as good as absent: expiry removes it. A claim whose work ended its own
         // transaction is removed by hand only, once it is clear what the work did.
         let sql = format!(
             "DELETE FROM {} WHERE {} AND (outcome IS NULL AND token = 0 OR outcome IS NOT NULL \

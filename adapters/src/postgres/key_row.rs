@@ -158,8 +158,8 @@ impl<D: Driver> PostgresStore<D> {
         )
     }
 
-    /// The number of the advisory lock that whoever claims this key for this request shares, and
-    /// that tells, while the row itself can't be seen, which request the claim is for.
+    /// The number of the advisory lock that each claim of this key for this request shares, and
+    /// that says, while the row itself can't be seen, which request the claim is for.
     pub(super) fn claim_lock(&self, claim: &Claim) -> i64 {
         lock_number(
             "exactly-once/postgres/claim/1",

@@ -19,7 +19,7 @@ use super::{
     store::PostgresStore,
 };
 
-/// How often to start anew when the row that was met is gone the next moment.
+/// How often to start again when the row that was met is gone the next moment.
 const ROUNDS: usize = 16;
 
 fn micros(ttl: Duration, what: &'static str) -> Result<String> {

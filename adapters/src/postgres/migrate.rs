@@ -1,4 +1,4 @@
-//! Creating the tables once, whoever comes first.
+//! Creating the tables once, whichever process is first.
 
 use exactly_once_core::{ErrorKind, Result};
 

@@ -15,7 +15,7 @@
 //! | callers at the same time | share a transaction, each failing alone; `share_commits(false)` gives each one of its own |
 //! | TLS | by rustls, optional; `sslmode` and `sslrootcert` of the URL, see [`tls`] |
 //! | the server's defaults | don't matter: isolation, read-only, timeouts and quoting are set, or not relied upon |
-//! | the user's pool | a connection that somebody left with a transaction open is closed, not used |
+//! | the user's pool | a connection that was left with a transaction open is closed, not used |
 //!
 //! The user's work may run any SQL of its driver but `COMMIT`, `ROLLBACK` and `PREPARE
 //! TRANSACTION`; if it ends the transaction all the same, completing answers *invalid*.
@@ -33,8 +33,8 @@
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
 //!   `one_shot_participant`, `last`, `outcome`, `register`: the protocols.
 //! - `rivals`: callers of one key in one process.
-//! - `standby`: what is told as done survives a failover.
-//! - `expiry`: what is over, removed in batches. `group`: several callers in one commit.
+//! - `standby`: what is acknowledged survives a failover.
+//! - `expiry`: what has expired, removed in batches. `group`: several callers in one commit.
 
 mod balance;
 mod balance_row;

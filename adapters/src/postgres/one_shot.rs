@@ -161,7 +161,7 @@ impl<D: Driver> PostgresStore<D> {
         }
     }
 
-    /// In one message, for statements whose rows nobody counts. The first failure ends it, before
+    /// In one message, for statements whose rows are not counted. The first failure ends it, before
     /// the commit: also where the key is taken, which divides by zero.
     async fn one_shot_at_once(&self, effect: &OneShot) -> Result<OneShotDone, DriverError> {
         let outcome = Outcome::Applied(effect.receipt.clone());

@@ -73,7 +73,7 @@ async fn pid<C: Connection>(
     Ok(cell(replies.last(), 0).map(str::to_owned))
 }
 
-/// Begins a transaction, which is one session's from one message to the next, and tells its process.
+/// Begins a transaction, which is one session's from one message to the next, and returns its process.
 async fn begin<C: Connection>(session: &mut Session<C>) -> Result<Option<String>> {
     let statement_mode = || {
         error(

@@ -97,7 +97,7 @@ impl<D: Driver> PostgresStore<D> {
     ) -> Result<Option<BegunPrepared<PostgresTx<D::Connection>>>> {
         let known = self.known(found, participation);
         if known == Known::Nothing {
-            // Whether it is late shows where the marker is in: somebody may be preparing just now.
+            // Whether it is late shows where the marker is in: another attempt may be preparing just now.
             return Ok(None);
         }
         let begin = Self::asked(participation, found.now, BEGIN).begin(known)?;
@@ -155,7 +155,7 @@ impl<D: Driver> PostgresStore<D> {
                 session.release();
                 Ok(Finished::Busy)
             }
-            // Within a transaction that somebody left on the pool's connection: not ours, so the
+            // Within a transaction that was left on the pool's connection: not ours, so the
             // connection is closed by dropping the session, and another one is taken.
             Some("25001" | "25P02") => Ok(Finished::Busy),
             Some(PRIVILEGE | FEATURE) => Err(error(

@@ -17,7 +17,7 @@ use super::{
     store::PostgresStore,
 };
 
-/// How often to start anew when the row that was met is gone the next moment.
+/// How often to start again when the row that was met is gone the next moment.
 const ROUNDS: usize = 16;
 
 fn decided(committed: bool) -> Decision {

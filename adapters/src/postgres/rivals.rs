@@ -83,7 +83,7 @@ pub(super) enum Rival {
 
 /// The right to ask the database for a key, and then to hold it.
 pub(super) struct Turn {
-    // Dropped first: then nobody but the place has the slot.
+    // Dropped first: then only the place has the slot.
     _turn: OwnedMutexGuard<()>,
     place: Place,
 }

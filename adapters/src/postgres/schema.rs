@@ -44,7 +44,7 @@ impl Tables {
     }
 
     /// The advisory lock under which these tables are made. It follows from the schema's name, so
-    /// all programs agree on it, and nobody waits for the tables of another schema.
+    /// all programs agree on it, and none waits for the tables of another schema.
     pub(super) fn migration_lock(&self) -> i64 {
         let mut hash = Sha256::new();
         hash.update(b"exactly-once migrate ");

@@ -17,7 +17,7 @@ use super::{
 /// that is only called where the last reply has been read and no transaction is open.
 ///
 /// So a future may be dropped at any poll: a BEGIN or COMMIT whose reply was not awaited ends with
-/// its connection, and nobody else ever writes into it.
+/// its connection, and no other caller ever writes into it.
 pub(super) struct Session<C: Connection> {
     connection: Option<C>,
     reply: Duration,

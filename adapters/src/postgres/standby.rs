@@ -1,4 +1,4 @@
-//! What is told as done is also with the standbys that a commit waits for.
+//! A call that reports success is also durable on the standbys that a commit waits for.
 //!
 //! A COMMIT waits for them, and no timeout cancels that. COMMIT PREPARED is cancelled by the server's
 //! own statement timeout, commits all the same, and says nothing of it; and what is prepared can be
@@ -11,10 +11,10 @@ use exactly_once_core::Result;
 
 use super::{driver::Driver, error::convert, sqlstate::Stage, store::PostgresStore};
 
-/// A COMMIT PREPARED that took less was not cancelled: nobody has so short a statement timeout.
+/// A COMMIT PREPARED that took less was not cancelled: no statement timeout is that short.
 pub(super) const SLOW: Duration = Duration::from_millis(100);
 
-/// Something in the log that a commit has to wait for. Nothing, where it waits for nobody.
+/// Something in the log that a commit has to wait for. Nothing, where it waits for no standby.
 const RECORD: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'exactly-once', ''::text) \
      WHERE pg_catalog.current_setting('synchronous_standby_names') <> ''";
 

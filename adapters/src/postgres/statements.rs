@@ -8,7 +8,7 @@ use super::{driver::Reply, literal, options::Timeouts};
 pub(super) const NOW: &str = "(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::int8";
 
 /// The moment at which this transaction began: its identity. A transaction that the user's work
-/// ended, or ended and began anew, has another one; so has a statement outside of a transaction.
+/// ended, or ended and began again, has another one; so has a statement outside of a transaction.
 const BEGAN: &str = "(extract(epoch FROM pg_catalog.now()) * 1000000)::int8";
 
 /// BEGIN and the settings.
@@ -85,7 +85,7 @@ pub(super) fn transact(preamble: &Preamble, sql: &str) -> String {
 pub(super) const RECEIVED: &str =
     "(extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::int8";
 
-/// The identity that the preamble's reply tells.
+/// The identity in the preamble's reply.
 pub(super) fn identity(replies: &[Reply]) -> Option<i64> {
     replies
         .get(1)?

@@ -32,7 +32,7 @@ use super::{
     statements::{self, Preamble},
 };
 
-/// How often a connection that somebody left dirty, or that was dead already, is replaced.
+/// How often a connection that was left dirty, or that was dead already, is replaced.
 pub(super) const REPLACEMENTS: usize = 32;
 
 /// A store in Postgres; see [`TokioPostgresStore`](super::TokioPostgresStore) and

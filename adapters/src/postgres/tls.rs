@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `disable` | never |
 //! | `prefer` (the default) | where the server offers it; nothing is proven |
-//! | `require` | always; nothing is proven: somebody between us and the server can read along |
+//! | `require` | always; nothing is proven: a machine between us and the server can read along |
 //! | `verify-ca` | always, and the certificate comes from an authority that we trust |
 //! | `verify-full` | the same, and it is the host's that we asked for. The one to use |
 //!
-//! Trusted are the authorities in the file `sslrootcert`, and without it the public ones (by sqlx
+//! Trusted are the authorities in the file `sslrootcert`, and without it the public ones (with sqlx
 //! always those as well). Needs the feature `tokio-postgres-tls` or `sqlx-postgres-tls`; without it, a URL that asks for TLS is
 //! refused.
 
@@ -74,7 +74,7 @@ pub(super) fn refuse(message: impl Into<String>) -> Error {
     error(ErrorKind::Configuration, "connect", message)
 }
 
-/// Whether rustls refused the other side, rather than lost it. It tells so by an I/O error.
+/// Whether rustls refused the other side, rather than lost it. It says so by an I/O error.
 #[cfg(feature = "postgres-tls-shared")]
 pub(super) fn refused(failed: &(dyn std::error::Error + 'static)) -> bool {
     let mut link = Some(failed);

@@ -18,7 +18,7 @@ use super::{
 
 /// An open transaction, READ COMMITTED, with the store's timeouts.
 ///
-/// Dropping it closes its connection, so that the server rolls back; nobody else ever gets the
+/// Dropping it closes its connection, so that the server rolls back; no other caller ever gets the
 /// connection. Don't send `COMMIT`, `ROLLBACK` or `PREPARE TRANSACTION` yourself; savepoints are
 /// fine.
 pub struct PostgresTx<C: Connection> {
@@ -100,7 +100,7 @@ impl<C: Connection> PostgresTx<C> {
         Ok(self)
     }
 
-    /// From now on it can't be committed, whatever the work does about it, unless it is `mended`.
+    /// Marks the transaction rollback-only, unless it is cleared by `mended`.
     /// Says whether it was so before.
     pub(super) fn spoil(&mut self) -> bool {
         std::mem::replace(&mut self.spoilt, true)

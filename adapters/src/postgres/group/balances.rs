@@ -3,7 +3,7 @@
 //! What an account holds is remembered as a *guess*. The statement only writes where version, amount
 //! and floor are still what was guessed; of the others the truth is read, and they try again. Where an
 //! operation is known already it fails as a whole. A refusal is never decided by a
-//! guess, but by what was read: first the accounts and then the operations, so that nobody is
+//! guess, but by what was read: first the accounts and then the operations, so that no caller is
 //! refused because of what his own operation did. It was true when it was read, and it is recorded
 //! with the group: if the operation was applied meanwhile, its record is in the way, and all are read
 //! again.
@@ -94,7 +94,7 @@ pub(super) struct Entry {
     pub(super) change: Change,
 }
 
-/// Somebody whom the group refuses.
+/// A caller that the batch refuses.
 pub(super) struct Refusal {
     pub(super) at: usize,
     error: Error,
@@ -197,7 +197,7 @@ impl Group<'_> {
                     let slot = fold.moved.len().saturating_sub(1);
                     fold.entries.push(Entry { at, slot, change });
                 }
-                // A guess refuses nobody.
+                // A guess refuses no operation.
                 (_, Err(_)) if !seen.is_true => {}
                 (_, Err(_)) if seen.in_doubt.contains(&booking.account) => fold.in_doubt.push(at),
                 (_, Err(error)) => {
@@ -302,7 +302,7 @@ impl<D: Driver> Of<D> {
         }
     }
 
-    /// What is guessed of the accounts; what nobody has a guess of is read. `None` if that fails.
+    /// What is guessed of the accounts; what has no guess is read. `None` if that fails.
     async fn guess_or_read(&self, group: &Group<'_>) -> Option<Seen> {
         let open = group.open();
         let accounts = open.iter().map(|(_, booking)| &booking.account);
@@ -319,7 +319,7 @@ impl<D: Driver> Of<D> {
         })
     }
 
-    /// Reads the accounts, and tells those whose operation is known. `None` if all were told.
+    /// Reads the accounts, and answers those whose operation is known. `None` if all were answered.
     async fn read_truth(&self, group: &mut Group<'_>) -> Option<Seen> {
         let truth = {
             let open = group.open();
@@ -382,7 +382,7 @@ impl<D: Driver> Of<D> {
         }
     }
 
-    /// What accounts held after somebody else than a group has changed them.
+    /// What accounts held after another than a batch has changed them.
     pub(in crate::postgres) fn guess<'a>(
         &self,
         states: impl ExactSizeIterator<Item = (&'a AccountId, AccountState)>,

@@ -1,5 +1,5 @@
 //! What a closure's claim and completion say, by named statements: they are the same for all, and
-//! parsing them anew costs more than executing them.
+//! parsing them each time costs more than executing them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::postgres::{
 };
 
 /// The statements of a claim and of its completion. Their names depend on all of them, so a
-/// connection that knows one knows the others: a completion can't meet one that was never taught.
+/// connection that knows one knows the others: a completion can't meet one without it.
 pub(super) struct Closures {
     begin: Arc<Named>,
     claim: Arc<Named>,
@@ -70,7 +70,7 @@ fn lock_timeout(time: Duration) -> String {
 }
 
 impl<D: Driver> Of<D> {
-    /// Begins a transaction and claims the key's row in it, if nobody has it. The first reply
+    /// Begins a transaction and claims the key's row in it, if it is free. The first reply
     /// counts 1 if it was claimed; then comes the savepoint's.
     pub(in crate::postgres) async fn open_claim(
         &self,

@@ -50,7 +50,7 @@ impl Guesses {
     pub(super) fn learn(&self, states: impl ExactSizeIterator<Item = (AccountName, AccountState)>) {
         let mut known = self.lock();
         if known.len() + states.len() > ACCOUNTS_MAX {
-            // All will be read anew.
+            // All are read again.
             known.clear();
         }
         for (account, state) in states {

@@ -23,8 +23,8 @@ use crate::postgres::{
     statements::NOW,
 };
 
-/// How many flights of reads there may be at once.
-const FLIGHTS: usize = 2;
+/// How many batches of reads there may be at once.
+const BATCHES: usize = 2;
 
 /// How often a read is sent again after its connection turned out to be dead.
 const TRIES: usize = 32;
@@ -60,7 +60,7 @@ impl Looks {
             named::guard(),
         );
         // The arrays by way of a SELECT: how long they are is not known to the planner then, which
-        // would plan anew for each group where a short one looks cheaper than one of any length.
+        // would plan again for each batch where a short one looks cheaper than one of any length.
         let select = format!(
             "SELECT a.at, {columns} \
              FROM ROWS FROM (pg_catalog.unnest((SELECT $1)), pg_catalog.unnest((SELECT $2))) \
@@ -72,7 +72,7 @@ impl Looks {
             named::guard(),
         );
         Self {
-            queue: Queue::new(FLIGHTS),
+            queue: Queue::new(BATCHES),
             select: Named::new("(text[], text[])", &select),
             select_one: Named::new("(text, text)", &select_one),
         }
@@ -171,7 +171,7 @@ impl<D: Driver> Of<D> {
             ];
             Message::alone(&groups.looks.select, &values)
         };
-        // A connection is taught both at once.
+        // Both are prepared on a connection at once.
         message.uses(&groups.looks.select_one);
         message.uses(&groups.looks.select);
         let replies = self.read_only(&message).await?;

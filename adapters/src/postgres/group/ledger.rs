@@ -23,9 +23,9 @@ use crate::postgres::{
     schema::Tables,
 };
 
-/// How many flights there may be at once, none with an account of another: where two met, one would
+/// How many batches there may be at once, none with an account of another: where two met, one would
 /// wait for the other only to find that it has guessed wrong.
-const FLIGHTS: usize = 2;
+const BATCHES: usize = 2;
 
 /// Those who change balances.
 pub(super) struct Ledger {
@@ -67,7 +67,7 @@ impl Ledger {
             Named::new("(bytea[], bytea[])", &body)
         };
         Self {
-            queue: Queue::new(FLIGHTS),
+            queue: Queue::new(BATCHES),
             write: write(tables),
             write_guessed: write_guessed(tables),
             write_one: write_one(tables),
@@ -116,7 +116,7 @@ fn update(tables: &Tables) -> String {
 /// All or nothing.
 ///
 /// The accounts first, here as everywhere: who has an account in hand may write its next line, and
-/// nobody else, so no two wait for each other. A rival's key is met with accounts in hand, which he may
+/// no other caller, so no two wait for each other. A rival's key is met with accounts locked, which it may
 /// want: then it is we who give up, by the group's short lock timeout. (`ON CONFLICT` would cost each
 /// of the others half of a record more.)
 fn write(tables: &Tables) -> Arc<Named> {
@@ -139,7 +139,7 @@ const TYPES: &str = "bytea[], bytea[], bytea[], bytea[], int8[], text[], int8[],
                      bytea[], bytea[], int8[], int8[], int8[], int8[], int8[]";
 
 /// The same by guesses: whose account is not what was guessed has no record either, and the answer
-/// tells whose is. So one account that somebody else has changed costs its callers another round, and
+/// says whose is. So one account that another process has changed costs its callers another round, and
 /// not the whole group.
 fn write_guessed(tables: &Tables) -> Arc<Named> {
     let body = format!(
@@ -194,7 +194,7 @@ impl Ledger {
             }
             _ => message.execute(&self.write, &columns(bookings, fold)),
         }
-        // A connection is taught all at once.
+        // All are prepared on a connection at once.
         for one in [&self.write_one, &self.write_guessed, &self.write] {
             message.uses(one);
         }

@@ -1,5 +1,5 @@
 //! What a participant and the decision register say at every transaction, by named statements: the
-//! usual way only, in which nobody else has said anything. Whatever else is met is looked at by the
+//! usual way only, in which no other call has written anything. Whatever else is met is looked at by the
 //! statements of `prepared` and `register`.
 
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(super) struct Marks {
     alone: Arc<Named>,
     /// The same for a group.
     together: Arc<Named>,
-    /// Settings of a commit that nobody waits for.
+    /// Settings of a commit that no caller waits for.
     unflushed: Arc<Named>,
     /// The same for a group.
     unflushed_together: Arc<Named>,
@@ -61,7 +61,7 @@ impl Marks {
                  {from} ON CONFLICT DO NOTHING RETURNING {NOW}"
             )
         };
-        // Who holds the marker holds this lock, also when prepared: so nobody has to wait to learn
+        // The holder of the marker holds this lock, also when prepared: so no call has to wait to learn
         // that. To look at all that is prepared, each time, took a tenth of the server's time.
         let mark = marking("WHERE pg_catalog.pg_try_advisory_xact_lock($6)");
         let mark_waiting = marking(&format!(
@@ -105,8 +105,8 @@ impl Marks {
              AND not_after IS NOT DISTINCT FROM $4 AND forget_after IS NOT DISTINCT FROM $5 \
              AND NOT finished"
         );
-        // Who knows one of a family knows all of it: a guard can't meet a connection that was never
-        // taught.
+        // A connection that knows one of a family knows all of it: a guard can't meet one
+        // without it.
         let family = format!("{begin}\0{mark}\0{mark_waiting}\0{guard}\0{decide_within}");
         Self {
             begin: Named::of_family(&family, "", &begin),
@@ -140,7 +140,7 @@ const UNFLUSHED: &str = ", pg_catalog.set_config('synchronous_commit', 'off', tr
 impl Marks {
     /// The settings for so many entries in the register.
     ///
-    /// For the mark that a decision is carried out nobody waits for the disk: where a crash takes it
+    /// The mark that a decision is carried out waits for no disk: where a crash takes it
     /// back, a sweeper carries the decision out once more, which changes nothing.
     pub(super) fn settings(&self, entry: Entry, entries: usize) -> &Arc<Named> {
         match (entry, entries) {
@@ -158,7 +158,7 @@ impl Marks {
             Entry::Finish => &self.finish,
         };
         message.execute(statement, parameters);
-        // A connection is taught both at once.
+        // Both are prepared on a connection at once.
         message.uses(&self.decide);
         message.uses(&self.finish);
     }
@@ -257,7 +257,7 @@ impl<D: Driver> Of<D> {
     }
 
     /// A participant's whole work, from its marker to its end, in one message. `None` where the
-    /// statements can't go so: what they do must be told from what the message itself does.
+    /// statements can't go so: what they do must differ from what the message itself does.
     ///
     /// An error with a code has left nothing, whatever it was that failed.
     pub(in crate::postgres) async fn participate(
@@ -297,7 +297,7 @@ impl<D: Driver> Of<D> {
     }
 
     /// Writes the first decision. Its row says what it is; there is none where a
-    /// decision stands already, or the transaction's time is over.
+    /// decision stands already, or the transaction's deadline has passed.
     pub(in crate::postgres) async fn decide_first(
         &self,
         participation: &Participation,

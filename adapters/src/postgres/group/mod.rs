@@ -2,7 +2,7 @@
 //!
 //! What limits a busy server is the work for each statement, not the disk: a transaction for each
 //! caller parses, plans, commits and answers for each. So callers that are there at the same time
-//! share one message and one commit. A single caller waits for nobody: who finds nothing in flight
+//! share one message and one commit. A single caller never waits: one that finds nothing in flight
 //! goes at once, and what comes meanwhile is the next group. Each group is a task of its own.
 //!
 //! A group takes the good path only, and takes it whole: every key is new, every statement works,
@@ -72,7 +72,7 @@ pub(super) use shots::Verdict;
 /// The most callers of one group.
 const GROUP_MAX: usize = 64;
 
-/// How long a group waits for a lock: behind a key or row that somebody holds for longer, its
+/// How long a batch waits for a lock: behind a key or row that is held for longer, its
 /// callers had better wait each for itself.
 const LOCK_WAIT: Duration = Duration::from_millis(50);
 
@@ -151,7 +151,7 @@ fn copy(failed: &DriverError) -> DriverError {
     }
 }
 
-/// A store, as a group's flight owns it.
+/// A store, as a batch's task owns it.
 type Of<D> = super::store::PostgresStore<D>;
 
 impl<D: Driver> Of<D> {

@@ -3,8 +3,8 @@
 //! A group goes as one message of the simple protocol, in which `EXECUTE` runs statements that are
 //! parsed and planned already. That is one round trip with either driver, the first failure keeps the
 //! rest from running, and the name of a statement is a digest of its text: so behind a transaction
-//! pooler, where any connection of the pool may have been taught by anybody, a name never means
-//! another statement. One that a connection does not know is taught and asked again.
+//! pooler, where any client may have prepared statements on a connection of the pool, a name never means
+//! another statement. One that a connection does not know is prepared, and the message sent again.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ const NOT_OURS: &str = "2201F";
 /// What [`all_or_nothing`] fails with.
 pub(super) const NOT_ALL: &str = "2201E";
 
-/// How often a message is sent anew, because its statements are unknown or the connection is not
+/// How often a message is sent again, because its statements are unknown or the connection is not
 /// clean. Behind a pooler each round may meet another connection.
 const ROUNDS: usize = 32;
 
@@ -47,7 +47,7 @@ impl Named {
         Self::of_family("", types, body)
     }
 
-    /// Whose name also depends on what it is taught with.
+    /// Whose name also depends on what is prepared with it.
     pub(super) fn of_family(family: &str, types: &str, body: &str) -> Arc<Self> {
         let mut hash = Sha256::new();
         hash.update(b"exactly-once/postgres/named/1\0");
@@ -76,7 +76,7 @@ impl Named {
 }
 
 /// The first statement of a group's transaction: settings, and the guard against a transaction that
-/// somebody left open; as [`crate::postgres::statements::begin`].
+/// was left open; as [`crate::postgres::statements::begin`].
 pub(super) fn begin(preamble: &Preamble, more: &str) -> String {
     format!("SELECT {}{}{more}", guard(), preamble.settings())
 }
@@ -159,7 +159,7 @@ impl Message {
         }
     }
 
-    /// The position of the next statement, which an error tells by [`DriverError::after`].
+    /// The position of the next statement, which an error names by [`DriverError::after`].
     pub(super) fn position(&self) -> usize {
         self.statements
     }
@@ -184,9 +184,9 @@ impl<D: Driver> PostgresStore<D> {
     /// nothing is stored.
     pub(super) async fn send(&self, message: &Message) -> Result<Vec<Reply>, DriverError> {
         let mut last = DriverError::bare(Cause::Exhausted);
-        let mut taught = None;
+        let mut prepared = None;
         for _ in 0..ROUNDS {
-            let mut session = match taught.take() {
+            let mut session = match prepared.take() {
                 Some(session) => session,
                 None => self.session().await?,
             };
@@ -207,8 +207,10 @@ impl<D: Driver> PostgresStore<D> {
                 None => {}
             }
             match failed.code() {
-                Some(UNKNOWN_STATEMENT) => taught = Some(self.teach(session, message).await?),
-                Some(KNOWN_STATEMENT) => taught = clear_effects(session).await.ok(),
+                Some(UNKNOWN_STATEMENT) => {
+                    prepared = Some(self.prepare_missing(session, message).await?)
+                }
+                Some(KNOWN_STATEMENT) => prepared = clear_effects(session).await.ok(),
                 Some(_) => {
                     // Failing that, the session closes its connection.
                     if message.effects.is_some_and(|first| failed.after > first) {
@@ -229,16 +231,16 @@ impl<D: Driver> PostgresStore<D> {
 }
 
 impl<D: Driver> PostgresStore<D> {
-    /// Sends the beginning of a transaction, and keeps it open. Its first statement tells the
+    /// Sends the beginning of a transaction, and keeps it open. Its first statement returns the
     /// transaction's identity; see [`crate::postgres::statements::first`].
     pub(super) async fn open_named(
         &self,
         message: &Message,
     ) -> Result<Begun<D::Connection>, DriverError> {
         let mut last = DriverError::bare(Cause::Exhausted);
-        let mut taught = None;
+        let mut prepared = None;
         for _ in 0..ROUNDS {
-            let mut session = match taught.take() {
+            let mut session = match prepared.take() {
                 Some(session) => session,
                 None => self.session().await?,
             };
@@ -247,9 +249,9 @@ impl<D: Driver> PostgresStore<D> {
                 Err(failed) => failed,
             };
             if failed.code() == Some(UNKNOWN_STATEMENT) {
-                last = match self.teach(session, message).await {
+                last = match self.prepare_missing(session, message).await {
                     Ok(session) => {
-                        taught = Some(session);
+                        prepared = Some(session);
                         failed
                     }
                     Err(error) if error.cause == Cause::Lost => error,
@@ -271,14 +273,14 @@ impl<D: Driver> PostgresStore<D> {
 impl<D: Driver> PostgresStore<D> {
     /// Prepares on a connection what it does not know, and gives it back: the next one out of the pool
     /// may know as little.
-    async fn teach(
+    async fn prepare_missing(
         &self,
         session: Session<D::Connection>,
         message: &Message,
     ) -> Result<Session<D::Connection>, DriverError> {
-        let taught = teach(session, &message.uses, self.timeouts().lock).await;
+        let prepared = prepare_missing(session, &message.uses, self.timeouts().lock).await;
         // It is no position in the message itself.
-        taught.map_err(|failed| failed.after(0))
+        prepared.map_err(|failed| failed.after(0))
     }
 }
 
@@ -306,7 +308,7 @@ async fn clear_effects<C: Connection>(mut session: Session<C>) -> Result<Session
 
 /// In one transaction, so that behind a pooler it is one connection; and it waits for no lock for
 /// longer than a caller does.
-async fn teach<C: Connection>(
+async fn prepare_missing<C: Connection>(
     mut session: Session<C>,
     uses: &[Arc<Named>],
     lock: Duration,

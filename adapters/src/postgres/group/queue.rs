@@ -13,25 +13,25 @@ use tokio::{
 
 use super::GROUP_MAX;
 
-/// How many turns of the scheduler must bring nobody new before a group leaves. They cost a caller
-/// microseconds, and halve the number of commits where the callers of the last flight come again.
+/// How many turns of the scheduler must bring no new caller before a batch leaves. They cost a caller
+/// microseconds, and halve the number of commits where the callers of the last batch come again.
 const QUIET_TURNS: u32 = 2;
 
-/// From how many who wait on another flight leaves, where there may be one: while the server
+/// From how many waiting callers on another batch leaves, where there may be one: while the server
 /// works for one group, the other is packed and unpacked here.
-const FLIGHT_FROM: usize = 8;
+const SECOND_BATCH_FROM: usize = 8;
 
 /// How a group is executed.
 pub(super) trait Flush: Clone + Send + Sync + 'static {
     /// What a caller asks.
     type Job: Send + 'static;
-    /// What it is told.
+    /// What it is answered.
     type Answer: Send + 'static;
 
     /// Where its callers wait.
     fn queue(&self) -> &Queue<Self::Job, Self::Answer>;
 
-    /// What only one flight at a time may have in hand, and this job wants.
+    /// What only one batch at a time may hold, and this job wants.
     fn wants(_: &Self::Job) -> Option<&Arc<str>> {
         None
     }
@@ -47,27 +47,27 @@ struct Waiting<J, A> {
 
 struct State<J, A> {
     waiting: VecDeque<Waiting<J, A>>,
-    flights: usize,
-    /// What flights have in hand.
+    batches: usize,
+    /// What batches hold.
     held: HashSet<Arc<str>>,
 }
 
 /// Callers of one kind.
 pub(super) struct Queue<J, A> {
     state: Arc<Mutex<State<J, A>>>,
-    /// How many flights there may be at once.
-    flights_max: usize,
+    /// How many batches there may be at once.
+    batches_max: usize,
 }
 
 impl<J, A> Queue<J, A> {
-    pub(super) fn new(flights_max: usize) -> Self {
+    pub(super) fn new(batches_max: usize) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
                 waiting: VecDeque::new(),
-                flights: 0,
+                batches: 0,
                 held: HashSet::new(),
             })),
-            flights_max,
+            batches_max,
         }
     }
 
@@ -76,7 +76,7 @@ impl<J, A> Queue<J, A> {
     }
 
     /// Moves who still waits for an answer into the group, but for those who want what another
-    /// flight has in hand.
+    /// batch holds.
     fn board<F>(
         &self,
         group: &mut Vec<Waiting<J, A>>,
@@ -123,14 +123,15 @@ impl<J, A> Queue<J, A> {
         let in_hand = F::wants(&job).is_some_and(|wanted| state.held.contains(wanted));
         let (answer, receiver) = oneshot::channel();
         state.waiting.push_back(Waiting { job, answer });
-        let more =
-            !in_hand && state.waiting.len() >= FLIGHT_FROM && state.flights < self.flights_max;
+        let more = !in_hand
+            && state.waiting.len() >= SECOND_BATCH_FROM
+            && state.batches < self.batches_max;
         // What finds nothing under way goes at once and alone, as a lone caller's does.
-        let first = match state.flights {
+        let first = match state.batches {
             0 => Some(1),
             _ => more.then_some(GROUP_MAX),
         };
-        state.flights += usize::from(first.is_some());
+        state.batches += usize::from(first.is_some());
         (receiver, first)
     }
 }
@@ -166,7 +167,7 @@ impl<F: Flush> Flight<F> {
         }
     }
 
-    /// Executes groups until nobody waits.
+    /// Executes batches until no caller waits.
     async fn fly(mut self, first: usize) {
         // The first batch leaves at once: a single caller waits for no other.
         let (mut most, mut quiet) = (first, QUIET_TURNS);
@@ -204,7 +205,7 @@ impl<F: Flush> Flight<F> {
         self.flush.queue().board::<F>(group, &mut self.held, most)
     }
 
-    /// Lets the other flights have what this one had in hand.
+    /// Gives the other batches what this one held.
     fn put_down(&mut self) {
         if !self.held.is_empty() {
             let mut state = self.flush.queue().lock();
@@ -214,7 +215,7 @@ impl<F: Flush> Flight<F> {
         }
     }
 
-    /// Ends the flight, unless somebody waits whom no other flight has to take.
+    /// Ends the task, unless a caller waits that no other task takes.
     fn land(&mut self) -> bool {
         self.put_down();
         let mut state = self.flush.queue().lock();
@@ -223,7 +224,7 @@ impl<F: Flush> Flight<F> {
             F::wants(&waiting.job).is_some_and(|wanted| state.held.contains(wanted))
         });
         if nobody_for_us {
-            state.flights -= 1;
+            state.batches -= 1;
             drop(state);
             self.landed = true;
         }
@@ -238,8 +239,8 @@ impl<F: Flush> Drop for Flight<F> {
         }
         // The runtime is going, or a batch has panicked: every caller goes alone.
         let mut state = self.flush.queue().lock();
-        state.flights -= 1;
-        if state.flights == 0 {
+        state.batches -= 1;
+        if state.batches == 0 {
             let waiting = std::mem::take(&mut state.waiting);
             drop(state);
             drop(waiting);
@@ -256,15 +257,15 @@ mod tests {
 
     use super::*;
 
-    /// Counts who is in flight, by what he wants.
+    /// Counts the jobs in flight, by what they want.
     #[derive(Clone)]
     struct Counting(Arc<Counts>);
 
     struct Counts {
         queue: Queue<Arc<str>, usize>,
         in_flight: Mutex<HashMap<Arc<str>, usize>>,
-        flights: AtomicUsize,
-        most_flights: AtomicUsize,
+        batches: AtomicUsize,
+        most_batches: AtomicUsize,
         met: AtomicUsize,
     }
 
@@ -273,8 +274,8 @@ mod tests {
             Self(Arc::new(Counts {
                 queue: Queue::new(2),
                 in_flight: Mutex::default(),
-                flights: AtomicUsize::new(0),
-                most_flights: AtomicUsize::new(0),
+                batches: AtomicUsize::new(0),
+                most_batches: AtomicUsize::new(0),
                 met: AtomicUsize::new(0),
             }))
         }
@@ -293,8 +294,8 @@ mod tests {
         }
 
         async fn flush(&self, jobs: Vec<Arc<str>>) -> Vec<usize> {
-            let flights = self.0.flights.fetch_add(1, Ordering::SeqCst) + 1;
-            self.0.most_flights.fetch_max(flights, Ordering::SeqCst);
+            let batches = self.0.batches.fetch_add(1, Ordering::SeqCst) + 1;
+            self.0.most_batches.fetch_max(batches, Ordering::SeqCst);
             let wanted: HashSet<Arc<str>> = jobs.iter().cloned().collect();
             for one in &wanted {
                 let mut in_flight = self.0.in_flight.lock().unwrap();
@@ -306,15 +307,15 @@ mod tests {
             for one in &wanted {
                 *self.0.in_flight.lock().unwrap().get_mut(one).unwrap() -= 1;
             }
-            self.0.flights.fetch_sub(1, Ordering::SeqCst);
+            self.0.batches.fetch_sub(1, Ordering::SeqCst);
             jobs.iter().map(|_| jobs.len()).collect()
         }
     }
 
-    /// A flight takes a millisecond.
+    /// A batch takes a millisecond.
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
-    /// So many callers, of whom each wants one of so many things, many times.
+    /// Callers that each want one of a few things, many times.
     async fn crowd(flush: &Counting, callers: usize, things: usize) {
         let mut tasks = tokio::task::JoinSet::new();
         for caller in 0..callers {
@@ -331,26 +332,26 @@ mod tests {
         while let Some(ended) = tasks.join_next().await {
             ended.unwrap();
         }
-        // The last flight lands after its last answer.
+        // The last batch ends after its last answer.
         for _ in 0..1_000 {
             let landed = {
                 let state = flush.0.queue.lock();
-                state.waiting.is_empty() && state.held.is_empty() && state.flights == 0
+                state.waiting.is_empty() && state.held.is_empty() && state.batches == 0
             };
             if landed {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        panic!("a flight never landed, or left something held");
+        panic!("a batch never ended, or left something held");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn two_flights_never_want_the_same() {
+    async fn two_batches_never_want_the_same() {
         let flush = Counting::new();
         crowd(&flush, 40, 16).await;
         assert_eq!(flush.0.met.load(Ordering::SeqCst), 0);
-        assert_eq!(flush.0.most_flights.load(Ordering::SeqCst), 2);
+        assert_eq!(flush.0.most_batches.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -358,7 +359,7 @@ mod tests {
         let flush = Counting::new();
         crowd(&flush, 40, 1).await;
         assert_eq!(flush.0.met.load(Ordering::SeqCst), 0);
-        assert_eq!(flush.0.most_flights.load(Ordering::SeqCst), 1);
+        assert_eq!(flush.0.most_batches.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,8 +11,8 @@ use crate::postgres::{
     sqlstate,
 };
 
-/// How many flights there may be at once.
-const FLIGHTS: usize = 2;
+/// How many batches there may be at once.
+const BATCHES: usize = 2;
 
 /// What is written into the register.
 #[derive(Clone, Copy)]
@@ -46,8 +46,8 @@ pub(super) struct Register {
 impl Default for Register {
     fn default() -> Self {
         Self {
-            decide: Queue::new(FLIGHTS),
-            finish: Queue::new(FLIGHTS),
+            decide: Queue::new(BATCHES),
+            finish: Queue::new(BATCHES),
         }
     }
 }
@@ -115,7 +115,7 @@ impl<D: Driver> Of<D> {
             match ask(Entering(self.clone(), entry), parameters.clone()).await {
                 Some(Entered::Reply(reply)) => return Ok(Some(reply)),
                 Some(Entered::Failed(failed)) => return Err(failed),
-                // What a flight that came to nothing has written is found by the statement.
+                // What a batch that failed has written is found by the statement.
                 Some(Entered::Alone) | None => {}
             }
         }

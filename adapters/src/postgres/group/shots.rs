@@ -22,8 +22,8 @@ use crate::postgres::{
     statements::NOW,
 };
 
-/// How many flights of effects there may be at once.
-const FLIGHTS: usize = 2;
+/// How many batches of effects there may be at once.
+const BATCHES: usize = 2;
 
 /// After so many failures of callers, those that are left go alone.
 const FAILURES_MAX: usize = 8;
@@ -74,7 +74,7 @@ impl Shots {
         );
         let types = "(bytea[], bytea[], bytea[], bytea[], int8[], int8[], int8)";
         Self {
-            queue: Queue::new(FLIGHTS),
+            queue: Queue::new(BATCHES),
             claim: Named::new(types, &all),
             claim_one: Named::new("(bytea, bytea, bytea, bytea, int8, int8)", &one),
         }
@@ -348,7 +348,7 @@ impl<D: Driver> Of<D> {
     }
 
     /// Some keys are taken: their callers get the row, the others try again. Where none is, it was
-    /// somebody's statement.
+    /// a statement of one of them.
     async fn look_again(&self, group: &mut Group<'_>, part: Part) {
         let names: Vec<&KeyName> = group.members(&part).map(|shot| &shot.name).collect();
         let Ok(rows) = self.look_at_all(&names).await else {
@@ -387,7 +387,7 @@ impl<D: Driver> Of<D> {
                 &claims_of(members.clone(), self.batch_lock()),
             ),
         }
-        // A connection is taught both at once.
+        // Both are prepared on a connection at once.
         message.uses(&groups.shots.claim_one);
         message.uses(&groups.shots.claim);
         let effects = members.map(|shot| shot.effects.as_slice());

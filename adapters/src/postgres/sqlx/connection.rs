@@ -231,7 +231,7 @@ impl Connection for SqlxConnection {
 
     fn release(mut self) {
         if let Some(connection) = self.raw() {
-            // The transaction that was lent is over, and the work may have left nested ones behind.
+            // The transaction that was lent has ended, and the work may have left nested ones behind.
             // sqlx sends these when the pool takes the connection back; they meet no transaction.
             while Manager::get_transaction_depth(connection) > 0 {
                 Manager::start_rollback(connection);

@@ -1,4 +1,4 @@
-//! Postgres by sqlx, over your own `PgPool` or one of the store's own.
+//! Postgres through sqlx, over your own `PgPool` or one of the store's own.
 //!
 //! ```no_run
 //! # async fn demo(pool: sqlx::PgPool) -> Result<(), exactly_once::Error> {
@@ -44,7 +44,7 @@ use super::{
 };
 pub use connection::{SqlxConnection, SqlxDriver};
 
-/// A store in Postgres, by sqlx.
+/// A store in Postgres, through sqlx.
 pub type SqlxPostgresStore = PostgresStore<SqlxDriver>;
 
 /// An open transaction of a [`SqlxPostgresStore`].
@@ -74,7 +74,7 @@ const PARAMETERS: [&str; 23] = [
     "sslrootcert",
     "statement-cache-capacity",
     "user",
-    // Passed over by sqlx.
+    // sqlx passes over it.
     "channel_binding",
     "connect_timeout",
     "keepalives",
@@ -136,7 +136,7 @@ fn pool(url: &str, size: u32, timeouts: &Timeouts) -> Result<PgPool> {
     Ok(PgPoolOptions::new()
         .max_connections(size)
         // Of the pool this covers connecting too; the store waits no longer than `acquire` for a
-        // connection that somebody holds.
+        // connection that is in use.
         .acquire_timeout(timeouts.acquire.max(timeouts.connect))
         // A connection is given back clean or not at all: nothing to verify.
         .test_before_acquire(false)

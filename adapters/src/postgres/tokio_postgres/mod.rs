@@ -1,4 +1,4 @@
-//! Postgres by tokio-postgres and a deadpool pool.
+//! Postgres through tokio-postgres and a deadpool pool.
 //!
 //! ```no_run
 //! # async fn demo() -> Result<(), exactly_once::Error> {
@@ -43,7 +43,7 @@ use super::{
 };
 pub use connection::{TokioConnection, TokioDriver};
 
-/// A store in Postgres, by tokio-postgres.
+/// A store in Postgres, through tokio-postgres.
 pub type TokioPostgresStore = PostgresStore<TokioDriver>;
 
 /// An open transaction of a [`TokioPostgresStore`].
@@ -124,7 +124,7 @@ impl TokioPostgresTx {
 
     /// A statement of your own, for [`client`](Self::client): prepared when a connection of the pool
     /// first meets it, and kept with that connection. So it costs no round trip afterwards, and the
-    /// server neither parses nor plans it anew. For SQL that is the same each time; what varies
+    /// server neither parses nor plans it again. For SQL that is the same each time; what varies
     /// belongs into its parameters.
     ///
     /// ```no_run
@@ -137,13 +137,13 @@ impl TokioPostgresTx {
     /// ```
     ///
     /// Behind a pooler in transaction mode that does not know of prepared statements (pgbouncer before
-    /// 1.21, or without `max_prepared_statements`) it is prepared anew each time. After a migration
+    /// 1.21, or without `max_prepared_statements`) it is prepared each time. After a migration
     /// that changes the columns which a statement returns, it fails once on each connection that had
     /// it, as *work failed*: name the columns, instead of `*`.
     ///
     /// # Errors
     /// What the server says of the statement, which also aborts the transaction; or as
-    /// [`client`](Self::client). Pass it on with `?`: the store tells whether to retry.
+    /// [`client`](Self::client). Pass it on with `?`: the store decides whether to retry.
     pub async fn prepared(&self, sql: &str) -> std::result::Result<Statement, WorkError> {
         let connection = self.peek().ok_or_else(connection_lost)?;
         let object = connection.object().ok_or_else(connection_lost)?;
