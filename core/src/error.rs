@@ -62,7 +62,7 @@ pub enum ErrorKind {
     Unreadable,
     /// The key was used with another request. Stop.
     Mismatch,
-    /// A foreign change won. Stop; read the current state and decide anew **under a new key**.
+    /// A foreign change won. Stop; read the current state and decide again **under a new key**.
     Conflict {
         /// The account's current version, where there is one.
         current: Option<Version>,
@@ -85,7 +85,7 @@ pub enum ErrorKind {
         /// The HTTP status that the work chose.
         status: u16,
     },
-    /// The lease is over and somebody else holds the key, or it was completed. Stop: what this
+    /// The lease has expired and another attempt holds the key, or it was completed. Stop: what this
     /// attempt did outside must not be reported as done.
     Fenced,
     /// No such transaction is prepared. Stop.
@@ -122,7 +122,7 @@ pub enum Advice {
         /// The status to answer with.
         http_status: u16,
     },
-    /// Stop, answer 500, and wake somebody: data may be inconsistent.
+    /// Stop, answer 500, and raise an alarm: data may be inconsistent.
     Alarm,
     /// Stop until the configuration or the program is fixed; then the same call goes on.
     Fix,

@@ -164,9 +164,9 @@ pub trait ExecuteOnce: IdempotencyStore {
     /// - [Rejected](ErrorKind::Rejected): the work said no, now or the first time.
     /// - [Refused](ErrorKind::Refused) and the other kinds whose [advice](crate::Advice) is to stop:
     ///   the store says so of an error of the work. Rolled back, and recorded under the key like a
-    ///   rejection: every retry is told the same.
+    ///   rejection: every retry gets the same.
     /// - [Mismatch](ErrorKind::Mismatch), [in progress](ErrorKind::InProgress).
-    /// - [Too large](ErrorKind::TooLarge): the value is over the receipt limit; rolled back, and
+    /// - [Too large](ErrorKind::TooLarge): the value exceeds the receipt limit; rolled back, and
     ///   recorded.
     /// - [Invalid](ErrorKind::Invalid): the value does not survive being stored (see
     ///   [`Receipt::of`]); rolled back, and recorded.

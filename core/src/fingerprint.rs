@@ -1,4 +1,4 @@
-//! What was asked under a key, so that a key reused for another request is told apart.
+//! What was asked under a key, so that a key reused for another request is found out.
 
 use std::fmt;
 

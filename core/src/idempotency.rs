@@ -100,7 +100,7 @@ pub enum Claimed<Tx> {
         /// When a retry may find it free.
         retry_after: Duration,
     },
-    /// The key belongs to another request. Nothing is open; the stored receipt is not told.
+    /// The key belongs to another request. Nothing is open; the stored receipt is not returned.
     Mismatch,
 }
 
@@ -154,7 +154,7 @@ pub enum KeyState {
     Leased {
         /// The token of the holder.
         token: FencingToken,
-        /// When the lease is over, by the store's clock.
+        /// When the lease expires, by the store's clock.
         deadline: Timestamp,
     },
     /// It is done.
@@ -178,9 +178,9 @@ pub enum KeyState {
 /// - **Of any number of attempts at one key, one commits**, and all others are answered with its
 ///   outcome. An optimistic store may start the work twice and discard one; it never commits two.
 /// - **The fingerprint is compared in every state**, also while the key is in progress, and also when
-///   a lease on it is over that nobody has released. Otherwise a key reused for another request is
+///   a lease on it has expired without a release. Otherwise a key reused for another request is
 ///   answered with the receipt of the first. Another request is a *mismatch*; only while a
-///   transaction holds the key that the store can't look into may it be told *in progress*, and it
+///   transaction holds the key that the store can't look into may it get *in progress*, and it
 ///   is a mismatch as soon as that has committed. It is never fresh beside it, and never completed.
 /// - **A replay writes nothing.**
 /// - **Bytes are kept**: key, receipt and rejection come back exactly as they were given.
@@ -198,8 +198,8 @@ pub enum KeyState {
 pub trait IdempotencyStore: Transactional {
     /// Begins a transaction and claims the key in it, in one call.
     ///
-    /// A key whose lease is over (see [`crate::LeaseStore`]) is claimed; one whose retention has
-    /// passed is claimed anew. A store that waits for a rival's transaction does so only where the
+    /// A key whose lease has expired (see [`crate::LeaseStore`]) is claimed; one whose retention has
+    /// passed is claimed again. A store that waits for a rival's transaction does so only where the
     /// claim [may wait](Claim::waits).
     ///
     /// # Errors
@@ -209,7 +209,7 @@ pub trait IdempotencyStore: Transactional {
     /// Records the receipt and commits, in one call. `tx` is the one that this claim gave.
     ///
     /// # Errors
-    /// - [Too large](crate::ErrorKind::TooLarge): the receipt is over the limit; rolled back.
+    /// - [Too large](crate::ErrorKind::TooLarge): the receipt exceeds the limit; rolled back.
     /// - [Ambiguous](crate::ErrorKind::Ambiguous): the reply was lost; claim again to learn.
     /// - Whatever the user's statements swallowed: an aborted transaction is never reported as
     ///   complete.

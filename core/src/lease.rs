@@ -68,7 +68,7 @@ pub enum Leased {
 /// Keys held by a lease while an effect happens outside of the database.
 ///
 /// The database can't make an outside effect exactly-once; it makes sure that one attempt at a time
-/// is entitled to it, that a zombie is told so, and that the outcome is recorded once.
+/// is entitled to it, that a zombie learns so, and that the outcome is recorded once.
 ///
 /// # Contract
 /// To ensure correctness:
@@ -76,12 +76,12 @@ pub enum Leased {
 ///   Otherwise a zombie could hold a number that is valid again.
 /// - **Deadlines are compared with the store's clock.** With a client's clock, one that runs ahead
 ///   would take over a lease in force.
-/// - **A zombie's call is fenced and harms nobody**: renew, finalize and release with a token that
+/// - **A zombie's call is fenced and harms no other**: renew, finalize and release with a token that
 ///   is not the current one change nothing.
 /// - **A key stays its request's own until it is released, forgotten or expired**, also when its
-///   lease is over: the outside effect may have been had. Another request is a mismatch, not *in
+///   lease has expired: the external effect may have happened. Another request is a mismatch, not *in
 ///   progress*; the same request may take the key over.
-/// - A holder whose lease is over, but who was not superseded, may still finalize; a takeover after
+/// - A holder whose lease has expired, but that was not superseded, may still finalize; a takeover after
 ///   that sees the outcome.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no leases for effects outside the database",
@@ -94,7 +94,8 @@ pub trait LeaseStore: Store {
     ///
     /// # Errors
     /// [Invalid](crate::ErrorKind::Invalid) for a `ttl` of zero or over 100 years; retryable kinds.
-    /// After an ambiguous one, the key may be held until its deadline by nobody.
+    /// After an ambiguous error the lease may have been granted; the key then stays locked until the
+    /// lease expires.
     fn lease(&self, claim: &Claim, ttl: Duration) -> impl Future<Output = Result<Leased>> + Send;
 
     /// Holds the key until `ttl` from now.
@@ -117,7 +118,7 @@ pub trait LeaseStore: Store {
     /// - [Conflict](crate::ErrorKind::Conflict): finalized with this token before, with **another**
     ///   outcome. The first stands.
     /// - [Mismatch](crate::ErrorKind::Mismatch): the key belongs to another request.
-    /// - [Too large](crate::ErrorKind::TooLarge): the receipt is over the limit.
+    /// - [Too large](crate::ErrorKind::TooLarge): the receipt exceeds the limit.
     fn finalize(
         &self,
         claim: &Claim,
@@ -126,10 +127,10 @@ pub trait LeaseStore: Store {
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Gives the key back without an outcome; the next lease is fresh, with a higher token.
-    /// Releasing again is fine as long as nobody else has it.
+    /// Idempotent: a second release succeeds as long as no other attempt holds the key.
     ///
     /// # Errors
-    /// [Fenced](crate::ErrorKind::Fenced) where somebody else holds the key, or it was completed;
+    /// [Fenced](crate::ErrorKind::Fenced) where another attempt holds the key, or it was completed;
     /// [mismatch](crate::ErrorKind::Mismatch) where it belongs to another request.
     fn release(
         &self,

@@ -166,7 +166,7 @@ name!(
 name!(
     /// Names **one logical effect**, and is the same on every retry of it.
     ///
-    /// To ensure exactly-once, a retry must bring the very same key: a key computed anew on each
+    /// To ensure exactly-once, a retry must bring the very same key: a key computed again on each
     /// attempt (a fresh UUID, a timestamp) makes each attempt an effect of its own.
     ///
     /// ```

@@ -96,7 +96,7 @@ impl Statement {
     ///
     /// To ensure correctness, the text must do for each element what it would do for that one
     /// alone, whatever the other elements are; an `INSERT … SELECT FROM unnest` does. If a row of
-    /// somebody else is refused, the set is undone and tried again without it. A backend without
+    /// another caller is refused, the set is undone and tried again without it. A backend without
     /// arrays runs the statement for each caller, in its own language.
     #[must_use]
     pub fn set(text: impl Into<String>) -> Self {
@@ -172,8 +172,8 @@ pub struct OneShotDone {
 /// As [`IdempotencyStore`]. To ensure correctness:
 /// - **Each caller's failure stays its own**, where an adapter groups the effects of several callers
 ///   into one commit: a refused statement of one must neither fail nor undo the effect of another.
-/// - **A refusal is final**: it is recorded as the outcome of the key before it is told. Otherwise a
-///   message of an earlier attempt that is still under way is applied after its caller was told that
+/// - **A refusal is final**: it is recorded as the outcome of the key before it is reported. Otherwise a
+///   message of an earlier attempt that is still under way is applied after its caller was assured that
 ///   it never will be. [`settle_one_shot`](crate::settle::settle_one_shot) does it for adapters.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't apply statements that are known up front",
@@ -189,7 +189,7 @@ pub trait OneShotStore: IdempotencyStore {
     /// - [Mismatch](crate::ErrorKind::Mismatch), [in progress](crate::ErrorKind::InProgress).
     /// - [Refused](crate::ErrorKind::Refused): a statement was refused for good, or changed another
     ///   number of rows than it must. Nothing was applied, and the key keeps the refusal: every call
-    ///   is told the same.
+    ///   gets the same.
     /// - [Ambiguous](crate::ErrorKind::Ambiguous) and the other retryable kinds.
     fn execute_one_shot(
         &self,

@@ -31,8 +31,8 @@ pub enum PreparedOneShot {
 /// has done by them. To ensure correctness:
 /// - **All or nothing.** After any error but a *perhaps* ([ambiguous](crate::ErrorKind::Ambiguous)),
 ///   this call has left nothing behind that could be committed.
-/// - **`Done` only for what this very call did.** What was found is told apart, as it may be the vote
-///   of somebody else; see [`InDoubt::prepared_at`](crate::InDoubt).
+/// - **`Done` only for what this very call did.** What was found is distinguished, as it may be the vote
+///   of another attempt; see [`InDoubt::prepared_at`](crate::InDoubt).
 /// - **Rows are counted before it is prepared**, where a statement says how many it must change: a vote
 ///   can't be taken back.
 #[diagnostic::on_unimplemented(

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 /// Where a store's data are. Two handles have the same place exactly if they see the same data,
 /// whatever addresses and users they were opened by; the namespace is apart from it.
 ///
-/// It is compared, within one process, and told to people: a coordinator refuses a store that
-/// stands twice under two names. It may change when the server is started anew, so it is not for
+/// It is compared, within one process, and shown to people: a coordinator refuses a store that
+/// stands twice under two names. It may change when the server is restarted, so it is not for
 /// keeping.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Place(Arc<str>);

@@ -281,7 +281,7 @@ pub enum PreparedStatus {
     Committed,
     /// Rolled back; it can never be prepared again.
     RolledBack,
-    /// Its time is over and nothing is kept; **not** the same as rolled back.
+    /// Its `forget_after` has passed and nothing is kept; **not** the same as rolled back.
     Forgotten,
 }
 
@@ -415,7 +415,7 @@ pub trait PreparedTransactions: Transactional {
         participation: &Participation,
     ) -> impl Future<Output = Result<PreparedStatus>> + Send;
 
-    /// What is in doubt in this namespace, this database and by this library; nobody else's.
+    /// What is in doubt in this namespace, this database and by this library; nothing else.
     ///
     /// # Errors
     /// [Invalid](ErrorKind::Invalid) for a limit of zero; retryable kinds.

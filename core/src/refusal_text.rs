@@ -1,4 +1,4 @@
-//! A refusal as text: how it is recorded under a key, and how it is told where there is only room
+//! A refusal as text: how it is recorded under a key, and how it is reported where there is only room
 //! for a message.
 
 use std::fmt;

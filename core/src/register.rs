@@ -207,7 +207,7 @@ pub trait DecisionRegister: Store {
     /// [mismatch](crate::ErrorKind::Mismatch); retryable kinds.
     fn finish(&self, participation: &Participation) -> impl Future<Output = Result<()>> + Send;
 
-    /// Decisions that not every participant has been told yet.
+    /// Decisions that not every participant has confirmed yet.
     ///
     /// # Errors
     /// [Invalid](crate::ErrorKind::Invalid) for a limit of zero; retryable kinds.

@@ -115,7 +115,7 @@ impl Rejection {
     /// say; `None` for an error that a retry may not see again, and for what is no answer to this
     /// request (*mismatch*, a missing setting, an alarm).
     ///
-    /// Why it is recorded: whoever was told a refusal acts on it, and a message of an earlier attempt
+    /// Why it is recorded: the caller of a refusal acts on it, and a message of an earlier attempt
     /// may still be under way. Without a record it would be applied after all, once the refusal's
     /// reason is gone. [`Error::rejected`] makes an error of the same kind of it again.
     #[must_use]

@@ -1,6 +1,6 @@
-//! Refusals made final: recorded under the key before anybody is told.
+//! Refusals made final: recorded under the key before they are reported.
 //!
-//! Whoever is told a refusal acts on it: a handler ends, a journal keeps it, a customer is turned
+//! The caller of a refusal acts on it: a handler ends, a journal keeps it, a customer is turned
 //! away. A message of an earlier attempt may still be under way, and what it was refused for may be
 //! gone when it arrives. The record makes it find the refusal.
 
@@ -44,8 +44,8 @@ pub async fn settle_refusal<S: IdempotencyStore>(
     }
 }
 
-/// Makes the answer to a one-shot effect final, for adapters: a refusal is recorded before it is told,
-/// and one that was recorded before is told again.
+/// Makes the answer to a one-shot effect final, for adapters: a refusal is recorded before it is reported,
+/// and one that was recorded before is reported again.
 ///
 /// # Errors
 /// As [`settle_refusal`].

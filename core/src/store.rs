@@ -43,7 +43,7 @@ pub enum TwoPhase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClaimMode {
-    /// The key is claimed before the work runs; a rival waits, or is told *in progress*.
+    /// The key is claimed before the work runs; a rival waits, or gets *in progress*.
     First,
     /// The key is written with the commit: rivals may start the work, but only one commits.
     Optimistic,

@@ -1,4 +1,4 @@
-//! Time as the **database** tells it, and how long things are kept.
+//! Time by the **database's** clock, and how long things are kept.
 //!
 //! No contract of this crate compares a client's clock: deadlines and retention are measured by the
 //! store's own clock, so a client that is a year off changes nothing.

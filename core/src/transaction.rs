@@ -16,9 +16,9 @@ use crate::{
 ///   would lose or double the effect.
 /// - **Dropping a `Tx` at any point rolls back**, also when its future is dropped half way, and
 ///   its connection never returns to a pool with a transaction open. Otherwise the next user of
-///   the connection writes into a transaction that nobody commits: `Ok`, and nothing stored.
+///   the connection writes into a transaction that is never committed: `Ok`, and nothing stored.
 /// - **Any handle on the same data may end a `Tx`**, not only the one that began it: a handler that
-///   is erased, cloned or opened anew in between must not lose its transaction.
+///   is erased, cloned or opened again in between must not lose its transaction.
 /// - **A commit is only ever reported if the database committed.** PostgreSQL answers `COMMIT` in
 ///   an aborted block with `ROLLBACK` and no error, so a commit must be preceded by a probe that
 ///   fails in an aborted block.

@@ -33,15 +33,15 @@ pub const MAX_HISTORY_PAGE: u32 = 1_000;
 /// - **The operation's record is written atomically with the change.** Otherwise a crash between
 ///   the two makes a retry apply it twice, or lose it.
 /// - **The replay check comes first**: before existence, version and funds. A compare-and-set that
-///   won must not be told *conflict* on its retry because its own win moved the version.
+///   won must not receive *conflict* on its retry because its own win moved the version.
 /// - **A replay answers with the original [`Change`]**, equal in every field, also after a thousand
 ///   later changes and after the account was closed. It never answers with the current balance.
 /// - **The key belongs to its parameters**: with another account, delta, expected version, floor or
 ///   kind of operation it is a *mismatch*.
 /// - **A refusal is final.** A refused operation changes no account and no history; that it was
-///   refused is recorded under its key ([`Refused`]) before it is told, and every call with the key
-///   is told the same, whatever the account holds by then. Otherwise a message of an earlier attempt
-///   that is still under way is applied after its caller was told *insufficient funds*. If that
+///   refused is recorded under its key ([`Refused`]) before it is reported, and every call with the key
+///   gets the same, whatever the account holds by then. Otherwise a message of an earlier attempt
+///   that is still under way is applied after its caller received *insufficient funds*. If that
 ///   message was faster, it was applied, and its change is the answer. Who wants to try again, after
 ///   a deposit or at another version, does so under a new key.
 /// - **Nothing in doubt decides.** While a prepared transaction holds the account or the key, every
@@ -138,7 +138,7 @@ pub trait BalanceStore: Store {
 /// # Contract
 /// As [`BalanceStore`]; the change and its record become visible with the transaction's commit, or
 /// not at all. A refusal leaves the transaction usable, and is not recorded: how the transaction ends
-/// is recorded under the key of the transaction. One that was recorded is told here as well.
+/// is recorded under the key of the transaction. One that was recorded is reported here as well.
 pub trait BalanceTransaction: Transactional + BalanceStore {
     /// Adds a delta within the transaction.
     ///

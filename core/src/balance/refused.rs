@@ -10,9 +10,9 @@ use crate::{
 /// The refusal of an operation, in the form in which a store keeps it beside the operation's
 /// fingerprint.
 ///
-/// It is recorded so that it stays true: whoever was told *insufficient funds* acts on it, and a
+/// It is recorded so that it stays true: a caller that received *insufficient funds* acts on it, and a
 /// message of an earlier attempt may still be under way. Without the record it would be applied after
-/// all, as soon as somebody pays in.
+/// all, as soon as money comes in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused(String);
 
@@ -42,7 +42,7 @@ impl Refused {
         &self.0
     }
 
-    /// The refusal again, as the first call was told it.
+    /// The refusal again, as the first call received it.
     #[must_use]
     pub fn to_error(&self, operation: &'static str, store: &'static str) -> Error {
         match refusal_text::parse(0, &self.0) {

@@ -1,7 +1,7 @@
 //! The coordinator: one transaction over several databases, all or none.
 //!
 //! Every participant prepares; a [decision register](crate::DecisionRegister) says commit or roll
-//! back, once and for good; every participant is told. A handler that crashes at any point is run
+//! back, once and for good; every participant receives the decision. A handler that crashes at any point is run
 //! again by its durable engine and goes on where it stands; what a dead handler leaves is ended by
 //! a [sweeper](sweep::Sweeper) once the deadline has passed.
 //!
@@ -23,7 +23,7 @@
 //! - What is prepared is locked, or reserved, until the decision. A participant that finds a row
 //!   held by another transaction answers *busy* or *reserved*, and the attempt is run again.
 //! - Two transactions may hold what the other one waits for, each in another database; no database
-//!   sees that. The deadline ends it: one is rolled back, without a refusal, and may be tried anew
+//!   sees that. The deadline ends it: one is rolled back, without a refusal, and may be tried again
 //!   under another name. Keep deadlines short where rows are contended.
 //! - One store under two names is *invalid*, and nothing is begun.
 //! - A single participant that writes commits in one phase, and the register is not asked. One that
@@ -31,7 +31,7 @@
 //!   [last](TwoPhaseCommit::last_participant), with the decision.
 //!
 //! # Who does what
-//! | | prepares | decides | tells | ends what is left |
+//! | | prepares | decides | informs | ends what is left |
 //! |---|---|---|---|---|
 //! | coordinator (each attempt) | yes | proposes, obeys the register | yes | |
 //! | register | | keeps the first proposal | | |

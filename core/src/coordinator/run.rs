@@ -45,7 +45,7 @@ type Open<'a> = BoxFuture<'a, Result<Ended>>;
 ///
 /// With a single participant that writes, it commits in one phase, and the register is not asked.
 ///
-/// Build it anew on each attempt, with the same [`Participation`], the same participants and the
+/// Build it on each attempt, with the same [`Participation`], the same participants and the
 /// same work, and run it until it answers with an [`Outcome`].
 #[must_use = "nothing happens until it is run"]
 pub struct TwoPhaseCommit<'a, R> {
@@ -80,7 +80,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     }
 
     /// With one more participant, which only reads: it may refuse, and its transaction is always
-    /// undone. Nothing is prepared there, nothing locked, and nobody has to be told. What it has
+    /// undone. Nothing is prepared there, nothing locked, and the decision is not sent to it. What it has
     /// seen may change before the others commit: what must not, belongs into a participant that
     /// locks it.
     ///
@@ -150,8 +150,8 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     /// Runs this attempt to its outcome.
     ///
     /// # Errors
-    /// - Retryable kinds: nothing is decided, or not everybody was told; run it again. If nobody
-    ///   does, the sweeper ends it after the deadline.
+    /// - Retryable kinds: nothing is decided, or not every participant has confirmed; run it again. If
+    ///   you never do, the sweeper ends it after the deadline.
     /// - [Invalid](ErrorKind::Invalid): no participant that writes, too many, one name twice, one
     ///   store under two names, a restored copy beside its original, or a last one that does not hold
     ///   the register. Nothing was begun.
@@ -308,7 +308,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         Ok(())
     }
 
-    /// Everybody is told, also when one of them fails: the others must not wait for it.
+    /// Every participant is informed, also when one of them fails: the others must not wait for it.
     async fn tell_all(&self, attempt: &mut Attempt, actions: &[Action]) -> Result<()> {
         let told = join_all(
             actions
@@ -355,7 +355,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
             .get(index)
             .map_or("", |participant| participant.name());
         match (decision, error.kind()) {
-            // A rollback that nobody remembers any more was told, or is nothing.
+            // A rollback that is not remembered any more was carried out, or is nothing.
             (Decision::Rollback, ErrorKind::Forgotten) => Ok(()),
             (Decision::Commit, ErrorKind::NotPrepared) => self.finished_or_lost(name, error).await,
             (Decision::Commit, ErrorKind::RolledBack) => {
@@ -380,7 +380,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         }
     }
 
-    /// A participant that voted yes knows nothing: fine if everybody was told before (and the
+    /// A participant that voted yes knows nothing: fine if every participant confirmed before (and the
     /// record was removed since), otherwise a failover or a restore has lost what it promised.
     async fn finished_or_lost(&self, name: &str, error: Error) -> Result<()> {
         match self.register.decision(&self.participation).await? {

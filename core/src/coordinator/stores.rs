@@ -24,7 +24,7 @@ fn invalid(message: String) -> Error {
     Error::new(ErrorKind::Invalid, OPERATION, "core").with_message(message)
 }
 
-/// What can be told before anything is begun.
+/// What can be known before anything is begun.
 pub(super) fn check(participants: &Participants<'_>, register: &(Place, Namespace)) -> Result<()> {
     let count = participants.len();
     let readers = participants.iter().filter(|p| p.role() == Role::Reader);
@@ -83,7 +83,7 @@ fn check_pair<'a>(earlier: &dyn Participant<'a>, participant: &dyn Participant<'
 /// Completes a participation: with the register's identity, and with those of the participants that
 /// write. A handle reads its store's identity once, so this takes no trip.
 ///
-/// A restored copy beside its original is told apart here: the decision could not name both.
+/// A restored copy beside its original is found here: the decision could not name both.
 pub(super) async fn entitle<R: DecisionRegister>(
     participants: &Participants<'_>,
     register: &R,

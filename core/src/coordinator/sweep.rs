@@ -15,7 +15,7 @@ use crate::{
 /// Ends transactions that are in doubt past their deadline, at any number of participants.
 ///
 /// It may run anywhere, in any number, and crash at any point: it only proposes *rollback* to the
-/// register, obeys what stands there, and tells the participants, and each of these steps may be
+/// register, obeys what stands there, and informs the participants, and each of these steps may be
 /// repeated. Before its deadline it leaves a transaction alone.
 ///
 /// # What it is entitled to

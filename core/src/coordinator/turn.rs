@@ -40,7 +40,7 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
         }
     }
 
-    /// Reads the participants' identities. Two stores with the same one can't be told apart in a
+    /// Reads the participants' identities. Two stores with the same one can't be distinguished in a
     /// decision, so neither is asked.
     pub(super) async fn meet(&mut self) {
         for (index, participant) in self.sweeper.participants.iter().enumerate() {

@@ -6,7 +6,7 @@ use crate::error::{Advice, Error, ErrorKind, Result};
 /// What came of the participants that did not vote yes.
 #[derive(Default)]
 pub(super) struct Votes {
-    /// Must stop the caller without deciding anything: the transaction is somebody else's, say.
+    /// Must stop the caller without deciding anything: the transaction is another's, say.
     undecided: Option<Error>,
     no: bool,
     /// The first refusal with a reason of its own.

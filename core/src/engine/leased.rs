@@ -77,7 +77,7 @@ where
         Err(failed) => {
             let failed = failed.into_error_without_store(OPERATION, store.backend());
             let Some(rejection) = Rejection::of_refusal(&failed) else {
-                // Best effort: if it fails, the key is free again when the lease is over.
+                // Best effort: if it fails, the key is free again when the lease has expired.
                 if let Err(error) = store.release(claim, lease.token).await {
                     tracing::debug!(%error, "release after failed work");
                 }
@@ -181,7 +181,7 @@ where
     }
 }
 
-/// Somebody else holds the key by now, or has recorded an outcome. The next attempt is told it, so
+/// Another attempt holds the key by now, or has recorded an outcome. The next attempt gets it, so
 /// this one is retried and not refused.
 fn superseded(source: Error) -> Error {
     Error::new(ErrorKind::Ambiguous, OPERATION, source.store())

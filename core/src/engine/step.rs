@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{names::IdempotencyKey, time::Retention};
 
-/// How long a two-phase commit may take to prepare and decide, unless told.
+/// How long a two-phase commit may take to prepare and decide, by default.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A step of a handler: its name in the journal, and optionally the key of its effect.

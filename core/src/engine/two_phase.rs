@@ -22,7 +22,7 @@ const OPERATION: &str = "two_phase";
 
 /// A two-phase commit's name and deadlines: fixed once, and together.
 ///
-/// Computed anew on a retry the deadlines are later ones, and a participant that has prepared
+/// Computed again on a retry, the deadlines are later ones, and a participant that has prepared
 /// refuses them as a mismatch. So a journal keeps them, or the run's input has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransactionIdentity {

@@ -43,7 +43,7 @@ macro_rules! journal {
 
             fn ordinal(&self) -> String {
                 // The SDK numbers the awakeables of an invocation in the order of the code; making
-                // one that nobody waits for writes nothing to the journal.
+                // one that is not awaited writes nothing to the journal.
                 self.awakeable::<()>().0
             }
 

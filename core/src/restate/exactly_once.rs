@@ -102,7 +102,7 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> + Sized {
     /// lease: one attempt at a time is entitled to it, and how it ended is recorded once.
     ///
     /// The lease is held for `ttl` and renewed while the work lasts; after a crash, the next
-    /// attempt waits until it is over. No database can make an outside effect exactly-once: an
+    /// attempt waits until it has expired. No database can make an outside effect exactly-once: an
     /// attempt that crashes between the effect and its record is followed by another one. So send
     /// the [permit's](super::Permit) key along as the other side's idempotency key, or its token
     /// for the other side to compare.
@@ -141,7 +141,7 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> + Sized {
     /// The answer is a [`Refusal`](super::Refusal) if a participant refused: then all have rolled
     /// back, for good. The kind [rolled back](crate::ErrorKind::RolledBack) is a rollback without a
     /// reason that is known here: by the deadline, a sweeper, or an attempt that crashed before it
-    /// could tell. Nothing was done, so another step may try anew.
+    /// could tell. Nothing was done, so another step may try again.
     fn two_phase<'a, R, Q, P>(
         &'a self,
         register: &R,

@@ -7,7 +7,7 @@
 //! - **Every attempt uses one key.** The SDK gives the result of a step only once the server has
 //!   journaled it. An attempt that crashed before has used no key; one that comes after reads the
 //!   same one. So does an invocation that is *restarted as new* from a later step: it has another
-//!   id, but it keeps the journal's prefix, and with it the key. Computed anew, the key would be
+//!   id, but it keeps the journal's prefix, and with it the key. Computed again, the key would be
 //!   another one, and the effect would happen twice.
 //! - **It is made from the invocation id, not at random.** An ingress key that is sent again after
 //!   Restate has forgotten it (a day by default) leads to the same invocation id, so to the same

@@ -20,7 +20,7 @@ use tokio::{
 /// How many connections may wait to be accepted; Restate opens few.
 const BACKLOG: u32 = 1024;
 
-/// How long what is in flight may take to end, unless told. Orchestrators commonly kill 30 seconds
+/// How long what is in flight may take to end, by default. Orchestrators commonly kill 30 seconds
 /// after they have asked.
 const GRACE: Duration = Duration::from_secs(10);
 

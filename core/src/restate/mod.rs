@@ -49,7 +49,7 @@
 //! # Errors
 //! What the store [advises](crate::ErrorKind::advice) decides, and nothing else:
 //!
-//! | the store says | Restate is told |
+//! | the store says | Restate gets |
 //! |---|---|
 //! | stop, alarm | a terminal error with the HTTP status; journaled; [`Refusal`] reads it back |
 //! | retry, retry with the same key | a retryable error: the engine tries again, with the same key |
@@ -59,7 +59,7 @@
 //! error although the effect may be committed.
 //!
 //! A cancelled invocation gets a terminal error 409 from the SDK at its next await, and **cancelled
-//! does not mean not applied**. A conflict is 409 too; [`Refusal::of`] tells them apart.
+//! does not mean not applied**. A conflict is 409 too; [`Refusal::of`] distinguishes them.
 //!
 //! # Rules
 //! - Await one step before you make the next: the SDK can't run two side by side, and the second is

@@ -1,6 +1,6 @@
 //! The coordinator's side of the protocol, as a pure state machine.
 //!
-//! It knows no store, no clock and no future: it is told what happened and says what may be done
+//! It knows no store, no clock and no future: it takes what happened and returns what may be done
 //! next. [`super::run`] drives it against real stores, and the model test drives the very same code
 //! through every interleaving of attempts, zombies, crashes and a sweeper.
 //!
@@ -26,7 +26,7 @@ use crate::register::Decision;
 /// How a participant takes part; the same in every attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Prepares, and is told the decision.
+    /// Prepares, and receives the decision.
     Prepared,
     /// Only reads: it may refuse, and there is nothing to tell it.
     Reader,
@@ -43,7 +43,7 @@ pub enum Action {
     Prepare(usize),
     /// Propose this decision to the register.
     Decide(Decision),
-    /// Commit this participant's open transaction: nobody else writes.
+    /// Commit this participant's open transaction: no other one writes.
     CommitAlone(usize),
     /// Commit this participant's open transaction together with the decision *commit*.
     CommitDeciding(usize),
@@ -51,9 +51,9 @@ pub enum Action {
     Commit(usize),
     /// Roll this participant back.
     Rollback(usize),
-    /// Note in the register that everybody was told.
+    /// Note in the register that every participant has confirmed.
     Finish,
-    /// Answer the caller with this decision; the attempt is over.
+    /// Answer the caller with this decision; the attempt ends.
     Report(Decision),
 }
 
@@ -139,7 +139,7 @@ impl Attempt {
         }]
     }
 
-    /// The only one that writes, unless somebody has prepared it: then the register has its say.
+    /// The only one that writes, unless it is prepared already: then the register decides.
     fn alone(&self) -> Option<usize> {
         let prepared = |i: &usize| self.votes[*i] == Some(Vote::Yes);
         let alone = self.roles.iter().position(|role| *role == Role::Alone);
@@ -169,7 +169,7 @@ impl Attempt {
         }
     }
 
-    /// The only one that writes has ended like this, whoever brought it about. Nobody else decides.
+    /// The only one that writes has ended like this, by whatever call. Nothing else decides.
     pub fn ended_alone(&mut self, participant: usize, decision: Decision) {
         self.decision = Some(decision);
         self.told(participant);

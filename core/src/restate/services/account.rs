@@ -19,7 +19,7 @@ const PAGE: u32 = 100;
 /// An account as a virtual object: its key is the account's name, and its balance is in the store.
 ///
 /// Changes of one account queue up here instead of meeting in the database. The balance is the
-/// store's all the same: whoever changes it past this object is seen, by the version.
+/// store's all the same: a change past this object is seen, by the version.
 ///
 /// Every change takes an optional `operation`, a key of the caller's own: then other invocations
 /// with that key are the same change. Without one, the change belongs to its invocation.

@@ -15,7 +15,7 @@ const NAME: &str = "KeyExpiry";
 /// Retention is counted from the **completion** of a key, by the store's own clock; a key that is
 /// in progress stays. What a turn finds is decided by the store and not by when the turn was sent:
 /// so a late turn, or one too many, never removes a key before its time. That is why there is one
-/// schedule for a store and no delayed send per key, which could meet a key that was claimed anew.
+/// schedule for a store and no delayed send per key, which could meet a key that was claimed again.
 ///
 /// The object's key names the schedule; use the namespace.
 ///
@@ -23,7 +23,7 @@ const NAME: &str = "KeyExpiry";
 /// |---|---|
 /// | `start` | makes a [`Schedule`] the one in force, and begins |
 /// | `stop` | ends it |
-/// | `status` | tells where it stands, and what the last turn did (`expired`) |
+/// | `status` | returns its state, and what the last turn did (`expired`) |
 pub struct KeyExpiry<S>(Arc<Keys<S>>);
 
 struct Keys<S>(S);

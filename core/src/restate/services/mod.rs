@@ -1,7 +1,7 @@
 //! Services to bind as they are, generic over a store.
 //!
 //! - [`KeyExpiry`]: removes keys whose retention has passed.
-//! - [`InDoubtSweep`]: ends what dead coordinators left in doubt, and forgets what is over.
+//! - [`InDoubtSweep`]: ends what dead coordinators left in doubt, and forgets what has expired.
 //! - [`Account`]: an account as a virtual object.
 //!
 //! ```no_run
@@ -21,7 +21,7 @@
 //! # }
 //! ```
 //!
-//! The first two have a schedule of their own. It is started once, by whoever deploys:
+//! The first two have a schedule of their own. It is started once, by the deployment:
 //!
 //! ```sh
 //! curl localhost:8080/restate/call/KeyExpiry/payments/start --json '{"every_ms": 60000}'

@@ -11,7 +11,7 @@ use crate::{coordinator::Sweeper, register::DecisionRegister};
 const NAME: &str = "InDoubtSweep";
 
 /// Sweeps on a [schedule](Schedule): ends transactions that are in doubt past their deadline, and
-/// removes the records of those whose time is over.
+/// removes the records of those past `forget_after`.
 ///
 /// Without it, or another [`Sweeper`] that runs now and then, what an invocation that was killed
 /// had prepared stays prepared, with its locks. Any number may run, here and elsewhere.
@@ -22,7 +22,7 @@ const NAME: &str = "InDoubtSweep";
 /// |---|---|
 /// | `start` | makes a [`Schedule`] the one in force, and begins |
 /// | `stop` | ends it |
-/// | `status` | tells where it stands, and what the last turn did (`waiting`, `committed`, `rolled_back`, `unfinished`, `foreign`, `forgotten`), with its alarms |
+/// | `status` | returns its state, and what the last turn did (`waiting`, `committed`, `rolled_back`, `unfinished`, `foreign`, `forgotten`), with its alarms |
 pub struct InDoubtSweep<R>(Arc<Doubts<R>>);
 
 struct Doubts<R>(Sweeper<R>);
