@@ -51,7 +51,7 @@ impl<S: Transactional> KeyedTx<S> {
     /// records (see [`Ending`](super::Ending)).
     ///
     /// # Errors
-    /// [Invalid](ErrorKind::Invalid) once the handler has answered: the transaction is over.
+    /// [Invalid](ErrorKind::Invalid) once the handler has answered: the transaction has ended.
     pub async fn lock(&self) -> Result<TxGuard<S>> {
         let guard = self.tx.clone().lock_owned().await;
         match OwnedMutexGuard::try_map(guard, Option::as_mut) {

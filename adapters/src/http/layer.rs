@@ -53,7 +53,7 @@ pub(super) enum Failed<E> {
     Service(E),
     /// Its body broke off.
     Body,
-    /// Its body is over the limit, and it was to be recorded.
+    /// Its body exceeds the limit, and it was to be recorded.
     TooLarge(Ending),
     /// It took longer than an attempt may.
     TooLong,

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::alarm;
 
-/// How often an outcome that could not be stored is tried again, before the client is told.
+/// How often an outcome that could not be stored is tried again, before the client gets an error.
 const TRIES: u32 = 6;
 /// The first wait between them; each is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(50);

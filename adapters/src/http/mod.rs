@@ -26,7 +26,7 @@
 //! | the client goes away | rolled back, or committed if it was that far | it runs to its end, and the retry gets its response |
 //! | the attempt exceeds its [longest time](IdempotencyKeyLayer::max_duration) | rolled back, 503 | released, 503; the retry runs it again |
 //! | another attempt takes over meanwhile | can't happen: the transaction holds the key | the stored answer, or 503 with `Retry-After` until there is one |
-//! | the response is over the [limit](IdempotencyKeyLayer::max_response_bytes) | rolled back, 500 | recorded without it: 410, now and on every retry |
+//! | the response exceeds the [limit](IdempotencyKeyLayer::max_response_bytes) | rolled back, 500 | recorded without it: 410, now and on every retry |
 //! | what the handler writes past the layer | is **not** covered: it may happen twice | the same |
 //!
 //! # What is recorded

@@ -43,7 +43,7 @@ pub(super) fn receipt(response: &Response<Bytes>, keep: &[HeaderName]) -> Result
 pub(super) fn replay(outcome: Outcome, documentation: Option<&str>) -> Response<Bytes> {
     let response = match outcome {
         Outcome::Applied(receipt) => read(receipt),
-        // Recorded by somebody who used the key without this layer.
+        // Recorded by a call that used the key without this layer.
         Outcome::Rejected(rejection) => Err(Error::rejected(rejection, "replay", "http")),
     };
     let mut response = response.unwrap_or_else(|error| of_error(&error, documentation));

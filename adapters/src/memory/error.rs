@@ -24,7 +24,7 @@ pub(super) fn reserved(operation: &'static str, holder: &str) -> Error {
     refusals::reserved("the row", holder, operation, BACKEND)
 }
 
-/// What an error of the user's work means; there is no driver whose errors could be told apart.
+/// What an error of the user's work means; there is no driver whose errors could be distinguished.
 pub(super) fn classify(operation: &'static str, source: BoxError) -> Error {
     chain::classify(operation, BACKEND, source, |_, _| None)
 }

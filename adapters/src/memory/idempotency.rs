@@ -16,7 +16,7 @@ use super::{
     transaction::{MemoryTx, Purpose},
 };
 
-/// When to try again a key that an open transaction holds: nobody knows when that will end.
+/// When to try again a key that an open transaction holds: when that ends is not known.
 pub(super) const CLAIMED_RETRY: Duration = Duration::from_millis(5);
 
 /// What is known of a key, and what an open transaction says of it.

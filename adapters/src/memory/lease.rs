@@ -14,7 +14,7 @@ use super::{
     state::Space,
 };
 
-/// The lease is over where a transaction has claimed the key: whether the key has a new holder shows
+/// The lease has ended where a transaction has claimed the key: whether the key has a new holder shows
 /// when that transaction ends.
 fn check_claims(space: &Space, claim: &Claim, operation: &'static str) -> Result<()> {
     if space.claims.contains_key(claim.key()) {

@@ -111,7 +111,7 @@ impl PreparedTransactions for MemoryStore {
         if let Some(answer) = self.asked(participation, OPERATION).begin(known)?.known() {
             return Ok(answer);
         }
-        // Marker and deadline are one step here: nobody can come between under the lock.
+        // Marker and deadline are one step here: no call can come between under the lock.
         set_stage(space, participation, Stage::Working);
         let purpose = Purpose::Participant(participation.clone());
         Ok(BegunPrepared::Fresh(MemoryTx::open(

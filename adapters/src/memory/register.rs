@@ -25,7 +25,7 @@ pub(super) fn find<'a>(
     }
 }
 
-/// Writes what was decided; whoever calls has looked that nothing stands.
+/// Writes what was decided; the caller has looked that nothing stands.
 pub(super) fn write(space: &mut Space, participation: &Participation, decision: Decision) {
     let decided = Decided {
         participation: participation.clone(),

@@ -67,7 +67,7 @@ pub(super) struct Participant {
 
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// An open transaction holds the marker; nobody sees it.
+    /// An open transaction holds the marker; no other caller sees it.
     Working,
     /// In doubt; the writes are kept, and what they touch is reserved.
     Prepared {
@@ -108,7 +108,7 @@ impl State {
         FencingToken::new(self.last_token)
     }
 
-    /// Everything that is staged, and by whom.
+    /// Everything that is staged, and by which transaction.
     pub(super) fn staged(&self) -> impl Iterator<Item = (&Namespace, &TransactionDigest, &Writes)> {
         self.spaces.iter().flat_map(|(namespace, space)| {
             space.in_doubt.iter().filter_map(move |digest| {

@@ -22,7 +22,7 @@ use super::{
 /// An open transaction. The user's own data are rows of bytes under a name, shared by all
 /// namespaces, as a table of the user's would be.
 ///
-/// Nothing waits: a transaction that loses a race is told [busy](ErrorKind::Busy) at its commit.
+/// Nothing waits: a transaction that loses a race gets [busy](ErrorKind::Busy) at its commit.
 /// Dropping it rolls back.
 ///
 /// ```
@@ -155,7 +155,7 @@ impl MemoryTx {
     ///
     /// # Errors
     /// [Refused](ErrorKind::Refused) where the row holds something else, or the sum does not fit.
-    /// As in a database, the transaction is then aborted: whoever swallows the error will not be
+    /// As in a database, the transaction is then aborted: work that swallows the error will not be
     /// able to commit.
     pub fn add(&mut self, row: &str, delta: i64) -> Result<i64> {
         let before = match self.get(row) {
@@ -287,7 +287,7 @@ fn refuse_in_doubt(
 }
 
 impl Writes {
-    /// Applies everything; whoever calls has checked that it can be.
+    /// Applies everything; the caller has checked that it can be.
     pub(super) fn apply(self, state: &mut State, namespace: &Namespace) {
         for (name, write) in self.rows {
             let row = state.rows.entry(name).or_default();

@@ -16,7 +16,7 @@
 //! The group size comes from the store itself, so it is counted without this layer too (SQLite's
 //! writer is the one that groups). The gauges are as of the last listing by
 //! [`in_doubt`](crate::PreparedTransactions::in_doubt) that reached its last page: list all pages now
-//! and then. `place` tells two stores of one backend apart.
+//! and then. `place` distinguishes two stores of one backend.
 //!
 //! `outcome` is `ok`, or what the answer was (`fresh`, `replayed`, `in_progress`, `mismatch`,
 //! `recorded`, `superseded`, `applied`, `granted`, …), or the [kind](crate::ErrorKind::as_str) of the

@@ -28,7 +28,7 @@ use super::{
 use crate::runtime;
 
 const OPERATION: &str = "connect";
-/// Below this many callers a script each is quicker: it waits for nobody.
+/// Below this many callers a script each is quicker: it waits for no other.
 const GROUP_FROM: usize = 32;
 const MAX_PREFIX_BYTES: usize = 64;
 
@@ -98,7 +98,7 @@ impl RedisStoreBuilder {
     }
 
     /// On a cluster: nodes that can't be reached where they say they are, as behind NAT, in
-    /// containers or through tunnels; each by the `host:port` that `CLUSTER SLOTS` tells of it, and
+    /// containers or through tunnels; each by the `host:port` that `CLUSTER SLOTS` reports of it, and
     /// where it is from here. Others are looked up by their names. Certificates must still be those
     /// of the announced hosts.
     pub fn nat_map<N: Into<String>>(
@@ -167,7 +167,7 @@ impl RedisStoreBuilder {
     /// Connects, and checks the server's settings.
     ///
     /// # Errors
-    /// [Configuration](ErrorKind::Configuration), with the setting and the command that mends it;
+    /// [Configuration](ErrorKind::Configuration), with the setting and the command that fixes it;
     /// [invalid](ErrorKind::Invalid) options; retryable kinds.
     pub async fn connect(self) -> Result<RedisStore> {
         let namespace = Namespace::new(self.namespace)?;

@@ -128,7 +128,7 @@ impl RedisStore {
         Ok(records)
     }
 
-    /// Removes records whose time is over.
+    /// Removes records past `forget_after`.
     pub(super) async fn forget_records(
         &self,
         operation: &'static str,

@@ -1,7 +1,7 @@
 //! One script for many callers: the scripts' own time is the limit then, and most of it is the same
 //! for each call.
 //!
-//! Few callers send a script each and wait for nobody. From a number of them on, those that come
+//! Few callers send a script each and wait for no other. From a number of them on, those that come
 //! wait in a queue, and a task sends what has gathered while its last group was under way. Each
 //! call answers or fails by itself. In a cluster a group stays within one slot.
 
@@ -171,7 +171,7 @@ impl Shared {
     }
 }
 
-/// Sends groups until nobody waits.
+/// Sends batches until no caller waits.
 struct Task {
     shared: Arc<Shared>,
     lane: Lane,
@@ -182,7 +182,7 @@ struct Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if self.counted {
-            // Cut off with its runtime: nobody else would send what waits.
+            // Cut off with its runtime: no other task would send what waits.
             self.shared.groups.with(self.lane, |queue| {
                 queue.tasks -= 1;
                 if queue.tasks == 0 {
@@ -235,7 +235,7 @@ impl Task {
         }
     }
 
-    /// What waits, up to the limit. If nothing does, the task is over: nobody can come in between.
+    /// What waits, up to the limit. If nothing does, the task ends: no caller can come in between.
     fn take(&mut self) -> Vec<Waiting> {
         let (group, over) = self.shared.groups.with(self.lane, |queue| {
             queue.waiting.retain(|one| !one.answer.is_closed());

@@ -69,7 +69,7 @@ fn condition_of(write: &Write) -> &[u8] {
 }
 
 /// How many rows the write will change. Where it hangs on what is there, that is read, and so guarded
-/// until the commit; where nobody counts, it is not.
+/// until the commit; where none is counted, it is not.
 async fn changes(tx: &mut RedisTx, write: &Write, counted: bool) -> Result<u64> {
     let (key, part) = (write.key.as_slice(), write.a.as_slice());
     let changed = match write.verb {

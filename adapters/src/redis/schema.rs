@@ -155,7 +155,7 @@ impl Layout {
         self.key(self.home(namespace), namespace, "shards", "")
     }
 
-    /// Which keys of a shard are reserved, and for whom: of all namespaces.
+    /// Which keys of a shard are reserved, and for which transaction: of all namespaces.
     pub(super) fn reservations(&self, shard: Shard) -> Vec<u8> {
         format!("{}:{{{}}}:reserved", self.prefix, shard.tag()).into_bytes()
     }

@@ -138,7 +138,7 @@ pub(super) fn connecting_failed(operation: &'static str, source: RedisError) -> 
 }
 
 /// Whether the other side's certificate was refused, rather than the connection lost. The driver
-/// tells so only by what the error says.
+/// says so only in the error's text.
 fn refused_certificate(failed: &RedisError) -> bool {
     let text = failed.to_string();
     text.contains("invalid peer certificate") || text.contains("InvalidCertificate")

@@ -163,7 +163,7 @@ impl SqliteBuilder {
     /// # Errors
     /// - [Configuration](ErrorKind::Configuration): a hard link, an option in a `file:` URI, no folder, no permission, no database, a
     ///   damaged file, a newer schema, a file system without WAL, a SQLite library before 3.51.3.
-    ///   The message says what to mend.
+    ///   The message says what to fix.
     /// - [Invalid](ErrorKind::Invalid): a timeout of zero or over 100 years.
     /// - [Busy](ErrorKind::Busy): another process kept the file locked.
     pub async fn open(self) -> Result<SqliteStore> {

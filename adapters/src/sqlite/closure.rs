@@ -22,7 +22,7 @@ const OPERATION: &str = "execute_once";
 /// How an attempt ended that is to be committed.
 enum Ended<T> {
     Fresh(T),
-    /// The work's own rejection, or a refusal of the store: recorded, and told as it is.
+    /// The work's own rejection, or a refusal of the store: recorded, and reported as it is.
     Rejected(Error),
     Replayed(Outcome),
 }

@@ -86,7 +86,7 @@ impl Connector {
     /// Opens a connection.
     ///
     /// # Errors
-    /// [Configuration](ErrorKind::Configuration) says what to mend.
+    /// [Configuration](ErrorKind::Configuration) says what to fix.
     pub(super) fn connect(&self, purpose: Purpose) -> Result<Connection> {
         check_library(rusqlite::version_number())?;
         let purpose = match self.access {
@@ -148,7 +148,7 @@ impl Connector {
         }
     }
 
-    /// Ten processes may do it at once; each but one is told *busy* at once.
+    /// Ten processes may do it at once; each but one gets *busy* at once.
     fn switch_to_wal(&self, connection: &Connection) -> rusqlite::Result<()> {
         let pause = Duration::from_millis(5);
         let mut waited = Duration::ZERO;

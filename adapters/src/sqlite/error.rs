@@ -25,7 +25,7 @@ pub(super) enum Phase {
     Commit,
 }
 
-/// What one failed commit was, told to every caller whose effect was in it.
+/// What one failed commit was, reported to every caller whose effect was in it.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     kind: ErrorKind,
@@ -309,7 +309,7 @@ fn constraint(code: i32, text: &str) -> (ErrorKind, Option<&'static str>) {
     (ErrorKind::Refused, None)
 }
 
-/// What to mend, for the codes that no retry can help with.
+/// What to fix, for the codes that no retry can help with.
 fn advice(code: i32) -> &'static str {
     match code {
         ffi::SQLITE_READONLY => {

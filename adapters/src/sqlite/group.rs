@@ -40,7 +40,7 @@ enum Stopped {
     Dirty,
     /// SQLite ended the transaction in the job at this position.
     Broken(usize),
-    /// The transaction is over, after so many jobs.
+    /// The transaction has ended, after this many jobs.
     Failed(usize, Failure),
 }
 

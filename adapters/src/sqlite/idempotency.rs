@@ -107,7 +107,7 @@ fn remove(bench: &Bench<'_>, store: &SqliteStore, key: &IdempotencyKey) -> Resul
         .map_err(statement("forget"))
 }
 
-/// What is over, the oldest first.
+/// What has expired, the oldest first.
 pub(super) const EXPIRE: &str = "DELETE FROM exactly_once_key WHERE (namespace, key) IN (SELECT \
      namespace, key FROM exactly_once_key WHERE namespace = ?1 AND expires_at <= ?2 AND state <> \
      'leased' ORDER BY expires_at LIMIT ?3)";

@@ -70,7 +70,7 @@ fn unreadable(operation: &'static str) -> exactly_once_core::Error {
     )
 }
 
-/// A key that is over, and how.
+/// A key that is completed, and how.
 pub(super) struct KeyDone<'a> {
     pub(super) namespace: &'a Namespace,
     pub(super) claim: &'a Claim,

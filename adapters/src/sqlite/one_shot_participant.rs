@@ -35,7 +35,7 @@ impl OneShotParticipant for SqliteStore {
         statements: &[Statement],
     ) -> Result<PreparedOneShot> {
         const OPERATION: &str = "prepare_one_shot";
-        // What is prepared already is found without waiting for somebody's transaction.
+        // What is prepared already is found without waiting for another's transaction.
         if self.writer.is_held() {
             let (store, asked) = (self.clone(), participation.clone());
             let known = self

@@ -100,7 +100,7 @@ pub(super) fn set(
         .map_err(statement(operation))
 }
 
-/// Says which prepared transactions hold rows of a table; `None` if nobody does by now.
+/// Says which prepared transactions hold rows of a table; `None` if none does by now.
 pub(super) fn holders(connection: &Connection, table: &str) -> Option<String> {
     let found: rusqlite::Result<Vec<String>> = connection
         .prepare_cached(

@@ -274,7 +274,7 @@ pub(super) const IN_DOUBT: &str = "SELECT tx, terms, not_after, forget_after, pr
      FROM exactly_once_outcome INDEXED BY exactly_once_outcome_prepared WHERE namespace = ?1 AND \
      state = 'prepared' AND (?2 IS NULL OR tx > ?2) ORDER BY tx LIMIT ?3";
 
-/// What is over, the oldest first.
+/// What has expired, the oldest first.
 pub(super) const FORGET: &str = "DELETE FROM exactly_once_outcome WHERE (namespace, tx) IN (SELECT \
      namespace, tx FROM exactly_once_outcome WHERE namespace = ?1 AND forget_after < ?2 AND \
      state <> 'prepared' ORDER BY forget_after LIMIT ?3)";

@@ -15,7 +15,7 @@ use super::{
     error::{Failure, error},
 };
 
-/// Which key a call is about, so that a rival can be told.
+/// Which key a call is about, so that a rival can be recognised.
 #[derive(Clone, Debug)]
 pub(super) struct KeyInUse {
     pub(super) namespace: Namespace,

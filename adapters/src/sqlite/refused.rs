@@ -1,4 +1,4 @@
-//! Refused balance operations: kept by their keys, and told again.
+//! Refused balance operations: kept by their keys, and reported again.
 
 use exactly_once_core::{Error, Fingerprint, Result, balance::Refused};
 use rusqlite::{OptionalExtension as _, params};
@@ -64,7 +64,7 @@ impl Ledger<'_> {
     }
 
     /// Fails where a prepared transaction holds the key: its commit would apply what is about to be
-    /// refused. The reservations' own triggers are asked, with a row that nobody can have.
+    /// refused. The reservations' own triggers are asked, with a row that cannot exist.
     fn meet_reservations(&self) -> Result<()> {
         const ADD: &str = "INSERT INTO exactly_once_change (namespace, account, version, key, leg, \
                            fingerprint, kind, delta, before, after) VALUES (?1, '', -1, ?2, 0, \

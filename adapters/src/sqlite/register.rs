@@ -135,7 +135,7 @@ pub(super) fn unfinished() -> String {
     )
 }
 
-/// What is over, the oldest first; a commit only when it is carried out.
+/// What has expired, the oldest first; a commit only when it is carried out.
 pub(super) const FORGET: &str = "DELETE FROM exactly_once_decision WHERE (namespace, tx) IN (SELECT \
      namespace, tx FROM exactly_once_decision WHERE namespace = ?1 AND forget_after < ?2 AND \
      (finished = 1 OR decision = 'rollback') ORDER BY forget_after LIMIT ?3)";

@@ -13,7 +13,7 @@ use super::{
     writer::{WriterThread, refuse_stale},
 };
 
-/// Numbers sessions, so that a late call of an earlier one is told from the current one's.
+/// Numbers sessions, so that a late call of an earlier one is not taken for the current one's.
 pub(super) type SessionId = u64;
 
 struct Session {

@@ -1,7 +1,7 @@
 //! The one thread that writes: it owns the write connections and commits effects in groups.
 //!
 //! While one group commits the next one gathers in the queue, so that many callers share
-//! one sync of the disk and a lone caller waits for nobody. An interactive transaction has the
+//! one sync of the disk and a lone caller waits for no other. An interactive transaction has the
 //! thread for itself until it ends (see [`session`](super::session)).
 
 use std::{
@@ -258,7 +258,7 @@ impl WriterThread {
         self.pending.push_front(message);
     }
 
-    /// Keeps a message until the session is over.
+    /// Keeps a message until the session has ended.
     fn postpone(&mut self, message: Message) {
         self.pending.push_back(message);
     }
@@ -451,7 +451,7 @@ fn refuse(message: Message, failure: Error) {
     }
 }
 
-/// Answers a call of a session that is over.
+/// Answers a call of a session that has ended.
 pub(super) fn refuse_stale(call: Call) {
     let failure = |operation| {
         error(

@@ -1,4 +1,4 @@
-//! What is wrong with a server or file, each finding with the remedy that mends it.
+//! What is wrong with a server or file, each finding with the remedy that fixes it.
 //!
 //! It asks the backend itself, not our store: a store refuses to open over some of these findings.
 
@@ -22,7 +22,7 @@ pub(super) struct Finding {
 
 #[cfg(any(feature = "tokio-postgres", feature = "rusqlite", feature = "redis"))]
 impl Finding {
-    /// Looked at: fine, or to be mended like this.
+    /// Looked at: fine, or to be fixed like this.
     fn new(what: &'static str, seen: impl Into<String>, fine: bool, remedy: &str) -> Self {
         let remedy = (!fine).then(|| remedy.to_owned());
         Self {
@@ -82,7 +82,7 @@ fn schema_version(found: i64, known: i64) -> Finding {
     Finding::new("schema version", found.to_string(), found == known, remedy)
 }
 
-/// The backend could not be asked. The driver's text may quote the URL, so only its kind is told.
+/// The backend could not be asked. The driver's text may quote the URL, so only its kind is shown.
 #[cfg(any(feature = "tokio-postgres", feature = "rusqlite", feature = "redis"))]
 fn unreachable(store: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, "doctor", store).with_message(

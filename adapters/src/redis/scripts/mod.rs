@@ -32,7 +32,7 @@ impl LuaScript {
     ///
     /// `quick` has a function of that name for the usual cases; `others` is what the rest needs, and
     /// `own` decides it. Alone, the usual cases come before all else: the functions of a script are
-    /// made anew each time it runs, and took longer than what they are for.
+    /// made each time it runs, and took longer than what they are for.
     fn groupable(name: &'static str, quick: &[&str], others: &[&str], own: &str) -> Self {
         let (quick, others) = (quick.concat(), others.concat());
         let (head, tail) = (

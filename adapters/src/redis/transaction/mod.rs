@@ -30,9 +30,9 @@ use super::{
 /// A part of a key, as it is read.
 type PartKey = (Part, Vec<u8>, Vec<u8>);
 
-/// A transaction on Redis. Its reads see its own writes; nobody else does, before the commit.
+/// A transaction on Redis. Its reads see its own writes; no other caller does, before the commit.
 ///
-/// What it has read and what somebody else changes before its commit makes the commit
+/// What it has read and another caller changes before its commit makes the commit
 /// [busy](ErrorKind::Busy): run the work again. [`RedisTx::incr_by`] reads nothing, so it never
 /// conflicts; a [`RedisTx::get`] of the same key does.
 ///

@@ -274,7 +274,7 @@ fn read_kind(row: &Row<'_>, width: usize) -> rusqlite::Result<Kind> {
     })
 }
 
-/// Empties the log of work that is kept: the next one's begins anew.
+/// Empties the log of work that is kept: the next one's begins empty.
 pub(in crate::sqlite) fn clear(connection: &Connection, operation: &'static str) -> Result<()> {
     connection
         .execute_batch("DELETE FROM exactly_once_log; DELETE FROM exactly_once_log_slot")

@@ -46,7 +46,7 @@ pub(in crate::sqlite) fn reserve(
             .filter(|(table, _)| table == name)
             .map(|(_, slot)| slot)
             .collect();
-        // New rows of a table without any key stand in nobody's way.
+        // New rows of a table without any key conflict with nothing.
         if !slots.is_empty() {
             guard(connection, table).map_err(statement(operation))?;
         }
@@ -139,7 +139,7 @@ pub(in crate::sqlite) fn release(
         .map_err(statement(operation))
 }
 
-/// Makes the triggers of a table, or makes them anew where its unique keys have changed.
+/// Makes the triggers of a table, or makes them again where its unique keys have changed.
 fn guard(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
     for (name, sql) in triggers(table) {
         let present: Option<String> = connection

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 /// The most columns of a table that can be staged; SQLite limits the depth of an expression.
 pub(super) const MAX_COLUMNS: usize = 100;
 
-/// How a unique column tells values apart.
+/// How a unique column distinguishes values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sqlite) enum Collation {
     Binary,
