@@ -87,6 +87,7 @@ async fn a_wrong_database_of_postgres_is_an_error_and_gets_no_schema() {
     expect(&wrong, &["migrate"], 2, "--yes");
     expect(&wrong, &["migrate", "--yes"], 0, "made");
     expect(&wrong, &["in-doubt", "list"], 0, "nothing");
+    expect(&wrong, &["adopt", "--yes"], 0, "new identity: ");
     // The right database, and a schema that is not there.
     let schema = format!("{wrong}?schema=eo2");
     expect(
@@ -118,6 +119,7 @@ async fn a_wrong_database_of_redis_is_an_error_and_gets_no_key() {
     expect(&wrong, &["migrate"], 2, "--yes");
     expect(&wrong, &["migrate", "--yes"], 0, "made");
     expect(&wrong, &["in-doubt", "list"], 0, "nothing");
+    expect(&wrong, &["adopt", "--yes"], 0, "new identity: ");
     expect(
         &server.url(),
         &["in-doubt", "list"],

@@ -9,7 +9,7 @@ use super::{
         Begun, Closure, Ended, OPERATION, Participant, Reader, Worked, Writer, deciding,
     },
     stores,
-    votes::Votes,
+    votes::{Votes, alarm},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -393,16 +393,4 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
             )),
         }
     }
-}
-
-fn alarm(kind: ErrorKind, name: &str, what: &str, source: Error) -> Error {
-    let store = source.store();
-    tracing::error!(
-        participant = name,
-        kind = kind.as_str(),
-        "two-phase commit: {what}"
-    );
-    Error::new(kind, OPERATION, store)
-        .with_message(format!("the participant {name:?} {what}"))
-        .with_source(source)
 }

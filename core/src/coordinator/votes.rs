@@ -1,6 +1,9 @@
 //! What came of the participants that did not consent.
 
-use super::machine::{Attempt, Vote};
+use super::{
+    machine::{Attempt, Vote},
+    participant::OPERATION,
+};
 use crate::error::{Advice, Error, ErrorKind, Result};
 
 /// What came of the participants that did not vote yes.
@@ -57,14 +60,24 @@ impl Votes {
     }
 }
 
+/// A participant that voted yes and does not do as was decided.
+pub(super) fn alarm(kind: ErrorKind, name: &str, what: &str, source: Error) -> Error {
+    let store = source.store();
+    tracing::error!(
+        participant = name,
+        kind = kind.as_str(),
+        "two-phase commit: {what}"
+    );
+    Error::new(kind, OPERATION, store)
+        .with_message(format!("the participant {name:?} {what}"))
+        .with_source(source)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        coordinator::{
-            machine::{Action, Role},
-            participant::OPERATION,
-        },
+        coordinator::machine::{Action, Role},
         register::Decision,
     };
 
