@@ -17,7 +17,7 @@
 //! - `named`: prepared statements that are named by what they do, one message of them.
 //! - `text`: parameters and arrays in such a message.
 //! - `keys`: what is known of many keys, read at once; when to look before the leap.
-//! - `shots`, `effects`, `execute`: one-shot effects, the user's statements in them, and how a message
+//! - `shots`, `parts`, `effects`, `execute`: one-shot effects, their callers, the user's statements in them, and how a message
 //!   executes those.
 //! - `closures`: claim and completion of a closure, each on its own.
 //! - `marks`: a participant's marker, its whole work where that is known, and the register's decision;
@@ -35,6 +35,7 @@ mod keys;
 mod ledger;
 mod marks;
 mod named;
+mod parts;
 mod queue;
 mod register;
 mod shots;

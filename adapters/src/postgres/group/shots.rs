@@ -1,15 +1,16 @@
-//! One-shot effects of several callers: claims with receipts, everybody's statements, one commit.
+//! One-shot effects of several callers: claims with receipts, their statements, one commit.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use exactly_once_core::{Fingerprint, OneShot, Outcome};
 
 use super::{
     Of, copy,
-    effects::{self, Effect},
-    execute::{self, Blame, Blames, Form},
+    effects::Effect,
+    execute::{self, Blames},
     keys::KeyName,
     named::{Message, Named},
+    parts::{Group, Part},
     queue::{Flush, Queue, ask},
     text,
 };
@@ -18,20 +19,17 @@ use crate::postgres::{
     key_row::{Seen, kept},
     literal,
     schema::Tables,
-    sqlstate::{self, CANCELED, DIVISION_BY_ZERO, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
+    sqlstate::{self, CANCELED, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
     statements::NOW,
 };
 
 /// How many batches of effects there may be at once.
 const BATCHES: usize = 2;
 
-/// After so many failures of callers, those that are left go alone.
-const FAILURES_MAX: usize = 8;
-
 /// A larger receipt travels alone.
 const RECEIPT_MAX: usize = 16 * 1024;
 
-/// Those who have effects.
+/// Callers with one-shot effects.
 pub(super) struct Shots {
     queue: Queue<Shot, Verdict>,
     claim: Arc<Named>,
@@ -83,16 +81,16 @@ impl Shots {
 
 /// A caller's effect.
 pub(super) struct Shot {
-    name: KeyName,
-    print: Fingerprint,
-    outcome: Outcome,
+    pub(super) name: KeyName,
+    pub(super) print: Fingerprint,
+    pub(super) outcome: Outcome,
     body: String,
     kept: Option<i64>,
     lock: i64,
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
 }
 
-/// What the group says to a caller.
+/// What the batch answers a caller.
 pub(in crate::postgres) enum Verdict {
     /// Done, now.
     Applied,
@@ -134,164 +132,6 @@ impl<D: Driver> Flush for Shooting<D> {
     }
 }
 
-/// A part of a group that shares its fate.
-struct Part {
-    /// Which shots, in the order of their keys: two groups never wait for each other in a circle.
-    members: Vec<usize>,
-    /// Whether their keys were looked at.
-    looked: bool,
-    /// Whether the rows of their plain inserts are executed one by one.
-    each: bool,
-}
-
-impl Part {
-    /// The same part with these members.
-    fn with(&self, members: Vec<usize>) -> Self {
-        Self { members, ..*self }
-    }
-}
-
-struct Group<'a> {
-    shots: &'a [Shot],
-    told: Vec<Option<Verdict>>,
-    /// Later callers of a key, and its first.
-    doubles: Vec<(usize, usize)>,
-    parts: Vec<Part>,
-    /// How many statements of its callers have failed.
-    failures: usize,
-}
-
-impl<'a> Group<'a> {
-    fn new(shots: &'a [Shot]) -> Self {
-        let mut first_of = HashMap::with_capacity(shots.len());
-        let (mut members, mut doubles) = (Vec::new(), Vec::new());
-        for (at, shot) in shots.iter().enumerate() {
-            match first_of.get(&shot.name) {
-                Some(first) => doubles.push((at, *first)),
-                None => {
-                    first_of.insert(&shot.name, at);
-                    members.push(at);
-                }
-            }
-        }
-        members.sort_by(|one, other| {
-            let name = |at: &usize| shots.get(*at).map(|shot| &shot.name);
-            name(one).cmp(&name(other))
-        });
-        Self {
-            shots,
-            told: shots.iter().map(|_| None).collect(),
-            doubles,
-            parts: vec![Part {
-                members,
-                looked: false,
-                each: false,
-            }],
-            failures: 0,
-        }
-    }
-
-    fn members<'g>(&'g self, part: &'g Part) -> impl Iterator<Item = &'g Shot> + Clone {
-        part.members.iter().filter_map(|at| self.shots.get(*at))
-    }
-
-    fn tell(&mut self, at: usize, verdict: Verdict) {
-        if let Some(told) = self.told.get_mut(at) {
-            *told = Some(verdict);
-        }
-    }
-
-    fn tell_all(&mut self, part: &Part, verdict: impl Fn() -> Verdict) {
-        for at in &part.members {
-            self.tell(*at, verdict());
-        }
-    }
-
-    /// A statement of the callers' failed with this code.
-    fn failed_at(&mut self, part: Part, blame: &Blame, code: &str) {
-        if code == CANCELED {
-            blame.text.was_slow();
-        }
-        match blame.form {
-            Form::Guard if code == DIVISION_BY_ZERO => blame.text.rows_differ(),
-            // One by one, the position of the one that fails names its caller.
-            Form::Rows if code != CANCELED => {}
-            _ => return self.part_with(part, blame),
-        }
-        self.parts.push(Part { each: true, ..part });
-    }
-
-    /// The callers whose statement failed go alone; the others try again without them.
-    fn part_with(&mut self, part: Part, blame: &Blame) {
-        let blamed = |place: usize| blame.callers.contains(&place);
-        let take = |wanted: bool| -> Vec<usize> {
-            let members = part.members.iter().enumerate();
-            members
-                .filter(|(place, _)| blamed(*place) == wanted)
-                .map(|(_, at)| *at)
-                .collect()
-        };
-        let (failed, rest) = (part.with(take(true)), part.with(take(false)));
-        self.failures += 1;
-        if blame.form == Form::Set {
-            self.split(failed);
-        } else {
-            self.tell_all(&failed, || Verdict::Alone);
-        }
-        if rest.members.is_empty() {
-            return;
-        }
-        if self.failures < FAILURES_MAX {
-            self.parts.push(rest);
-        } else {
-            // Too many of them fail: the others have waited long enough.
-            self.tell_all(&rest, || Verdict::Alone);
-        }
-    }
-
-    /// The callers of a text that was slow meanwhile go alone.
-    fn without_slow(&mut self, part: &mut Part) {
-        let shots = self.shots;
-        let slow = |at: &usize| {
-            shots
-                .get(*at)
-                .is_some_and(|shot| effects::slow(&shot.effects))
-        };
-        let (alone, members) = part.members.iter().copied().partition(slow);
-        part.members = members;
-        self.tell_all(&part.with(alone), || Verdict::Alone);
-    }
-
-    /// Halves try again; one alone takes the careful path.
-    fn split(&mut self, mut part: Part) {
-        if part.members.len() < 2 {
-            return self.tell_all(&part, || Verdict::Alone);
-        }
-        let half = part.members.split_off(part.members.len() / 2);
-        let half = part.with(half);
-        self.parts.extend([part, half]);
-    }
-
-    fn verdicts(mut self) -> Vec<Verdict> {
-        for (later, first) in std::mem::take(&mut self.doubles) {
-            let verdict = match (self.shots.get(first), self.shots.get(later)) {
-                (Some(first_shot), Some(shot))
-                    if shot.print == first_shot.print
-                        && matches!(self.told.get(first), Some(Some(Verdict::Applied))) =>
-                {
-                    Verdict::Replayed(first_shot.outcome.clone())
-                }
-                _ => Verdict::Alone,
-            };
-            self.tell(later, verdict);
-        }
-        self.told
-            .into_iter()
-            .map(|told| told.unwrap_or(Verdict::Alone))
-            .collect()
-    }
-}
-
 fn claims_of<'a>(shots: impl Iterator<Item = &'a Shot> + Clone, batch_lock: i64) -> [String; 7] {
     let each = || shots.clone();
     [
@@ -321,7 +161,7 @@ impl<D: Driver> Of<D> {
     async fn shoot(&self, group: &mut Group<'_>, part: Part) {
         let (message, blames) = self.shots_message(group, &part);
         let failed = match self.send(&message).await {
-            Ok(_) => return group.tell_all(&part, || Verdict::Applied),
+            Ok(_) => return group.answer_all(&part, || Verdict::Applied),
             Err(failed) => failed,
         };
         tracing::debug!(
@@ -338,12 +178,12 @@ impl<D: Driver> Of<D> {
                 }
                 // A key that another transaction holds for long: each caller waits for itself.
                 None if code == LOCK_NOT_AVAILABLE || code == CANCELED => {
-                    group.tell_all(&part, || Verdict::Alone);
+                    group.answer_all(&part, || Verdict::Alone);
                 }
                 // At the commit, by a deferred constraint of one of them.
                 None => group.split(part),
             },
-            _ => group.tell_all(&part, || Verdict::Failed(copy(&failed))),
+            _ => group.answer_all(&part, || Verdict::Failed(copy(&failed))),
         }
     }
 
@@ -352,13 +192,13 @@ impl<D: Driver> Of<D> {
     async fn look_again(&self, group: &mut Group<'_>, part: Part) {
         let names: Vec<&KeyName> = group.members(&part).map(|shot| &shot.name).collect();
         let Ok(rows) = self.look_at_all(&names).await else {
-            return group.tell_all(&part, || Verdict::Alone);
+            return group.answer_all(&part, || Verdict::Alone);
         };
         let asked = part.members.len();
         let mut members = Vec::new();
         for (at, row) in part.members.iter().copied().zip(rows) {
             match row {
-                Some(row) => group.tell(at, Verdict::Known(row)),
+                Some(row) => group.answer(at, Verdict::Known(row)),
                 None => members.push(at),
             }
         }
