@@ -8,7 +8,7 @@ use exactly_once::{
 };
 
 /// Counts a visit once for each `visitor`; the number of visits.
-pub async fn visit(url: &str, visitor: &str) -> Result<i64> {
+pub(crate) async fn visit(url: &str, visitor: &str) -> Result<i64> {
     let store = AnyStore::connect(url).await?;
     let visits = AccountId::new("visits")?;
     // The same key in each process that starts: the first one opens the account.

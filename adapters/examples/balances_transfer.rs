@@ -8,7 +8,7 @@ use exactly_once::{
 };
 
 /// Any store with balances will do: this one is generic over them.
-pub async fn transfers<S: BalanceStore>(store: &S) -> Result<Vec<i64>> {
+pub(crate) async fn transfers<S: BalanceStore>(store: &S) -> Result<Vec<i64>> {
     let (alice, bob) = (AccountId::new("alice")?, AccountId::new("bob")?);
     for (account, amount) in [(&alice, 100), (&bob, 0)] {
         let key = IdempotencyKey::new(format!("open/{account}"))?;
@@ -36,7 +36,7 @@ pub async fn transfers<S: BalanceStore>(store: &S) -> Result<Vec<i64>> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub async fn main() -> Result<()> {
+pub(crate) async fn main() -> Result<()> {
     println!(
         "balances of bob: {:?}",
         transfers(&MemoryStore::new()).await?

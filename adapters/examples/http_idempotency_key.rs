@@ -12,7 +12,7 @@ use exactly_once::{
 
 /// The service over a store. Its clients share one space of keys; a public service gives each client
 /// its own by `.scope(…)`.
-pub fn shop(store: SqliteStore) -> Router {
+pub(crate) fn shop(store: SqliteStore) -> Router {
     let layer = IdempotencyKeyLayer::transactional(store).unscoped();
     Router::new().route("/payments", post(pay)).layer(layer)
 }

@@ -11,7 +11,7 @@ use exactly_once::{
 use futures_util::future::try_join_all;
 
 /// Pays each order once, all at the same time; the number of those that were new.
-pub async fn pay_all(store: &AnyStore, orders: std::ops::Range<i64>) -> Result<usize> {
+pub(crate) async fn pay_all(store: &AnyStore, orders: std::ops::Range<i64>) -> Result<usize> {
     let pay = async |order: i64| {
         let key = IdempotencyKey::new(format!("pay/{order}"))?;
         let insert = "INSERT INTO payment (id, cents) VALUES ($1, $2)";
@@ -27,14 +27,14 @@ pub async fn pay_all(store: &AnyStore, orders: std::ops::Range<i64>) -> Result<u
 }
 
 /// A new file with the table of payments, through the URL that opens it.
-pub fn create(file: &Path) -> rusqlite::Result<String> {
+pub(crate) fn create(file: &Path) -> rusqlite::Result<String> {
     let table = "CREATE TABLE payment (id INTEGER PRIMARY KEY, cents INTEGER NOT NULL) STRICT";
     rusqlite::Connection::open(file)?.execute_batch(table)?;
     Ok(format!("sqlite:{}", file.display()))
 }
 
 #[tokio::main]
-pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let store = AnyStore::connect(&create(&folder.path().join("shop.db"))?).await?;
     println!("new payments: {}", pay_all(&store, 0..100).await?);

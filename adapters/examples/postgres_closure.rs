@@ -9,7 +9,7 @@ use exactly_once::{
 
 /// The first statement takes a seat, the second one books it. Without a free seat the request is
 /// rejected, and each retry gets the same rejection.
-pub async fn book(store: &TokioPostgresStore, guest: &str) -> Result<i64, Error> {
+pub(crate) async fn book(store: &TokioPostgresStore, guest: &str) -> Result<i64, Error> {
     let key = IdempotencyKey::new(format!("book/{guest}"))?;
     let claim = Claim::new(key, Fingerprint::of("book", guest)?);
     let guest = guest.to_owned();
@@ -30,7 +30,7 @@ pub async fn book(store: &TokioPostgresStore, guest: &str) -> Result<i64, Error>
 }
 
 /// The two tables, with one free seat.
-pub const TABLES: &str = "CREATE TABLE IF NOT EXISTS seat (id int8 PRIMARY KEY, taken bool NOT NULL); \
+pub(crate) const TABLES: &str = "CREATE TABLE IF NOT EXISTS seat (id int8 PRIMARY KEY, taken bool NOT NULL); \
      CREATE TABLE IF NOT EXISTS booking (seat int8 PRIMARY KEY, guest text NOT NULL); \
      INSERT INTO seat VALUES (1, false) ON CONFLICT DO NOTHING";
 

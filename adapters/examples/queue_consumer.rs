@@ -13,7 +13,7 @@ use exactly_once::{
 
 /// As its producer made it; the queue may deliver it more than once.
 #[derive(Clone, serde::Serialize)]
-pub struct Message {
+pub(crate) struct Message {
     /// The producer's number: the same in each delivery.
     pub number: u64,
     /// What is paid.
@@ -22,7 +22,7 @@ pub struct Message {
 
 /// What the consumer does with a delivery.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// Done, now or earlier.
     Acknowledge,
     /// It can never succeed: for a person to look at.
@@ -32,7 +32,7 @@ pub enum Delivery {
 }
 
 /// Handles one delivery.
-pub async fn consume(store: &SqliteStore, message: &Message) -> Result<Delivery> {
+pub(crate) async fn consume(store: &SqliteStore, message: &Message) -> Result<Delivery> {
     let key = IdempotencyKey::new(format!("message/{}", message.number))?;
     let claim = Claim::new(key, Fingerprint::of("pay", message)?);
     let cents = message.cents;
@@ -53,13 +53,13 @@ pub async fn consume(store: &SqliteStore, message: &Message) -> Result<Delivery>
 }
 
 /// A new file with the table of payments, none of which may be negative.
-pub fn create(file: &Path) -> rusqlite::Result<()> {
+pub(crate) fn create(file: &Path) -> rusqlite::Result<()> {
     let table = "CREATE TABLE payment (cents INTEGER NOT NULL CHECK (cents > 0)) STRICT";
     rusqlite::Connection::open(file)?.execute_batch(table)
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("shop.db");
     create(&file)?;

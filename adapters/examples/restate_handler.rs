@@ -1,6 +1,8 @@
 //! A Restate handler whose payment happens once, on the database that the URL names:
 //! `cargo run -p exactly-once --example restate_handler --features restate,rusqlite -- sqlite:shop.db`.
 //! The table is yours: `CREATE TABLE payment (cents BIGINT NOT NULL)`.
+// The SDK generates a client without documentation.
+#![allow(missing_docs)]
 
 use exactly_once::{
     AnyStore, ConnectByUrl, Statement,

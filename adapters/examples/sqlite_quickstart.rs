@@ -11,7 +11,7 @@ use exactly_once::{
 };
 
 /// The number of the payment, and whether an earlier attempt made it.
-pub async fn pay(file: &Path, order: &str, cents: i64) -> Result<(i64, bool)> {
+pub(crate) async fn pay(file: &Path, order: &str, cents: i64) -> Result<(i64, bool)> {
     let store = SqliteStore::open(file).await?;
     // The key names the effect, the fingerprint the request: one key with another amount is an error.
     let key = IdempotencyKey::new(format!("pay/{order}"))?;
@@ -34,7 +34,7 @@ pub async fn pay(file: &Path, order: &str, cents: i64) -> Result<(i64, bool)> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub async fn main() -> Result<()> {
+pub(crate) async fn main() -> Result<()> {
     let file = std::env::temp_dir().join("exactly-once-quickstart.db");
     let (number, replayed) = pay(&file, "17", 500).await?;
     println!("payment {number}, replayed: {replayed}");
