@@ -53,8 +53,8 @@
 //! # Layout
 //! - [`SqliteStore`], its [builder](SqliteBuilder) and [transaction](SqliteTx).
 //! - `connection`, `schema`, `error`: how the file is opened, what is in it, what its errors mean.
-//! - `queue`, `turn`, `writer`, `group`, `lane`, `bench`, `session`, `guard`: the one thread that writes. Effects are
-//!   committed in groups; an interactive transaction has the thread for itself.
+//! - `queue`, `turn`, `writer`, `group`, `members`, `lane`, `bench`, `session`, `guard`: the one thread
+//!   that writes. Effects are committed in groups; an interactive transaction has the thread for itself.
 //! - `file`: which file it is, and its names.
 //! - `reader`, `gate`, `log`: connections that read beside it, and how the log is kept short.
 //! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits; `ledger`,
@@ -77,6 +77,7 @@ mod lane;
 mod lease;
 mod ledger;
 mod log;
+mod members;
 mod one_shot;
 mod one_shot_participant;
 mod outcome;

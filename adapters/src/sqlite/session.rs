@@ -3,14 +3,14 @@
 
 use std::{sync::mpsc::RecvTimeoutError, time::Instant};
 
-use exactly_once_core::{Error, refusals};
+use exactly_once_core::{Error, ErrorKind, refusals};
 
 use super::{
     connection::Purpose,
-    error::{Failure, Phase, STORE},
+    error::{Failure, Phase, STORE, error},
     queue::{Call, Finish, KeyInUse, Message, Open, Ticket},
     turn::{held, in_progress},
-    writer::{WriterThread, refuse_stale},
+    writer::WriterThread,
 };
 
 /// Numbers sessions, so that a late call of an earlier one is not taken for the current one's.
@@ -188,4 +188,31 @@ fn finish_on(
 
 fn mismatch(operation: &'static str) -> Error {
     refusals::mismatch(operation, STORE)
+}
+
+/// Answers a call of a session that has ended.
+pub(super) fn refuse_stale(call: Call) {
+    let failure = |operation| {
+        error(
+            ErrorKind::Busy,
+            operation,
+            "the transaction was rolled back before this call: it had rested for longer than the \
+             idle timeout, or the store was closed",
+        )
+    };
+    match call {
+        Call::Step(step) => {
+            let operation = step.operation();
+            step.refuse(failure(operation));
+        }
+        Call::Finish(finish) => {
+            let operation = finish.operation();
+            finish.settle(Some(failure(operation)));
+        }
+        Call::Rollback(reply) => {
+            if let Some(reply) = reply {
+                let _ = reply.send(());
+            }
+        }
+    }
 }

@@ -22,11 +22,10 @@ use super::{
     error::{Failure, Phase, error},
     file::OpenFile,
     gate::Gate,
-    group::{Ended, commit_group},
     lane::Lane,
-    queue::{Call, Job, Message, Ticket, closed},
+    queue::{Job, Message, Ticket, closed},
     schema,
-    session::SessionId,
+    session::{SessionId, refuse_stale},
     settings::Settings,
     staging::capture,
     turn::{Hold, check_free, serve_here},
@@ -152,7 +151,7 @@ pub(super) struct WriterThread {
     pub(super) log_rests_until: Option<Instant>,
     /// Taken from the queue, but not begun.
     pending: VecDeque<Message>,
-    lanes: HashMap<Purpose, Lane>,
+    pub(super) lanes: HashMap<Purpose, Lane>,
     pub(super) connector: Connector,
     pub(super) settings: Arc<Settings>,
     pub(super) last_session: SessionId,
@@ -333,61 +332,6 @@ impl WriterThread {
         group
     }
 
-    /// Commits the group. What one job does to the transaction is never the answer of another: the
-    /// others are run again, or are *busy* where they can't be.
-    fn run_group(&mut self, mut group: Vec<Box<dyn Job>>) {
-        let settings = self.settings.clone();
-        // First what can be run again, so that it may fail while the rest is still to be run.
-        group.sort_by_key(|job| !job.repeatable());
-        loop {
-            group.retain(|job| !job.abandoned());
-            let Some(purpose) = group.first().map(|job| job.ticket().purpose) else {
-                return;
-            };
-            let ended = match self.prepare_lane(purpose) {
-                Ok(lane) => commit_group(lane, &settings, &mut group),
-                Err(failure) => Ended::Settled(group.len(), Some(failure)),
-            };
-            let of_the_disk = match &ended {
-                Ended::Settled(_, failure) => failure.as_ref().is_some_and(Failure::is_of_the_disk),
-                Ended::Broken(_) => self.lanes.values().any(|lane| lane.guard.take_disk_end()),
-                Ended::Refused | Ended::Apart => false,
-            };
-            if of_the_disk {
-                self.keep_log_short(true);
-            }
-            match ended {
-                Ended::Settled(ran, failure) => {
-                    let rest = group.split_off(ran.min(group.len()));
-                    for job in std::mem::replace(&mut group, rest) {
-                        let operation = job.ticket().operation;
-                        job.settle(failure.as_ref().map(|failure| failure.error(operation)));
-                    }
-                }
-                Ended::Broken(at) => {
-                    group.remove(at).settle(None);
-                    let rest = group.split_off(at);
-                    group = keep_repeatable(group);
-                    group.extend(rest);
-                }
-                Ended::Refused => {
-                    for job in keep_repeatable(std::mem::take(&mut group)) {
-                        self.run_group(vec![job]);
-                    }
-                }
-                Ended::Apart => {
-                    let (again, once) = std::mem::take(&mut group)
-                        .into_iter()
-                        .partition(|job| job.repeatable());
-                    self.run_group(again);
-                    for job in once {
-                        self.run_group(vec![job]);
-                    }
-                }
-            }
-        }
-    }
-
     /// The connection in the state that its purpose needs, in a transaction.
     pub(super) fn prepare_lane(&mut self, purpose: Purpose) -> Result<&Lane, Failure> {
         let lane = self.lane(purpose)?;
@@ -418,20 +362,6 @@ impl WriterThread {
     }
 }
 
-/// Answers the members that were run and can't be run again, and gives back the others.
-fn keep_repeatable(group: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
-    let (again, once): (Vec<_>, Vec<_>) = group.into_iter().partition(|job| job.repeatable());
-    for job in once {
-        let operation = job.ticket().operation;
-        job.settle(Some(error(
-            ErrorKind::Busy,
-            operation,
-            "another effect ended the batch that this one was in; nothing was stored: retry",
-        )));
-    }
-    again
-}
-
 fn ticket(message: &Message) -> Option<&Ticket> {
     match message {
         Message::Job(job) => Some(job.ticket()),
@@ -448,32 +378,5 @@ fn refuse(message: Message, failure: Error) {
         }
         Message::Session(_, call) => refuse_stale(call),
         Message::Close(_) => {}
-    }
-}
-
-/// Answers a call of a session that has ended.
-pub(super) fn refuse_stale(call: Call) {
-    let failure = |operation| {
-        error(
-            ErrorKind::Busy,
-            operation,
-            "the transaction was rolled back before this call: it had rested for longer than the \
-             idle timeout, or the store was closed",
-        )
-    };
-    match call {
-        Call::Step(step) => {
-            let operation = step.operation();
-            step.refuse(failure(operation));
-        }
-        Call::Finish(finish) => {
-            let operation = finish.operation();
-            finish.settle(Some(failure(operation)));
-        }
-        Call::Rollback(reply) => {
-            if let Some(reply) = reply {
-                let _ = reply.send(());
-            }
-        }
     }
 }
