@@ -39,7 +39,7 @@ impl From<Refusal> for TerminalError {
 
 /// So that `AccountId::new(name)?` in a handler that returns a [`TerminalError`] answers 400.
 ///
-/// In a handler that returns a [`HandlerError`], `?` would make it retryable, and the handler would
+/// In a handler that returns a `HandlerError`, `?` would make it retryable, and the handler would
 /// run for ever: write `.map_err(TerminalError::from)?` there.
 impl From<InvalidName> for TerminalError {
     fn from(error: InvalidName) -> Self {
