@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::{
-    machine::Role,
+    machine::{Role, one_identity_at_two_places},
     participant::{OPERATION, Participant},
 };
 use crate::{
@@ -92,16 +92,12 @@ pub(super) async fn entitle<R: DecisionRegister>(
     let held = identity_of(register).await?;
     let members = join_all(participants.iter().map(|p| p.identity())).await;
     let members = members.into_iter().collect::<Result<Vec<_>>>()?;
-    for (index, (participant, member)) in participants.iter().zip(&members).enumerate() {
-        let Some(member) = member else { continue };
-        if *member == held && participant.home().0 != register.place() {
-            return Err(same_identity("the register", participant.name(), OPERATION));
-        }
-        for (earlier, other) in participants.iter().zip(&members).take(index) {
-            if other.as_ref() == Some(member) {
-                return Err(same_identity(earlier.name(), participant.name(), OPERATION));
-            }
-        }
+    let mut met = vec![(Some(held), register.place())];
+    met.extend((members.iter().copied()).zip(participants.iter().map(|p| p.home().0)));
+    if let Some((one, other)) = one_identity_at_two_places(&met) {
+        let name = |at: usize| at.checked_sub(1).and_then(|at| participants.get(at));
+        let name = |at| name(at).map_or("the register", |participant| participant.name());
+        return Err(same_identity(name(one), name(other), OPERATION));
     }
     let members = crate::identity::Participants::of(members.into_iter().flatten());
     Ok(participation.entitled(held, members))

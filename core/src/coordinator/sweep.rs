@@ -105,17 +105,19 @@ impl<R: DecisionRegister> Sweeper<R> {
     /// Sweeps once, over all participants and all that the register holds unfinished.
     ///
     /// # Errors
-    /// Where the register's identity can't be read: then nothing is proven, and nothing is done. What
-    /// fails at a participant or for one transaction is in the report, and keeps no other from being
-    /// swept.
+    /// Where the register's identity can't be read: then nothing is proven, and nothing is done. Nor
+    /// is anything where a participant has that identity at another place, since one of the two is a
+    /// restored copy; the report says so. What else fails at a participant or for one transaction is
+    /// in the report, and keeps no other from being swept.
     pub async fn sweep(&self) -> Result<SweepReport> {
         let held = identity_of(&self.register).await?;
         let mut turn = Turn::new(self, held);
-        turn.meet().await;
-        for index in 0..self.participants.len() {
-            turn.sweep_participant(index).await;
+        if turn.meet().await {
+            for index in 0..self.participants.len() {
+                turn.sweep_participant(index).await;
+            }
+            turn.sweep_register().await;
         }
-        turn.sweep_register().await;
         Ok(turn.report)
     }
 
@@ -128,11 +130,10 @@ impl<R: DecisionRegister> Sweeper<R> {
         let held = identity_of(&self.register).await?;
         let late = self.register.now().await? > participation.not_after();
         let mut turn = Turn::new(self, held);
-        if late {
-            turn.meet().await;
-            turn.sweep_known(participation.clone()).await;
-        } else {
+        if !late {
             turn.report.waiting = 1;
+        } else if turn.meet().await {
+            turn.sweep_known(participation.clone()).await;
         }
         Ok(turn.report)
     }

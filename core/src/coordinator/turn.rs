@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    machine::{Found, Named, Ruling, Sweep, SweepAction},
+    machine::{Found, Named, Ruling, Sweep, SweepAction, one_identity_at_two_places},
     participant::OPERATION,
     stores::same_identity,
     sweep::{Foreign, SweepReport, Sweeper},
@@ -41,31 +41,39 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
     }
 
     /// Reads the participants' identities. Two stores with the same one can't be distinguished in a
-    /// decision, so neither is asked.
-    pub(super) async fn meet(&mut self) {
+    /// decision, so neither is asked. Says no where a participant has the register's identity at
+    /// another place: one of the two is a copy, so nothing proves which one the transactions name.
+    pub(super) async fn meet(&mut self) -> bool {
         for (index, participant) in self.sweeper.participants.iter().enumerate() {
             match participant.identity().await {
                 Ok(identity) => self.set(index, Some(identity)),
                 Err(error) => self.report.failed.push(error),
             }
         }
-        for index in 0..self.identities.len() {
-            for earlier in 0..index {
-                let (Ok(one), Ok(other)) = (self.at(earlier), self.at(index)) else {
-                    continue;
-                };
-                if self.identity(index).is_none()
-                    || self.identity(earlier) != self.identity(index)
-                    || one.place() == other.place()
-                {
-                    continue;
-                }
-                let error = same_identity(one.name(), other.name(), "sweep");
-                self.report.failed.push(error);
-                self.set(earlier, None);
+        let mut met = vec![(Some(self.held), self.sweeper.register.place())];
+        let places = self.sweeper.participants.iter().map(|p| p.place());
+        met.extend(self.identities.iter().copied().zip(places));
+        while let Some((one, other)) = one_identity_at_two_places(&met) {
+            let name = |at: usize| {
+                let participant = at
+                    .checked_sub(1)
+                    .and_then(|at| self.sweeper.participants.get(at));
+                participant.map_or("the register", |participant| participant.name())
+            };
+            self.report
+                .failed
+                .push(same_identity(name(one), name(other), "sweep"));
+            let Some(one) = one.checked_sub(1) else {
+                return false;
+            };
+            for index in [one, other - 1] {
                 self.set(index, None);
+                if let Some(store) = met.get_mut(index + 1) {
+                    store.0 = None;
+                }
             }
         }
+        true
     }
 
     fn identity(&self, index: usize) -> Option<NamespaceIdentity> {
@@ -264,13 +272,10 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
             || Ruling::Decided(entry.decision),
             |settled| Ruling::Settled(settled.outcome),
         );
-        let took_part = named.map(|named| Named {
-            took_part: (self.identities.iter())
-                .map(|identity| identity.is_some_and(|identity| named.contains(&identity)))
-                .collect(),
-            unknown: unknown.len(),
-        });
-        sweep.ruled(ruling, took_part);
+        sweep.ruled(
+            ruling,
+            named.map(|named| Named::of(named, &self.identities)),
+        );
         if entry.finished {
             sweep.finished();
             return Ok(Vec::new());
@@ -278,8 +283,7 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
         if is_commit && named.is_none() {
             return Ok(vec!["the decision names no participants".to_owned()]);
         }
-        let unknown = unknown.into_iter().filter(|_| is_commit);
-        Ok(unknown
+        Ok((unknown.into_iter())
             .map(|member| format!("a store of identity {member}, away or not known here"))
             .collect())
     }
@@ -316,27 +320,13 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
         participation: &Participation,
     ) -> Result<Found> {
         let participant = self.at(index)?;
-        let committing = sweep.ruling() == Some(Ruling::Decided(Decision::Commit));
-        match action {
-            SweepAction::Commit(_) => match participant.commit(participation).await {
-                Ok(()) => self.report.committed += 1,
-                // Its record was removed while we were at it: there is nothing left to end.
-                Err(error) if error.kind() == ErrorKind::Forgotten => {}
-                Err(error) if committing && error.kind() == ErrorKind::RolledBack => {
-                    return self.opposite(index, participation, Decision::Commit);
-                }
-                Err(error) => return Err(error),
-            },
-            SweepAction::Rollback(_) => match participant.rollback(participation).await {
-                Ok(()) => self.report.rolled_back += 1,
-                Err(error) if error.kind() == ErrorKind::Forgotten => {}
-                // The name stands there with other terms, so these were never prepared.
-                Err(error) if error.kind() == ErrorKind::Mismatch => {}
-                Err(error) if error.kind() == ErrorKind::Committed => {
-                    return self.opposite(index, participation, Decision::Rollback);
-                }
-                Err(error) => return Err(error),
-            },
+        let Some(ruling) = sweep.ruling() else {
+            return Ok(Found::Away);
+        };
+        let committing = ruling == Ruling::Decided(Decision::Commit);
+        let told = match action {
+            SweepAction::Commit(_) => participant.commit(participation).await,
+            SweepAction::Rollback(_) => participant.rollback(participation).await,
             _ => {
                 let status = match participant.status(participation).await {
                     Err(error) if !committing && error.kind() == ErrorKind::Mismatch => {
@@ -344,35 +334,46 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
                     }
                     status => status?,
                 };
-                return match status {
-                    PreparedStatus::Prepared => Ok(Found::InDoubt),
-                    PreparedStatus::None => Ok(Found::Nothing),
-                    // Nothing confirms that it has committed: that is for an operator to say.
-                    PreparedStatus::Forgotten if committing => Ok(Found::Nothing),
-                    PreparedStatus::RolledBack if committing => {
-                        self.opposite(index, participation, Decision::Commit)
-                    }
-                    _ => Ok(Found::Ended),
-                };
+                let found = Found::of(status, ruling);
+                self.opposite(found, index, participation, Decision::Commit)?;
+                return Ok(found);
+            }
+        };
+        let (count, decision) = match action {
+            SweepAction::Commit(_) => (&mut self.report.committed, Decision::Commit),
+            _ => (&mut self.report.rolled_back, Decision::Rollback),
+        };
+        match told {
+            Ok(()) => {
+                *count += 1;
+                Ok(Found::Ended)
+            }
+            Err(error) => {
+                let found = Found::refused(action, error.kind(), ruling).ok_or(error)?;
+                self.opposite(found, index, participation, decision)?;
+                Ok(found)
             }
         }
-        Ok(Found::Ended)
     }
 
-    /// A participant ended otherwise than was decided.
+    /// Raises an alarm where a participant ended otherwise than was decided.
     fn opposite(
         &mut self,
+        found: Found,
         index: usize,
         participation: &Participation,
         decision: Decision,
-    ) -> Result<Found> {
+    ) -> Result<()> {
+        if found != Found::Opposite {
+            return Ok(());
+        }
         let what = match decision {
             Decision::Commit => "was rolled back, though commit was decided",
             Decision::Rollback => "has committed, though rollback was decided",
         };
         let alarm = alarm(ErrorKind::Heuristic, self.at(index)?, participation, what);
         self.failed(participation, alarm);
-        Ok(Found::Opposite)
+        Ok(())
     }
 
     fn at(&self, index: usize) -> Result<&'a dyn Swept> {

@@ -2,13 +2,19 @@
 //!
 //! The first seventeen are those that every description of the protocol warns of; the rest are
 //! rules of this one: the tombstone where nothing was prepared, the end that is noted too early,
-//! and the short ways. Mistakes within one statement of a store (an identifier that is cut, a
+//! the short ways, and those of entitlement (register, participants, copies, alarms). Mistakes within one statement of a store (an identifier that is cut, a
 //! quoted name, another role, staging without reservations) are none of the protocol: the
 //! conformance suite and the adapters' tests kill those.
 
 use exactly_once_core::coordinator::machine::Role;
 
-use crate::world::Config;
+use crate::world::config::{ADOPTED, ANOTHER, COPY, Config, Knowing, OWN, SMALL, Terms};
+
+/// One attempt of the usual terms.
+const ONCE: Config = Config {
+    attempts: 1,
+    ..SMALL
+};
 
 macro_rules! mistakes {
     ($($(#[$doc:meta])* $name:ident,)+) => {
@@ -75,24 +81,43 @@ mistakes! {
     LastCommitsBeforeDecision,
     /// The one that holds the register does not wait until the others have prepared.
     LastDoesNotWait,
+    /// A sweeper acts on what names another register than its own, which answers too.
+    SweeperTakesAnyRegister,
+    /// A sweeper that knows a part of the participants finishes the decision.
+    PartFinishes,
+    /// A sweeper takes each store that it knows for a participant.
+    EachKnownTookPart,
+    /// A participant that was rolled back under a commit counts as ended.
+    RolledBackCountsAsEnded,
+    /// A participant that has committed under a rollback counts as ended.
+    CommittedCountsAsEnded,
+    /// The coordinator takes a participant that was rolled back under a commit for committed.
+    HeuristicIsTold,
+    /// A store that is away counts as ended.
+    AwayCountsAsEnded,
+    /// Participants and register don't compare the participants of two attempts.
+    OtherParticipantsAreTheSame,
+    /// The participants compare theirs, and the register does not.
+    RegisterTakesOtherParticipants,
+    /// Participants don't compare the registers of two attempts.
+    OtherRegisterIsTheSame,
+    /// A sweeper with a copy of the register works beside the original.
+    CopyIsNotToldApart,
+    /// A restored copy of the register keeps its identity.
+    CopyKeepsItsIdentity,
 }
 
 impl Mistake {
     /// The smallest world in which the mistake can show.
-    pub(crate) fn shape(self) -> Config {
+    pub(crate) const fn shape(self) -> Config {
         let small = Config {
-            roles: &[Role::Prepared; 2],
-            attempts: 2,
-            parallel: false,
             refusals: true,
-            losses: false,
-            observer: false,
+            ..SMALL
         };
         match self {
             Self::StatusReadsMarkerFirst | Self::AbsentIsRolledBack => Config {
                 observer: true,
-                refusals: false,
-                ..small
+                ..SMALL
             },
             Self::UnknownOnCommitIsOk | Self::SweeperFinishesALoss => Config {
                 losses: true,
@@ -100,15 +125,74 @@ impl Mistake {
             },
             Self::AlonePrepares => Config {
                 roles: &[Role::Prepared],
+                sweepers: &[Knowing(0, &[0])],
                 ..small
             },
             Self::AloneLeavesNoTombstone => Config {
                 roles: &[Role::Alone],
+                sweepers: &[Knowing(0, &[0])],
                 ..small
             },
             Self::LastCommitsBeforeDecision | Self::LastDoesNotWait => Config {
                 roles: &[Role::Last, Role::Prepared],
                 ..small
+            },
+            Self::SweeperTakesAnyRegister => Config {
+                registers: &[OWN, ANOTHER],
+                sweepers: &[Knowing(0, &[0, 1]), Knowing(1, &[1, 2])],
+                ..ONCE
+            },
+            Self::PartFinishes => Config {
+                sweepers: &[Knowing(0, &[0])],
+                ..ONCE
+            },
+            Self::EachKnownTookPart => Config {
+                sweepers: &[Knowing(0, &[0, 1, 2])],
+                ..ONCE
+            },
+            Self::AwayCountsAsEnded => Config { away: true, ..ONCE },
+            Self::RolledBackCountsAsEnded | Self::HeuristicIsTold => Config {
+                by_hand: true,
+                ..ONCE
+            },
+            Self::CommittedCountsAsEnded => Config {
+                restores: true,
+                forgets: false,
+                parallel: true,
+                ..ONCE
+            },
+            Self::OtherParticipantsAreTheSame => Config {
+                other: Some(Terms {
+                    members: &[2, 0],
+                    register: OWN.identity,
+                }),
+                ..ONCE
+            },
+            Self::RegisterTakesOtherParticipants => Config {
+                other: Some(Terms {
+                    members: &[2, 3],
+                    register: OWN.identity,
+                }),
+                ..ONCE
+            },
+            Self::OtherRegisterIsTheSame => Config {
+                registers: &[OWN, ANOTHER],
+                other: Some(Terms {
+                    members: &[0, 1],
+                    register: ANOTHER.identity,
+                }),
+                refusals: true,
+                ..ONCE
+            },
+            Self::CopyIsNotToldApart => Config {
+                registers: &[OWN, COPY],
+                sweepers: &[Knowing(0, &[0, 1]), Knowing(1, &[0, 1])],
+                ..ONCE
+            },
+            Self::CopyKeepsItsIdentity => Config {
+                registers: &[OWN, ADOPTED],
+                sweepers: &[Knowing(0, &[0, 1]), Knowing(1, &[1])],
+                ..ONCE
             },
             _ => small,
         }

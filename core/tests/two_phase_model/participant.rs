@@ -1,6 +1,6 @@
 //! A participant and the register, as a database does it: one statement, one step.
 
-use exactly_once_core::Decision;
+use exactly_once_core::{Decision, ErrorKind, PreparedStatus};
 
 use crate::mistakes::Mistake;
 
@@ -33,6 +33,8 @@ pub(crate) struct Part {
     pub(crate) effects: u8,
     /// Whether a prepared transaction was rolled back, or a tombstone written.
     pub(crate) undone: bool,
+    /// The terms of what stands here.
+    pub(crate) terms: usize,
 }
 
 /// An answer of a participant.
@@ -48,6 +50,23 @@ pub(crate) enum Answer {
     Forgotten,
     /// The opposite was done.
     Opposite,
+    /// The name stands there with other terms.
+    Mismatch,
+}
+
+impl Answer {
+    /// The error of a real store.
+    pub(crate) fn kind(self, proposal: Decision) -> Option<ErrorKind> {
+        Some(match (self, proposal) {
+            (Self::Done, _) => return None,
+            (Self::Busy, _) => ErrorKind::Busy,
+            (Self::Unknown, _) => ErrorKind::NotPrepared,
+            (Self::Forgotten, _) => ErrorKind::Forgotten,
+            (Self::Opposite, Decision::Commit) => ErrorKind::RolledBack,
+            (Self::Opposite, Decision::Rollback) => ErrorKind::Committed,
+            (Self::Mismatch, _) => ErrorKind::Mismatch,
+        })
+    }
 }
 
 impl Part {
@@ -59,6 +78,23 @@ impl Part {
             prepared: false,
             effects: 0,
             undone: false,
+            terms: 0,
+        }
+    }
+
+    /// Whether the transaction's name stands here.
+    pub(crate) fn knows_it(&self) -> bool {
+        self.prepared || self.row != Row::None || self.open.is_some()
+    }
+
+    /// What its status says, with the terms that stand.
+    pub(crate) fn status(&self, clock: Clock) -> PreparedStatus {
+        match (self.prepared, self.row) {
+            (true, _) => PreparedStatus::Prepared,
+            (false, Row::Committed) => PreparedStatus::Committed,
+            (false, Row::RolledBack) => PreparedStatus::RolledBack,
+            (false, Row::None) if clock == Clock::PastForget => PreparedStatus::Forgotten,
+            (false, Row::None) => PreparedStatus::None,
         }
     }
 
@@ -118,35 +154,62 @@ impl Part {
     }
 }
 
-/// The decision register.
+/// A decision register.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Register {
     pub(crate) value: Option<Decision>,
     pub(crate) finished: bool,
+    /// The terms of the decision.
+    pub(crate) terms: usize,
+    /// Whether the decision names its participants, and not only their digest.
+    pub(crate) named: bool,
+}
+
+/// An answer of a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ruled {
+    Stands(Decision),
+    Forgotten,
+    /// The name stands there with other terms.
+    Mismatch,
+    /// The transaction names another register.
+    NotMine,
 }
 
 impl Register {
-    /// Insert, on conflict do nothing; read back. `None` is *forgotten*.
+    pub(crate) fn new() -> Self {
+        Self {
+            value: None,
+            finished: false,
+            terms: 0,
+            named: false,
+        }
+    }
+
+    /// Insert, on conflict do nothing; read back.
     pub(crate) fn decide(
         &mut self,
         proposal: Decision,
+        (terms, named): (usize, bool),
         clock: Clock,
         broken: Option<Mistake>,
-    ) -> Option<Decision> {
+    ) -> Ruled {
         if broken == Some(Mistake::RegisterLastWriterWins) {
             self.value = None;
         }
         if let Some(stands) = self.value {
-            return Some(stands);
+            return Ruled::Stands(stands);
         }
         let late_commit = broken == Some(Mistake::RegisterTakesLateCommit);
         let value = match (proposal, clock) {
             (Decision::Commit, _) if late_commit => Decision::Commit,
-            (_, Clock::PastForget) => return None,
+            (_, Clock::PastForget) => return Ruled::Forgotten,
             (Decision::Commit, Clock::PastDeadline) => Decision::Rollback,
             (proposal, _) => proposal,
         };
         self.value = Some(value);
-        Some(value)
+        self.terms = terms;
+        self.named = named;
+        Ruled::Stands(value)
     }
 }

@@ -17,8 +17,10 @@
 //! - **The one that holds the register** ([`Role::Last`]) commits in one phase, together with the
 //!   decision and after all others have prepared.
 
+mod apart;
 mod sweep;
 
+pub use apart::one_identity_at_two_places;
 pub use sweep::{Found, Named, Ruling, Sweep, SweepAction};
 
 use crate::register::Decision;

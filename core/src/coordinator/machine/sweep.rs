@@ -1,6 +1,6 @@
 //! A sweeper's side of the protocol, as a pure state machine.
 
-use crate::register::Decision;
+use crate::{error::ErrorKind, prepared::PreparedStatus, register::Decision};
 
 /// What a sweeper may do next with one transaction that is past its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +52,42 @@ pub enum Found {
     Away,
 }
 
+impl Found {
+    /// What a participant's status means under this ruling.
+    #[must_use]
+    pub fn of(status: PreparedStatus, ruling: Ruling) -> Self {
+        let committing = ruling == Ruling::Decided(Decision::Commit);
+        match status {
+            PreparedStatus::Prepared => Self::InDoubt,
+            PreparedStatus::None => Self::Nothing,
+            // It may have ended otherwise: that is for an operator to say.
+            PreparedStatus::Forgotten if committing => Self::Nothing,
+            PreparedStatus::RolledBack if committing => Self::Opposite,
+            PreparedStatus::Committed | PreparedStatus::RolledBack | PreparedStatus::Forgotten => {
+                Self::Ended
+            }
+        }
+    }
+
+    /// What an error of a participant means that was to commit or to roll back; `None` where it says
+    /// nothing about how the transaction ended there.
+    #[must_use]
+    pub fn refused(action: SweepAction, error: ErrorKind, ruling: Ruling) -> Option<Self> {
+        let committing = ruling == Ruling::Decided(Decision::Commit);
+        match (action, error) {
+            // Its record was removed in the meantime: nothing is left to end.
+            (SweepAction::Commit(_) | SweepAction::Rollback(_), ErrorKind::Forgotten) => {
+                Some(Self::Ended)
+            }
+            (SweepAction::Commit(_), ErrorKind::RolledBack) if committing => Some(Self::Opposite),
+            // The name stands there with other terms, so these were never prepared.
+            (SweepAction::Rollback(_), ErrorKind::Mismatch) => Some(Self::Ended),
+            (SweepAction::Rollback(_), ErrorKind::Committed) => Some(Self::Opposite),
+            _ => None,
+        }
+    }
+}
+
 /// The participants that a decision names, as a sweeper knows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Named {
@@ -59,6 +95,21 @@ pub struct Named {
     pub took_part: Vec<bool>,
     /// How many took part that the sweeper does not know.
     pub unknown: usize,
+}
+
+impl Named {
+    /// The members that a decision names, beside the identities that the sweeper's participants
+    /// report; `None` for one that can't be asked.
+    #[must_use]
+    pub fn of<I: PartialEq>(members: &[I], participants: &[Option<I>]) -> Self {
+        let is_known = |member: &&I| participants.iter().flatten().any(|known| known == *member);
+        Self {
+            took_part: (participants.iter())
+                .map(|known| known.as_ref().is_some_and(|known| members.contains(known)))
+                .collect(),
+            unknown: members.len() - members.iter().filter(is_known).count(),
+        }
+    }
 }
 
 /// A sweeper's work on one transaction. It never decides on its own and never proposes commit.
@@ -128,7 +179,7 @@ impl Sweep {
             .is_none_or(|named| named.took_part.get(participant) == Some(&true))
     }
 
-    /// A commit is finished only if every participant that the decision names confirms it. One that
+    /// A decision is finished only if every participant that it names confirms it. One that
     /// knows nothing may have lost it, and one that the sweeper does not know may still be in doubt:
     /// once the decision is forgotten, it would be rolled back.
     fn may_finish(&self) -> bool {
@@ -139,8 +190,11 @@ impl Sweep {
             Some(Ruling::Decided(Decision::Commit)) => {
                 confirmed && self.named.as_ref().is_some_and(|named| named.unknown == 0)
             }
-            // A rollback that is forgotten is one still.
-            Some(Ruling::Decided(Decision::Rollback)) => confirmed,
+            // A rollback that is forgotten is one still. So one whose row names no participants, as a
+            // sweeper writes it that knows others than took part, is finished by those that it knows.
+            Some(Ruling::Decided(Decision::Rollback)) => {
+                confirmed && self.named.as_ref().is_none_or(|named| named.unknown == 0)
+            }
             Some(Ruling::Settled(_) | Ruling::Forgotten | Ruling::Taken) | None => false,
         }
     }
@@ -266,6 +320,10 @@ mod tests {
         );
         sweep.found(0, Found::Ended);
         let mut away = sweep.clone();
+        let mut part = sweep.clone();
+        part.ruled(Ruling::Decided(Decision::Rollback), named(&[true, true], 1));
+        part.found(1, Found::Ended);
+        assert_eq!(part.actions(), [SweepAction::Done]);
         sweep.found(1, Found::Ended);
         assert_eq!(sweep.actions(), [SweepAction::Finish]);
         away.found(1, Found::Away);

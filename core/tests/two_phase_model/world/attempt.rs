@@ -8,7 +8,7 @@ use exactly_once_core::{
 use super::{Label, Step, World, label};
 use crate::{
     mistakes::Mistake,
-    participant::{Answer, Clock},
+    participant::{Answer, Clock, Ruled},
 };
 
 impl World {
@@ -44,17 +44,15 @@ impl World {
                 vec![Action::Decide(Decision::Commit)]
             }
             Some(Mistake::LastDoesNotWait) if !machine.is_decided() => {
-                let open = |at: &usize| self.parts[*at].open == u8::try_from(number).ok();
-                let last = (0..self.parts.len()).find(|at| self.is_last(*at) && open(at));
+                let own = u8::try_from(number).ok();
+                let open = |at: &usize| self.parts[self.store_of(number, *at)].open == own;
+                let last = (0..self.members(self.terms_of(number)).len())
+                    .find(|at| self.role(number, *at) == Role::Last && open(at));
                 let worked = last.filter(|at| self.attempts[number].steps[*at] == Step::Idle);
                 worked.map_or(actions, |last| vec![Action::CommitDeciding(last)])
             }
             _ => actions,
         }
-    }
-
-    fn is_last(&self, at: usize) -> bool {
-        self.config.roles[at] == Role::Last
     }
 
     fn attempt_step(&self, number: usize, action: Action) -> Vec<(Label, Self)> {
@@ -91,17 +89,15 @@ impl World {
             }
             Action::Finish => {
                 // Removed at the end of its time: there is nothing left to note.
-                match world.register.value {
-                    Some(_) => {
-                        world.register.finished = true;
-                        world.attempts[number].machine.finished();
-                    }
-                    None => world.end(number),
+                if world.finish(world.register_of(number), world.terms_of(number)) {
+                    world.attempts[number].machine.finished();
+                } else {
+                    world.end(number);
                 }
                 vec![(named("notes the end", 0), world)]
             }
             Action::Report(decision) => {
-                world.report(decision);
+                world.report(number, decision);
                 world.end(number);
                 vec![(named("reports", 0), world)]
             }
@@ -113,17 +109,18 @@ impl World {
             self.broken,
             Some(Mistake::CoordinatorWithoutRegister | Mistake::AlonePrepares)
         );
+        let (register, terms) = (self.register_of(number), self.terms_of(number));
         let decided = if alone {
-            Some(proposal)
+            Ruled::Stands(proposal)
         } else {
-            self.register.decide(proposal, self.clock, self.broken)
+            self.propose(register, proposal, terms, true)
         };
         match decided {
-            Some(decision) => self.attempts[number].machine.decided(decision),
-            None => self.end(number),
+            Ruled::Stands(decision) => self.attempts[number].machine.decided(decision),
+            _ => self.end(number),
         }
         if self.broken == Some(Mistake::FinishBeforeTold) {
-            self.register.finished = true;
+            self.registers[register].finished = true;
         }
     }
 
@@ -134,7 +131,8 @@ impl World {
             self.vote(number, at, Vote::No);
             return;
         }
-        self.parts[at].commit_open();
+        let store = self.store_of(number, at);
+        self.parts[store].commit_open();
         self.attempts[number]
             .machine
             .ended_alone(at, Decision::Commit);
@@ -142,15 +140,17 @@ impl World {
 
     /// Work, marker and decision in one statement, in time, and only where nothing stands.
     fn commit_deciding(&mut self, number: usize, at: usize) {
+        let store = self.store_of(number, at);
         if self.broken == Some(Mistake::LastCommitsBeforeDecision) {
-            self.parts[at].commit_open();
+            self.parts[store].commit_open();
             self.vote(number, at, Vote::Yes);
             return;
         }
-        match self.register.value {
+        let (register, terms) = (self.register_of(number), self.terms_of(number));
+        match self.registers[register].value {
             None if self.clock == Clock::InTime => {
-                self.parts[at].commit_open();
-                self.register.value = Some(Decision::Commit);
+                self.parts[store].commit_open();
+                self.propose(register, Decision::Commit, terms, true);
                 self.attempts[number].machine.decided(Decision::Commit);
                 self.attempts[number].machine.told(at);
             }
@@ -167,33 +167,46 @@ impl World {
         }
     }
 
-    fn report(&mut self, decision: Decision) {
-        let all = self.parts.iter().all(|part| part.effects == 1);
-        let none = self.parts.iter().all(|part| part.effects == 0);
+    fn report(&mut self, number: usize, decision: Decision) {
+        let terms = self.terms_of(number);
+        let effects = |at: &usize| self.has_committed(*at, terms);
+        let members = self.members(terms);
+        let (all, any) = (members.iter().all(effects), members.iter().any(effects));
         let left_out = self.broken == Some(Mistake::LeftOutByWhatItDid);
-        if decision == Decision::Commit && !all && !left_out {
+        if decision == Decision::Commit && !all && !left_out && !self.restored {
             self.violation = Some("reported as committed, and somebody has not");
         }
         if decision == Decision::Rollback {
-            if !none {
+            if any && !self.restored {
                 self.violation = Some("reported as rolled back, and somebody has committed");
             }
             // Told is told: from here on nobody may commit.
-            self.parts.iter_mut().for_each(|part| part.undone = true);
+            for at in members {
+                if self.parts[*at].terms == self.stored(terms) {
+                    self.parts[*at].undone = true;
+                }
+            }
         }
     }
 
     fn tell_commit(&mut self, number: usize, at: usize) {
-        match self.parts[at].commit(self.clock, self.broken) {
+        let (register, terms) = (self.register_of(number), self.terms_of(number));
+        match self.commit_step(self.store_of(number, at), terms) {
             Answer::Done => self.attempts[number].machine.told(at),
-            Answer::Opposite => self.violation = Some("a heuristic outcome"),
-            Answer::Forgotten | Answer::Busy => self.end(number),
+            Answer::Opposite if self.broken == Some(Mistake::HeuristicIsTold) => {
+                self.attempts[number].machine.told(at);
+            }
+            Answer::Opposite => {
+                self.heuristic();
+                self.end(number);
+            }
+            Answer::Forgotten | Answer::Busy | Answer::Mismatch => self.end(number),
             // It knows nothing: fine if everybody was told before, otherwise it was lost.
-            Answer::Unknown if self.register.finished => self.attempts[number].machine.told(at),
+            Answer::Unknown if self.registers[register].finished => {
+                self.attempts[number].machine.told(at);
+            }
             Answer::Unknown => {
-                if !self.lost {
-                    self.violation = Some("a loss was reported where nothing was lost");
-                }
+                self.loss();
                 self.end(number);
             }
         }
@@ -207,18 +220,22 @@ impl World {
             return Some("leaves it at the refusal");
         }
         let mut step = self.attempts[number].steps[at];
-        let (what, answer) = self.rollback_step(at, &mut step)?;
+        let (store, terms) = (self.store_of(number, at), self.terms_of(number));
+        let (what, answer) = self.rollback_step(store, terms, &mut step)?;
         self.attempts[number].steps[at] = step;
         match answer {
             Some(Answer::Done | Answer::Forgotten) if decided => {
                 self.attempts[number].steps[at] = Step::Idle;
                 self.attempts[number].machine.told(at);
             }
-            Some(Answer::Opposite) if decided => self.violation = Some("a heuristic outcome"),
+            Some(Answer::Opposite) if decided => {
+                self.heuristic();
+                self.end(number);
+            }
             // The only one that writes: what became of it is the decision.
             Some(Answer::Done) => self.ended_alone(number, at, Decision::Rollback),
             Some(Answer::Opposite) => self.ended_alone(number, at, Decision::Commit),
-            Some(Answer::Forgotten) => self.end(number),
+            Some(Answer::Forgotten | Answer::Mismatch) => self.end(number),
             _ => {}
         }
         Some(what)
@@ -232,11 +249,11 @@ impl World {
     /// The attempt is over: what it had open is rolled back.
     pub(super) fn end(&mut self, number: usize) {
         self.close(number);
-        let config = self.config;
+        let roles = self.roles(number);
         let attempt = &mut self.attempts[number];
         attempt.alive = false;
         // Dead attempts are alike: fewer states to tell apart.
-        attempt.machine = Attempt::new(config.roles.to_vec());
+        attempt.machine = Attempt::new(roles);
         attempt.steps.fill(Step::Idle);
     }
 

@@ -1,35 +1,25 @@
-//! The world: participants, register, attempts, a sweeper, a watcher, a clock; and its steps.
+//! The world: stores, registers, attempts, sweepers, a watcher, a clock; and its steps.
 
 mod attempt;
+pub(crate) mod config;
 mod prepare;
+mod rest;
 mod surroundings;
 mod sweeper;
+mod terms;
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
-use exactly_once_core::coordinator::machine::{Attempt, Role, Sweep};
+use exactly_once_core::coordinator::machine::Attempt;
 
+use self::{config::Config, sweeper::SweeperRun};
 use crate::{
     mistakes::Mistake,
     participant::{Clock, Part, Register},
 };
-
-/// How large the world is, and what happens in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Config {
-    /// What each participant is; those that only read come after those that write.
-    pub(crate) roles: &'static [Role],
-    pub(crate) attempts: usize,
-    /// An attempt handles its participants in any order, as the driver does, instead of one after
-    /// the other.
-    pub(crate) parallel: bool,
-    /// The last participant's work may refuse.
-    pub(crate) refusals: bool,
-    /// A failover may lose one prepared transaction.
-    pub(crate) losses: bool,
-    /// Somebody asks for the first participant's status, all the time.
-    pub(crate) observer: bool,
-}
 
 /// One step, for traces.
 #[derive(Clone, Copy, Debug)]
@@ -73,12 +63,6 @@ struct Coordinator {
     steps: Vec<Step>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct SweeperRun {
-    machine: Sweep,
-    steps: Vec<Step>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Watcher {
     Idle,
@@ -86,84 +70,98 @@ enum Watcher {
     Asked,
 }
 
+/// What a store held when its backup was taken.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Backup {
+    store: usize,
+    part: Part,
+    register: Register,
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct World {
     config: Config,
     broken: Option<Mistake>,
     clock: Clock,
     parts: Vec<Part>,
-    register: Register,
+    registers: Vec<Register>,
     attempts: Vec<Coordinator>,
-    sweeper: Option<SweeperRun>,
+    sweepers: Vec<Option<SweeperRun>>,
     watcher: Watcher,
+    backup: Option<Backup>,
     lost: bool,
+    restored: bool,
+    by_hand: bool,
+    /// Whether the step raised an alarm.
+    alarmed: bool,
+    /// Whether this is the sweep at the end, which is no step of a trace.
+    at_rest: bool,
     violation: Option<&'static str>,
+}
+
+/// Of what changes.
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.clock, self.watcher).hash(state);
+        (self.lost, self.restored, self.by_hand).hash(state);
+        (&self.parts, &self.registers).hash(state);
+        (&self.attempts, &self.sweepers).hash(state);
+        (&self.backup, &self.violation).hash(state);
+    }
 }
 
 impl World {
     pub(crate) fn new(config: Config, broken: Option<Mistake>) -> Self {
-        let coordinator = Coordinator {
-            alive: true,
-            machine: Attempt::new(config.roles.to_vec()),
-            steps: vec![Step::Idle; config.roles.len()],
-        };
-        let writers = config.roles.iter().filter(|role| **role != Role::Reader);
-        Self {
+        let attempts = config.attempts + usize::from(config.other.is_some());
+        let mut world = Self {
             config,
             broken,
             clock: Clock::InTime,
-            parts: vec![Part::new(); writers.count()],
-            register: Register {
-                value: None,
-                finished: false,
-            },
-            attempts: vec![coordinator; config.attempts],
-            sweeper: None,
+            parts: vec![Part::new(); config.stores()],
+            registers: vec![Register::new(); config.registers.len()],
+            attempts: Vec::new(),
+            sweepers: vec![None; config.sweepers.len()],
             watcher: Watcher::Idle,
+            backup: None,
             lost: false,
+            restored: false,
+            by_hand: false,
+            alarmed: false,
+            at_rest: false,
             violation: None,
+        };
+        for number in 0..attempts {
+            let roles = world.roles(number);
+            world.attempts.push(Coordinator {
+                alive: true,
+                steps: vec![Step::Idle; roles.len()],
+                machine: Attempt::new(roles),
+            });
+        }
+        world
+    }
+
+    /// Whether something was done to the stores that no rule can undo; it must be reported then.
+    fn faulty(&self) -> bool {
+        self.restored || self.by_hand
+    }
+
+    /// A participant ended otherwise than was decided, and the one that found it says so.
+    fn heuristic(&mut self) {
+        if self.faulty() || self.at_rest {
+            self.alarmed = true;
+        } else {
+            self.violation = Some("a heuristic outcome");
         }
     }
 
-    /// What is wrong with this state, if anything.
-    pub(crate) fn violation(&self) -> Option<&'static str> {
-        if self.violation.is_some() {
-            return self.violation;
+    /// A participant knows nothing of what it had prepared, and the one that found it says so.
+    fn loss(&mut self) {
+        if self.lost || self.faulty() || self.clock == Clock::PastForget || self.at_rest {
+            self.alarmed = true;
+        } else {
+            self.violation = Some("a loss was reported where nothing was lost");
         }
-        if self.parts.iter().any(|part| part.effects > 1) {
-            return Some("the work of a participant was committed twice");
-        }
-        let committed = self.parts.iter().any(|part| part.effects > 0);
-        if committed && self.parts.iter().any(|part| part.undone) {
-            return Some("one participant has committed and another one was rolled back");
-        }
-        if self.register.finished && self.parts.iter().any(|part| part.prepared) {
-            return Some("in doubt, though everybody was told");
-        }
-        if self.clock != Clock::InTime
-            && self.sweeper.is_none()
-            && self.attempts.iter().all(|attempt| !attempt.alive)
-        {
-            return self.after_a_sweep();
-        }
-        None
-    }
-
-    /// Nobody is left: one sweep must end everything, all or none.
-    fn after_a_sweep(&self) -> Option<&'static str> {
-        if !self.something_to_sweep() {
-            return None;
-        }
-        let mut world = self.clone();
-        world.start_sweep();
-        while world.sweeper.is_some() && world.violation.is_none() {
-            let (_, next) = world.sweeper_steps().into_iter().next()?;
-            world = next;
-        }
-        if world.parts.iter().any(|part| part.prepared) {
-            return Some("in doubt after a sweep, with nobody left to end it");
-        }
-        world.violation
     }
 
     /// Every state that one step of anybody leads to.
@@ -171,48 +169,27 @@ impl World {
         let mut next = Vec::new();
         for number in 0..self.attempts.len() {
             // Attempts are alike: the second may stir only once the first has.
-            let untouched = |n: usize| {
-                self.attempts
-                    .get(n)
-                    .is_some_and(|a| a.untouched(self.config.roles))
-            };
-            if number > 0 && untouched(number) && untouched(number - 1) {
+            let follows = number > 0 && self.terms_of(number) == self.terms_of(number - 1);
+            if follows && self.is_untouched(number) && self.is_untouched(number - 1) {
                 continue;
             }
             next.extend(self.attempt_steps(number));
         }
-        if self.sweeper.is_some() {
-            next.extend(self.sweeper_steps());
-            let mut world = self.clone();
-            world.sweeper = None;
-            next.push((label("sweeper", 0, "crashes", 0), world));
-        } else if self.clock != Clock::InTime && self.something_to_sweep() {
-            let mut world = self.clone();
-            world.start_sweep();
-            next.push((label("sweeper", 0, "finds something to sweep", 0), world));
+        for slot in 0..self.sweepers.len() {
+            next.extend(self.sweeper_steps(slot));
         }
         next.extend(self.surroundings());
+        for (_, world) in &mut next {
+            world.alarmed = false;
+        }
         next
     }
 
-    fn something_to_sweep(&self) -> bool {
-        self.parts.iter().any(|part| part.prepared)
-            || (self.register.value.is_some() && !self.register.finished)
-    }
-
-    fn start_sweep(&mut self) {
-        self.sweeper = Some(SweeperRun {
-            machine: Sweep::new(self.parts.len(), true),
-            steps: vec![Step::Idle; self.parts.len()],
-        });
-    }
-}
-
-impl Coordinator {
-    fn untouched(&self, roles: &[Role]) -> bool {
-        self.alive
-            && self.steps.iter().all(|step| *step == Step::Idle)
-            && self.machine == Attempt::new(roles.to_vec())
+    fn is_untouched(&self, number: usize) -> bool {
+        let attempt = &self.attempts[number];
+        attempt.alive
+            && attempt.steps.iter().all(|step| *step == Step::Idle)
+            && attempt.machine == Attempt::new(self.roles(number))
     }
 }
 

@@ -11,11 +11,12 @@ use crate::{
 impl World {
     pub(super) fn prepare_steps(&self, number: usize, at: usize) -> Vec<(Label, Self)> {
         let named = |what| label("attempt", number, what, at);
-        if self.config.roles[at] == Role::Reader {
+        if self.role(number, at) == Role::Reader {
             return self.read_steps(number, at);
         }
         let mut world = self.clone();
         let in_time = self.clock == Clock::InTime;
+        let store = self.store_of(number, at);
         match self.attempts[number].steps[at] {
             Step::Idle if self.broken == Some(Mistake::DeadlineBeforeMarker) => {
                 if in_time {
@@ -37,34 +38,34 @@ impl World {
                 if in_time || self.broken == Some(Mistake::NoDeadline) {
                     world.attempts[number].steps[at] = Step::Worked;
                 } else {
-                    world.parts[at].open = None;
+                    world.parts[store].open = None;
                     world.vote(number, at, Vote::No);
                 }
                 vec![(named("checks the clock"), world)]
             }
             Step::Worked => {
                 let mut next = Vec::new();
-                if self.config.refusals && at + 1 == self.parts.len() {
+                if self.config.refusals && at + 1 == self.members(self.terms_of(number)).len() {
                     let mut refused = self.clone();
-                    refused.parts[at].open = None;
+                    refused.parts[store].open = None;
                     refused.vote(number, at, Vote::No);
                     next.push((named("refuses"), refused));
                 }
                 if self.broken == Some(Mistake::LeftOutByWhatItDid) && at == 0 {
                     let mut left_out = self.clone();
-                    left_out.parts[at].open = None;
+                    left_out.parts[store].open = None;
                     left_out.vote(number, at, Vote::Yes);
                     left_out.attempts[number].machine.told(at);
                     next.push((named("does nothing, and is left out"), left_out));
                 }
-                if matches!(self.config.roles[at], Role::Alone | Role::Last) {
+                if matches!(self.role(number, at), Role::Alone | Role::Last) {
                     world.vote(number, at, Vote::Open);
                     next.push((named("stays open"), world));
                     return next;
                 }
-                world.parts[at].open = None;
-                world.parts[at].prepared = true;
-                if self.parts[at].late {
+                world.parts[store].open = None;
+                world.parts[store].prepared = true;
+                if self.parts[store].late {
                     world.violation = Some("work that began past the deadline was prepared");
                 }
                 world.vote(number, at, Vote::Yes);
@@ -94,7 +95,14 @@ impl World {
     /// transaction's lock nothing does.
     fn insert_marker(&mut self, number: usize, at: usize) -> bool {
         let (clock, broken) = (self.clock, self.broken);
-        let part = &mut self.parts[at];
+        let store = self.store_of(number, at);
+        let terms = self.stored(self.terms_of(number));
+        if self.differs(store, terms) {
+            self.end(number);
+            return true;
+        }
+        let role = self.role(number, at);
+        let part = &mut self.parts[store];
         if broken == Some(Mistake::NoMarker) {
             if part.prepared {
                 self.vote(number, at, Vote::Yes);
@@ -104,7 +112,7 @@ impl World {
                 return false;
             }
         } else if part.prepared || part.row == Row::Committed {
-            let alone = self.config.roles[at] == Role::Alone && !part.prepared;
+            let alone = !part.prepared && role == Role::Alone;
             self.vote(number, at, if alone { Vote::Committed } else { Vote::Yes });
             return true;
         } else if part.row == Row::RolledBack {
@@ -121,6 +129,9 @@ impl World {
             return true;
         }
         part.open = u8::try_from(number).ok();
+        // What was undone was the work of other terms.
+        part.undone &= part.terms == terms;
+        part.terms = terms;
         part.late = clock != Clock::InTime;
         let checked = self.attempts[number].steps[at] == Step::PreChecked;
         self.attempts[number].steps[at] = if checked { Step::Worked } else { Step::Marked };
@@ -132,14 +143,32 @@ impl World {
         self.attempts[number].machine.voted(at, vote);
     }
 
+    /// `COMMIT PREPARED` at a store.
+    pub(super) fn commit_step(&mut self, store: usize, terms: usize) -> Answer {
+        if self.differs(store, terms) {
+            return Answer::Mismatch;
+        }
+        self.parts[store].commit(self.clock, self.broken)
+    }
+
     /// One statement of a rollback: end what is prepared, then the tombstone.
     pub(super) fn rollback_step(
         &mut self,
-        at: usize,
+        store: usize,
+        terms: usize,
         step: &mut Step,
     ) -> Option<(&'static str, Option<Answer>)> {
         let (clock, broken) = (self.clock, self.broken);
-        let part = &mut self.parts[at];
+        let terms = self.stored(terms);
+        if self.differs(store, terms) {
+            *step = Step::Idle;
+            return Some(("meets other terms", Some(Answer::Mismatch)));
+        }
+        let part = &mut self.parts[store];
+        if !part.knows_it() && part.effects == 0 {
+            part.undone &= part.terms == terms;
+            part.terms = terms;
+        }
         let tombstone_first = broken == Some(Mistake::TombstoneBeforeRollback);
         let second = *step == Step::Ended;
         if second != tombstone_first {

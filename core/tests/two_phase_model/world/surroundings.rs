@@ -2,10 +2,10 @@
 
 use exactly_once_core::Decision;
 
-use super::{Label, Watcher, World, label};
+use super::{Backup, Label, Watcher, World, label};
 use crate::{
     mistakes::Mistake,
-    participant::{Clock, Register, Row},
+    participant::{Clock, Part, Register, Row},
 };
 
 impl World {
@@ -15,7 +15,9 @@ impl World {
         let tick = match self.clock {
             Clock::InTime => Some(Clock::PastDeadline),
             // No session lives as long as that.
-            Clock::PastDeadline if self.parts.iter().all(|part| part.open.is_none()) => {
+            Clock::PastDeadline
+                if self.config.forgets && self.parts.iter().all(|part| part.open.is_none()) =>
+            {
                 Some(Clock::PastForget)
             }
             _ => None,
@@ -41,6 +43,12 @@ impl World {
                 next.push((label("failover", 0, "loses what was prepared", at), world));
             }
         }
+        if self.config.by_hand && !self.by_hand {
+            next.extend(self.by_hand());
+        }
+        if self.config.restores && !self.restored {
+            next.extend(self.backups());
+        }
         if self.config.observer {
             next.push((
                 label("watcher", 0, "asks for the status", 0),
@@ -59,16 +67,71 @@ impl World {
                 next.push((label("forgetting", 0, "removes an outcome", at), world));
             }
         }
-        let removable = self.register.finished || self.register.value == Some(Decision::Rollback);
-        if self.register.value.is_some() && removable {
-            let mut world = self.clone();
-            world.register = Register {
-                value: None,
-                finished: false,
-            };
-            next.push((label("forgetting", 0, "removes the decision", 0), world));
+        for (at, register) in self.registers.iter().enumerate() {
+            let removable = register.finished || register.value == Some(Decision::Rollback);
+            if register.value.is_some() && removable {
+                let mut world = self.clone();
+                world.registers[at] = Register::new();
+                next.push((label("forgetting", at, "removes the decision", 0), world));
+            }
         }
         next
+    }
+
+    /// An operator rolls back what is prepared somewhere, and asks no register.
+    fn by_hand(&self) -> Vec<(Label, Self)> {
+        let prepared = (0..self.parts.len()).filter(|at| self.parts[*at].prepared);
+        prepared
+            .map(|at| {
+                let mut world = self.clone();
+                world.parts[at].rollback();
+                world.parts[at].row = Row::RolledBack;
+                world.by_hand = true;
+                (label("operator", 0, "rolls back by hand", at), world)
+            })
+            .collect()
+    }
+
+    /// A backup of one store is taken, and later the store is restored from it.
+    fn backups(&self) -> Vec<(Label, Self)> {
+        let Some(backup) = self.backup.clone() else {
+            let stores = 0..self.parts.len();
+            return stores
+                .map(|store| {
+                    let mut world = self.clone();
+                    world.backup = Some(Backup {
+                        store,
+                        part: self.parts[store].clone(),
+                        register: self.registers[0].clone(),
+                    });
+                    (label("operator", 0, "takes a backup", store), world)
+                })
+                .collect();
+        };
+        let (mut world, store) = (self.clone(), backup.store);
+        // Services and sweepers are stopped while a store is restored: one that knows a decision which
+        // the restored register does not know would note the end of the decision that follows.
+        world.sweepers.fill(None);
+        for number in 0..self.attempts.len() {
+            if self.attempts[number].alive && !self.is_untouched(number) {
+                world.end(number);
+            }
+        }
+        // What was open when the backup was taken is not in it.
+        world.parts[store] = Part {
+            open: None,
+            ..backup.part
+        };
+        if store == 0 {
+            world.registers[0] = backup.register;
+        }
+        world.backup = None;
+        world.restored = true;
+        vec![(label("operator", 0, "restores the backup", store), world)]
+    }
+
+    pub(super) fn past_deadline(&self) -> bool {
+        self.clock != Clock::InTime
     }
 
     /// The two questions of a status, one at a time; the answer is held against the truth.
