@@ -39,7 +39,7 @@ fn traces() -> Vec<Trace> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/two_phase_model/traces");
     let mut traces: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
-        .map(|file| Trace::read(&file.unwrap().path()))
+        .filter_map(|file| Trace::read(&file.unwrap().path()))
         .collect();
     traces.sort_by(|one, other| one.name.cmp(&other.name));
     traces

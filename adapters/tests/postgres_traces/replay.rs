@@ -115,8 +115,10 @@ impl<'a> Replay<'a> {
                 other => panic!("who is {other}?"),
             }
         }
-        if self.ticks == 0 {
-            self.in_time &= self.now().await <= self.work.not_after();
+        // Where the records were removed on purpose there is nothing left to be late for.
+        if self.ticks < 2 {
+            let end = [self.work.not_after(), self.work.forget_after()][self.ticks as usize];
+            self.in_time &= self.now().await <= end;
         }
         self.in_time
     }
@@ -208,6 +210,19 @@ impl<'a> Replay<'a> {
         let none = effects.iter().all(|effects| *effects == 0);
         if !all && !none && !self.trace.loses() {
             wrong.push(format!("not all or none: {effects:?}"));
+        }
+        if let Ok(Some(entry)) = self.register().decision(&self.work).await
+            && entry.finished
+            && !self.trace.loses()
+            && !matches!(
+                (entry.decision, all, none),
+                (Decision::Commit, true, _) | (_, _, true)
+            )
+        {
+            wrong.push(format!(
+                "{:?} is finished, and it is {effects:?}",
+                entry.decision
+            ));
         }
         for report in &self.reports {
             let kept = match report {

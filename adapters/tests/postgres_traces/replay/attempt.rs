@@ -43,8 +43,13 @@ impl Replay<'_> {
         }
         match step.what.as_str() {
             "inserts the marker" => self.begin_at(number, at).await,
-            // Read in the same statement as the marker.
-            "checks the clock" => {}
+            // Read in the same statement as the marker, and when it prepares or commits.
+            "checks the clock" if self.ticks == 0 => {}
+            "checks the clock" if role(self.trace, at) != Role::Prepared => {
+                self.undo_at(number, at).await;
+                self.attempts[number].machine.voted(at, Vote::No);
+            }
+            "checks the clock" => self.prepare_at(number, at).await,
             "prepares" | "stays open" => self.prepare_at(number, at).await,
             "does nothing, and is left out" if self.has(Mistake::LeftOutByWhatItDid) => {
                 self.undo_at(number, at).await;

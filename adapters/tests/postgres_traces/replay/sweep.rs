@@ -1,7 +1,7 @@
 //! The steps of the trace's own sweeper.
 
 use exactly_once::{
-    Decision, DecisionRegister, ErrorKind, PreparedStatus, PreparedTransactions,
+    Decision, DecisionRegister, ErrorKind, PreparedTransactions,
     coordinator::machine::{Found, Named, Ruling, Sweep, SweepAction},
 };
 
@@ -41,14 +41,13 @@ impl Replay<'_> {
             }
         } else if offers(SweepAction::Inspect(at)) {
             let status = self.stores[at].prepared_status(&self.work).await.unwrap();
-            sweep.found(
-                at,
-                match status {
-                    PreparedStatus::Prepared => Found::InDoubt,
-                    PreparedStatus::None => Found::Nothing,
-                    _ => Found::Ended,
-                },
-            );
+            let found = sweep
+                .ruling()
+                .map_or(Found::Away, |ruling| Found::of(status, ruling));
+            if found == Found::Opposite {
+                self.alarms.push(format!("{status:?} at the sweep"));
+            }
+            sweep.found(at, found);
         } else if offers(SweepAction::Commit(at)) {
             let told = answer(self.stores[at].commit_prepared(&self.work).await);
             return self.obeyed(sweep, at, told);
