@@ -7,6 +7,45 @@ use crate::world::config::{ADOPTED, ANOTHER, COPY, Config, Knowing, OWN, SMALL, 
 /// The right protocol, in the shapes that together cover every actor, every day.
 pub(crate) const SHAPES: [(&str, Config); 16] = [
     (
+        "an attempt with another register, and a sweeper of each",
+        Config {
+            attempts: 1,
+            registers: &[OWN, ANOTHER],
+            other: Some(Terms {
+                members: &[0, 1],
+                register: ANOTHER.identity,
+            }),
+            sweepers: &[Knowing(0, &[0, 1]), Knowing(1, &[0, 1])],
+            refusals: true,
+            ..SMALL
+        },
+    ),
+    (
+        "a store that is restored from a backup, two attempts",
+        Config {
+            restores: true,
+            forgets: false,
+            refusals: true,
+            ..SMALL
+        },
+    ),
+    (
+        "an operator who rolls back by hand, two attempts",
+        Config {
+            by_hand: true,
+            refusals: true,
+            ..SMALL
+        },
+    ),
+    (
+        "a restored copy of the register, beside its original and adopted, two attempts",
+        Config {
+            registers: &[OWN, COPY, ADOPTED],
+            sweepers: &[Knowing(0, &[0, 1]), Knowing(1, &[0, 1]), Knowing(2, &[1])],
+            ..SMALL
+        },
+    ),
+    (
         "one participant, three attempts (two of them zombies)",
         Config {
             roles: &[Prepared],
@@ -112,45 +151,6 @@ pub(crate) const SHAPES: [(&str, Config); 16] = [
                 register: OWN.identity,
             }),
             sweepers: &[Knowing(0, &[0, 1, 2])],
-            ..SMALL
-        },
-    ),
-    (
-        "an attempt with another register, and a sweeper of each",
-        Config {
-            attempts: 1,
-            registers: &[OWN, ANOTHER],
-            other: Some(Terms {
-                members: &[0, 1],
-                register: ANOTHER.identity,
-            }),
-            sweepers: &[Knowing(0, &[0, 1]), Knowing(1, &[0, 1])],
-            refusals: true,
-            ..SMALL
-        },
-    ),
-    (
-        "a store that is restored from a backup, two attempts",
-        Config {
-            restores: true,
-            forgets: false,
-            refusals: true,
-            ..SMALL
-        },
-    ),
-    (
-        "an operator who rolls back by hand, two attempts",
-        Config {
-            by_hand: true,
-            refusals: true,
-            ..SMALL
-        },
-    ),
-    (
-        "a restored copy of the register, beside its original and adopted, two attempts",
-        Config {
-            registers: &[OWN, COPY, ADOPTED],
-            sweepers: &[Knowing(0, &[0, 1]), Knowing(1, &[0, 1]), Knowing(2, &[1])],
             ..SMALL
         },
     ),

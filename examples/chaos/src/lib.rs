@@ -14,9 +14,12 @@
 //! - [`process`]: the services as processes of their own.
 //! - [`driver`]: servers, load, faults, rest, report.
 //! - [`audit`]: what must hold in the three databases, read without this library.
+//! - [`flows`]: two flows with two registers over one shared store, and sweepers that are configured
+//!   wrongly; a run of its own, without Restate.
 
 pub mod audit;
 pub mod driver;
+pub mod flows;
 pub mod model;
 pub mod outside;
 pub mod process;

@@ -75,7 +75,9 @@ impl Found {
     pub fn refused(action: SweepAction, error: ErrorKind, ruling: Ruling) -> Option<Self> {
         let committing = ruling == Ruling::Decided(Decision::Commit);
         match (action, error) {
-            // Its record was removed in the meantime: nothing is left to end.
+            // Its record was removed in its time, which confirms nothing.
+            (SweepAction::Commit(_), ErrorKind::Forgotten) if committing => Some(Self::Nothing),
+            // Nothing is left to end.
             (SweepAction::Commit(_) | SweepAction::Rollback(_), ErrorKind::Forgotten) => {
                 Some(Self::Ended)
             }
@@ -278,6 +280,17 @@ mod tests {
         assert_eq!(sweep.actions(), [SweepAction::Commit(0)]);
         sweep.found(0, Found::Ended);
         assert_eq!(sweep.actions(), [SweepAction::Finish]);
+    }
+
+    #[test]
+    fn a_record_that_went_confirms_no_commit() {
+        let commit = Ruling::Decided(Decision::Commit);
+        let told = |action, ruling| Found::refused(action, ErrorKind::Forgotten, ruling);
+        assert_eq!(told(SweepAction::Commit(0), commit), Some(Found::Nothing));
+        assert_eq!(Found::of(PreparedStatus::Forgotten, commit), Found::Nothing);
+        let rollback = Ruling::Decided(Decision::Rollback);
+        assert_eq!(told(SweepAction::Rollback(0), rollback), Some(Found::Ended));
+        assert_eq!(Found::of(PreparedStatus::Forgotten, rollback), Found::Ended);
     }
 
     #[test]

@@ -81,7 +81,9 @@ pub struct ChaosOptions {
 }
 
 impl ChaosOptions {
-    fn planned(&self) -> usize {
+    /// How many operations there are at most.
+    #[must_use]
+    pub fn planned(&self) -> usize {
         match (self.operations, self.minutes) {
             (Some(operations), _) => operations,
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
