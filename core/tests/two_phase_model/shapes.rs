@@ -16,7 +16,7 @@ pub(crate) const SHAPES: [(&str, Config); 16] = [
                 register: ANOTHER.identity,
             }),
             sweepers: &[Knowing(0, &[0, 1]), Knowing(1, &[0, 1])],
-            refusals: true,
+            forgets: false,
             ..SMALL
         },
     ),
@@ -157,7 +157,7 @@ pub(crate) const SHAPES: [(&str, Config); 16] = [
 ];
 
 /// Larger ones, for when something was changed.
-pub(crate) const LARGE: [(&str, Config); 10] = [
+pub(crate) const LARGE: [(&str, Config); 11] = [
     (
         "three participants, one attempt, all at once",
         Config {
@@ -250,6 +250,20 @@ pub(crate) const LARGE: [(&str, Config); 10] = [
                 register: OWN.identity,
             }),
             sweepers: &[Knowing(0, &[0, 1, 2, 3])],
+            ..SMALL
+        },
+    ),
+    (
+        "an attempt with another register, and a sweeper of each, refusals, forgetting",
+        Config {
+            attempts: 1,
+            registers: &[OWN, ANOTHER],
+            other: Some(Terms {
+                members: &[0, 1],
+                register: ANOTHER.identity,
+            }),
+            sweepers: &[Knowing(0, &[0, 1]), Knowing(1, &[0, 1])],
+            refusals: true,
             ..SMALL
         },
     ),
