@@ -1,6 +1,6 @@
 //! What a failing case says, and the macros that say it.
 //!
-//! A case ends in a [`CaseFailure`] that tells a stranger what was expected, what was seen and
+//! A case ends in a [`CaseFailure`] that says what was expected, what was seen and
 //! what mistake in an adapter usually causes it. The runner adds what it knows about the case
 //! (goal, contract, seed, how to run it again), so a case states only what it saw.
 

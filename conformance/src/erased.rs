@@ -1,7 +1,7 @@
 //! The same harness, with its store erased: every case runs on both.
 //!
 //! The harness is behind `dyn` here, so the cases of the twin are compiled once, with this crate, and
-//! not anew for each adapter: half of what a suite's target has to compile.
+//! not once for each adapter: half of what a suite's target has to compile.
 
 use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 

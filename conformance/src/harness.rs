@@ -322,7 +322,7 @@ pub trait Harness: Send + Sync + 'static {
         }
     }
 
-    /// Optional: gives an account another version, past the store: nobody has the time to make
+    /// Optional: gives an account another version, past the store: there is no time to make
     /// 2^63 changes.
     fn set_version(
         &self,

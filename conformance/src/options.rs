@@ -12,7 +12,7 @@ use crate::seed::Seed;
 
 /// The folder that reports are written to.
 pub const REPORT_DIR: &str = "EXACTLY_ONCE_REPORT_DIR";
-/// `1` asks for a run that is over in seconds.
+/// `1` asks for a run that ends in seconds.
 pub const QUICK: &str = "EXACTLY_ONCE_QUICK";
 /// The seed of everything random in the run.
 pub const SEED: &str = "EXACTLY_ONCE_SEED";

@@ -1,7 +1,7 @@
 //! Other processes: the same test target, started again to act as another instance of a service.
 //!
 //! [`Suite::run`](crate::Suite::run) looks first whether it was started by a case: then it does the
-//! one job that it was asked for, on the place that it was told, and runs no case. What a child says
+//! one job that it was asked for, on the place that it was given, and runs no case. What a child says
 //! to its parent are lines on its standard output, marked so that other output does no harm.
 //!
 //! A harness takes part by [`Harness::locate`] and [`Harness::attach`]. Its `main` must start no

@@ -20,7 +20,7 @@ impl Seed {
         Self(value)
     }
 
-    /// A seed that nobody chose.
+    /// A seed that was not chosen.
     #[must_use]
     pub fn random() -> Self {
         Self(rand::random())

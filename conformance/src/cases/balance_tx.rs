@@ -185,7 +185,7 @@ async fn bt04_refusal_leaves_it_usable<H: Harness<Store: BalanceTransaction>>(
 }
 
 /// Goal: a change is invisible before the commit. Method: read by the other handle while it is
-/// open; being told *busy* is fine.
+/// open; *busy* is fine.
 async fn bt05_invisible_before_the_commit<H: Harness<Store: BalanceTransaction>>(
     cx: Context<H>,
 ) -> CaseResult {

@@ -100,7 +100,7 @@ async fn r02_first_writer_wins<H: Harness<Store: DecisionRegister>>(cx: Context<
     Ok(())
 }
 
-/// Goal: a zombie coordinator's late decision is told what stands (T36). Method: the sweeper has
+/// Goal: a zombie coordinator's late decision gets what stands (T36). Method: the sweeper has
 /// written rollback; the coordinator proposes commit; and the same the other way round.
 async fn t36_late_decision<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> CaseResult {
     let work = lasting(&cx, "t36").await?;
@@ -182,7 +182,7 @@ async fn r04_commit_after_the_deadline<H: Harness<Store: DecisionRegister>>(
 }
 
 /// Goal: racers at the deadline agree. Method: proposals of commit from before to after it; what
-/// stands is one value, and every racer was told it.
+/// stands is one value, and every racer got it.
 async fn r05_racers_at_the_deadline<H: Harness<Store: DecisionRegister>>(
     cx: Context<H>,
 ) -> CaseResult {
@@ -217,7 +217,7 @@ async fn r05_racers_at_the_deadline<H: Harness<Store: DecisionRegister>>(
     Ok(())
 }
 
-/// Goal: of N proposals at once, one stands and all are told it. Method: 16 racers, half of each.
+/// Goal: of N proposals at once, one stands and all get it. Method: 16 racers, half of each.
 async fn r06_racing_proposals<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> CaseResult {
     for round in 0..cx.case().scaled(16, 4) {
         let work = lasting(&cx, &format!("r06/{round}")).await?;

@@ -180,7 +180,7 @@ async fn t39_sweepers_at_once<H: Harness<Store: PreparedTransactions + DecisionR
         let report = report?;
         ensure!(report.alarms.is_empty(), seen: report, "no alarm from sweepers at once");
     }
-    // One was perhaps told *busy* by another: the next sweep finishes.
+    // One perhaps got *busy* because of another: the next sweep finishes.
     sweeper(cx.store())?.sweep().await?;
     ensure_both(&cx, &committed, "t39/committed", PreparedStatus::Committed).await?;
     ensure_both(&cx, &undone, "t39/undone", PreparedStatus::RolledBack).await?;
@@ -294,7 +294,7 @@ async fn t56_nothing_left_after_it<H: Harness<Store: PreparedTransactions + Deci
     ensure_both(&cx, &next, "t56", PreparedStatus::Committed).await
 }
 
-/// Goal: a sweep touches nobody else's transactions. Method: another namespace's, past its
+/// Goal: a sweep touches no others' transactions. Method: another namespace's, past its
 /// deadline; it is untouched by the sweep.
 async fn t57_foreign_transactions_untouched<
     H: Harness<Store: PreparedTransactions + DecisionRegister>,
@@ -320,8 +320,8 @@ async fn t57_foreign_transactions_untouched<
     ensure_effects(&cx, "t57", 1).await
 }
 
-/// Goal: an unfinished commit is not forgotten, so a participant that nobody has told yet can still
-/// be told. Method: decide commit, let all time pass, forget, then sweep.
+/// Goal: an unfinished commit is not forgotten, so a participant that has not been informed yet can still
+/// be. Method: decide commit, let all time pass, forget, then sweep.
 async fn t59_unfinished_commit_is_kept<
     H: Harness<Store: PreparedTransactions + DecisionRegister>,
 >(

@@ -36,7 +36,7 @@ pub struct Barriers {
     set: Arc<Mutex<HashMap<String, watch::Sender<Stage>>>>,
 }
 
-/// One held point. Dropping it releases whoever waits there.
+/// One held point. Dropping it releases the callers that wait there.
 pub struct Gate {
     name: String,
     stage: watch::Sender<Stage>,
@@ -82,14 +82,14 @@ impl Barriers {
 }
 
 impl Gate {
-    /// Waits until somebody is held here.
+    /// Waits until a caller is held here.
     pub async fn reached(&self) {
         let mut stages = self.stage.subscribe();
         // `self` holds the sender, so there is always one to wait for.
         let _ = stages.wait_for(|stage| *stage != Stage::Set).await;
     }
 
-    /// Lets go of whoever is held, and holds nobody any more.
+    /// Lets go of the callers that are held, and holds none any more.
     pub fn release(self) {
         drop(self);
     }

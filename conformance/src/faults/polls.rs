@@ -34,7 +34,7 @@ pub async fn drop_at_poll<F: Future>(k: usize, future: F) -> Option<F::Output> {
 }
 
 /// Polls the future at most `k` times, and drops it when it is woken once more: what it waited for is
-/// there, and nobody looks at it.
+/// there, and it is not polled.
 ///
 /// Between the answer and the poll that would take it lies a crash point that [`drop_at_poll`] does
 /// not reach. Gives the output if the future completed within its polls, otherwise none.

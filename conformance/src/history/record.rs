@@ -32,7 +32,7 @@ pub enum Outcome<Ret> {
     Answered(Ret),
     /// The answer was lost: it took effect at any time since it began, or never.
     Maybe,
-    /// It surely had no effect, and its answer tells nothing of the state.
+    /// It surely had no effect, and its answer says nothing of the state.
     Never,
 }
 

@@ -332,7 +332,7 @@ impl FailureReport {
     }
 }
 
-/// The command that repeats a case: cargo tells a test target its package, and the file name of
+/// The command that repeats a case: cargo gives a test target its package, and the file name of
 /// the executable is the target's with a hash behind it.
 fn run_again(name: &str, seed: Seed) -> String {
     let package = std::env::var("CARGO_PKG_NAME").unwrap_or_default();

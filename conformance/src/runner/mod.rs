@@ -203,7 +203,7 @@ impl Runner {
     }
 
     /// Cases wait for a database more than they compute, and some do nothing but wait: a thread
-    /// for each of those is in nobody's way.
+    /// for each of those is in no other's way.
     fn choose_threads(&mut self, waiting: &[Trial]) {
         let waiting = waiting.iter().filter(|trial| !trial.is_ignored()).count();
         self.arguments

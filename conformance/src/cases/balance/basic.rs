@@ -19,7 +19,7 @@ use crate::{
     harness::Harness,
 };
 
-/// Goal: an account that never was is told as such, and nothing brings it about but opening it.
+/// Goal: an account that never was is reported as such, and nothing brings it about but opening it.
 /// Method: every operation on it, then its balance.
 async fn b01_unknown_account<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
     let unknown = ErrorKind::UnknownAccount;

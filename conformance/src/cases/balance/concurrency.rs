@@ -42,7 +42,7 @@ async fn b50_racers_with_one_key<H: Harness<Store: BalanceStore>>(cx: Context<H>
             firsts += usize::from(!applied.replayed);
             receipts.push(applied.change);
         }
-        // A racer whose first answer was lost learns by its own retry: then nobody is the first.
+        // A racer whose first answer was lost learns by its own retry: then none is the first.
         ensure!(firsts <= 1, seen: firsts, "at most one racer to be the first");
         receipts.dedup();
         ensure_eq!(receipts.len(), 1, "different receipts among the racers");
@@ -230,7 +230,7 @@ async fn client_of<S: BalanceStore>(
 }
 
 /// Goal: of N debits of which only one fits, one goes through. Method: racers for the last unit;
-/// the others are told *insufficient funds*, and the floor holds.
+/// the others get *insufficient funds*, and the floor holds.
 async fn b48_racers_for_the_last_unit<H: Harness<Store: BalanceStore>>(
     cx: Context<H>,
 ) -> CaseResult {

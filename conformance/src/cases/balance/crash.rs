@@ -142,7 +142,7 @@ async fn b55_cut_at_every_request<H: Harness<Store: BalanceStore>>(cx: Context<H
     .await
 }
 
-/// What the clients of a load were told.
+/// The answers that the clients of a load got.
 type Acknowledged = Arc<Mutex<BTreeMap<String, Change>>>;
 
 fn told(acknowledged: &Acknowledged) -> MutexGuard<'_, BTreeMap<String, Change>> {
@@ -264,7 +264,7 @@ async fn b57_retry_with_another_floor<H: Harness<Store: BalanceStore>>(
 }
 
 /// A first attempt that is held until its retry, and what the test does then, are done.
-/// Whatever its retry was told, success or refusal, it must be told as well.
+/// Whatever its retry got, success or refusal, it must get as well.
 pub(super) async fn zombie<H: Harness<Store: BalanceStore>>(
     cx: &Context<H>,
     operation: &Adjust,

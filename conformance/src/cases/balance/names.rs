@@ -14,7 +14,7 @@ use crate::{
     harness::Harness,
 };
 
-/// Names that somebody takes for one another, or for a part of a statement.
+/// Names that a store may take for one another, or for a part of a statement.
 fn odd_names() -> Vec<String> {
     let long = "n".repeat(MAX_NAME_BYTES - 1);
     let mut names: Vec<String> = [

@@ -258,7 +258,7 @@ async fn b37_two_legs_at_the_edge<H: Harness<Store: BalanceStore>>(cx: Context<H
     ensure_held(&cx, "b37/to", MAX, 2).await
 }
 
-/// Goal: numbers are kept as numbers, not as somebody's text of them: no `+`, `-0`, leading zero
+/// Goal: numbers are kept as numbers, not as a text of them: no `+`, `-0`, leading zero
 /// or exponent. Method: every power of ten, up and back to zero, above and below it.
 async fn b39_powers_of_ten<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
     let powers: Vec<i64> = (0..=18).map(|exponent| 10_i64.pow(exponent)).collect();

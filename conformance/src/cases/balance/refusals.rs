@@ -206,7 +206,7 @@ async fn b13_refusal_in_its_namespace<H: Harness<Store: BalanceStore>>(
 }
 
 /// Goal: a zombie that lands after its retry was refused is refused, too, whatever was paid in
-/// meanwhile: somebody has acted on the refusal. Method: the first attempt is held on its way until
+/// meanwhile: a caller has acted on the refusal. Method: the first attempt is held on its way until
 /// its retry was refused and the account credited.
 async fn b13_zombie_after_its_refusal<H: Harness<Store: BalanceStore>>(
     cx: Context<H>,

@@ -291,7 +291,7 @@ async fn b15_other_namespace<H: Harness<Store: BalanceStore>>(cx: Context<H>) ->
     Ok(())
 }
 
-/// Goal: a winner is not told *conflict* on its retry because its own win moved the version.
+/// Goal: a winner does not get *conflict* on its retry because its own win moved the version.
 /// Method: an adjustment and a compare-and-set with an expected version, each again.
 async fn b16_stale_version_of_a_replay<H: Harness<Store: BalanceStore>>(
     cx: Context<H>,

@@ -142,7 +142,7 @@ pub(crate) async fn whole_history<S: BalanceStore>(
     }
 }
 
-/// Audits an account that nobody changes now: versions without a gap, each change following the
+/// Audits an account that does not change now: versions without a gap, each change following the
 /// one before, and the sum of the deltas equal to the balance.
 pub(crate) async fn ensure_sound<S: BalanceStore>(
     store: &S,

@@ -37,7 +37,7 @@ async fn b20_current<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseRes
     ensure_held(&cx, "b20", 50, 3).await
 }
 
-/// Goal: a stale version is a conflict that tells the current one, and nothing is applied.
+/// Goal: a stale version is a conflict that names the current one, and nothing is applied.
 async fn b21_stale<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
     opened(&cx, "b21", 1).await?;
     cx.store().adjust(&adjust("k1", "b21", 1)?).await?;
@@ -232,7 +232,7 @@ async fn b29_racing_adjustments_on_one_version<H: Harness<Store: BalanceStore>>(
 }
 
 /// Goal: of N that expect one version, one wins. Method: N racers set by the same version; the
-/// losers are told the winner's.
+/// losers get the winner's.
 async fn b28_racers_on_one_version<H: Harness<Store: BalanceStore>>(cx: Context<H>) -> CaseResult {
     opened(&cx, "b28", 0).await?;
     let rounds = cx.case().scaled(8, 2) as i64;

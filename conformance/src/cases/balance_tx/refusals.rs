@@ -1,5 +1,5 @@
 //! Refusals in a transaction: how it ends is for the transaction's own key to say, so they are not
-//! recorded; but one that was recorded outside is told inside, too.
+//! recorded; but one that was recorded outside is reported inside, too.
 
 use exactly_once_core::{BalanceStore, BalanceTransaction, ErrorKind, Transactional};
 

@@ -1,4 +1,4 @@
-//! Abandoned: what was answered when nobody listened any more.
+//! Abandoned: what was answered when the caller was gone.
 
 use exactly_once_core::{Claimed, IdempotencyStore, Transactional};
 
@@ -60,7 +60,7 @@ async fn i40_claim_dropped_with_its_answer<H: Harness<Store: IdempotencyStore>>(
     endless()
 }
 
-/// Goal: the same of a transaction that is begun for nobody. Method: drop its begin at every wake; then
+/// Goal: the same of a transaction whose caller is gone. Method: drop its begin at every wake; then
 /// an effect goes through.
 async fn i40_begin_dropped_with_its_answer<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,

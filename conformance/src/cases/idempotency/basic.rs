@@ -146,7 +146,7 @@ async fn i06_refusal_is_recorded<H: Harness<Store: IdempotencyStore>>(
     Ok(())
 }
 
-/// Goal: what a lookup tells is what was stored, by the store's clock. Method: complete between two
+/// Goal: what a lookup returns is what was stored, by the store's clock. Method: complete between two
 /// readings of the clock.
 async fn i07_lookup_tells_the_record<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,

@@ -243,7 +243,7 @@ async fn i35_racers_in_processes<H: Harness<Store: IdempotencyStore>>(
     Ok(())
 }
 
-/// Goal: once somebody saw the key completed, nobody finds it fresh or absent. Method: readers by
+/// Goal: once a reader saw the key completed, none finds it fresh or absent. Method: readers by
 /// several handles look and claim while a writer completes.
 async fn i36_completed_is_seen_by_all<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,

@@ -18,11 +18,11 @@ use crate::{
     harness::Harness,
 };
 
-/// A wait that nobody can mean.
+/// A wait that can't be meant.
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
 /// Goal: a store that declares that keys are claimed first lets no rival start. Method: hold a key's
-/// transaction; another handle's claim of it is never fresh, and a wait that it is told can be meant.
+/// transaction; another handle's claim of it is never fresh, and a wait that it gets can be meant.
 async fn i37_claimed_first<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> CaseResult {
     if cx.store().capabilities().claim != ClaimMode::First {
         return cx.ignore("the store declares that rivals may start (`ClaimMode::Optimistic`)");

@@ -38,7 +38,7 @@ async fn sleep_until<S: IdempotencyStore>(store: &S, moment: Timestamp) -> CaseR
     }
 }
 
-/// A moment by which a key is over that is complete by now. The machine may be slow, so no case
+/// A moment by which a key has expired that is complete by now. The machine may be slow, so no case
 /// counts on a moment at which a short retention is not over yet.
 async fn over_by<S: IdempotencyStore>(store: &S, claim: &Claim) -> CaseResult<Timestamp> {
     let now = store.now().await?;

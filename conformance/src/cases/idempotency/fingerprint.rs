@@ -1,4 +1,4 @@
-//! Fingerprint: a key that is used for another request is told apart, in every state.
+//! Fingerprint: a key that is used for another request is a mismatch, in every state.
 
 use exactly_once_core::{
     Claim, Claimed, ErrorKind, Fingerprint, IdempotencyStore, Outcome, Transactional,
@@ -17,7 +17,7 @@ use crate::{
     harness::Harness,
 };
 
-/// Goal: a completed key is a mismatch for another request, and its receipt is not told. Method:
+/// Goal: a completed key is a mismatch for another request, and its receipt is not returned. Method:
 /// complete, ask otherwise: by claim and by `execute_once`; then ask as at first.
 async fn i20_after_completion<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> CaseResult {
     let (claim, other) = (claim("i20")?, other_claim("i20", "another request")?);
@@ -143,7 +143,7 @@ async fn i25_after_a_rejection<H: Harness<Store: IdempotencyStore>>(cx: Context<
         Outcome::Rejected(rejection),
         "the first request's outcome"
     );
-    // What was rolled back binds nobody: the key is anyone's.
+    // What was rolled back binds no request: the key is free.
     let free = crate::cases::support::claim("i25/free")?;
     let store = cx.store();
     store.rollback(fresh(store, &free).await?).await?;

@@ -58,7 +58,7 @@ async fn i86_newer_tables_are_refused<H: Harness<Store: IdempotencyStore>>(
 }
 
 /// Goal: whatever an operator has set as a default, the store does the same, or says at open what
-/// must be mended. Method: each setting; open, complete odd bytes, replay, and look by a handle that
+/// must be fixed. Method: each setting; open, complete odd bytes, replay, and look by a handle that
 /// was opened before.
 async fn i90_hostile_defaults<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> CaseResult {
     let settings = cx.harness().hostile_settings();

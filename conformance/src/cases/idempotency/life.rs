@@ -171,7 +171,7 @@ async fn i83_reopen_keeps_every_state<H: Harness<Store: IdempotencyStore>>(
 async fn i84_ten_processes_migrate<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,
 ) -> CaseResult {
-    // A place that nobody has opened: the case's own was, when the case began.
+    // A place that was never opened: the case's own was, when the case began.
     let guard = cx.harness().fresh().await?;
     let children: Vec<Child> = (0..10)
         .map(|number| Child::start_at(&cx, &guard, "execute", &format!("i84-{number} 1 first")))
@@ -202,7 +202,7 @@ async fn i85_opening_again<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) 
     for handle in opened {
         ensure_kept(&handle?, "i85", "85").await?;
     }
-    // And a place that nobody has opened yet, by several at once.
+    // And a place that was never opened, by several at once.
     let guard = Arc::new(cx.harness().fresh().await?);
     let opened = race((0..6).map(|_| {
         let (cx, guard) = (Arc::clone(&cx), Arc::clone(&guard));
@@ -304,7 +304,7 @@ async fn i89_shutdown<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> Ca
 }
 
 /// Goal: a coordinator can tell whether two participants are one store. Method: two independent
-/// handles, one on another namespace, one that was opened anew, and a handle elsewhere.
+/// handles, one on another namespace, one that was opened again, and a handle elsewhere.
 async fn i91_place<H: Harness<Store: IdempotencyStore>>(mut cx: Context<H>) -> CaseResult {
     let place = cx.store().place();
     ensure_eq!(

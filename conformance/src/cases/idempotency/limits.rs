@@ -234,7 +234,7 @@ async fn i77_too_large_a_receipt<H: Harness<Store: IdempotencyStore>>(
         0,
         "effects whose receipt was refused"
     );
-    // What `execute_once` was told is final; under a new key a small one is fine.
+    // What `execute_once` got is final; under a new key a small one is fine.
     let anew = crate::cases::support::claim("i77/anew")?;
     completed(&cx, cx.store(), &anew, "i77", &receipt("small")).await?;
     ensure_eq!(cx.effects("i77").await?, 1, "effects");

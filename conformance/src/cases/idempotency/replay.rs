@@ -117,7 +117,7 @@ async fn i13_while_another_key_is_in_progress<H: Harness<Store: IdempotencyStore
     Ok(())
 }
 
-/// Goal: of two completions the first stands, and the second is told so and undone. Method: two
+/// Goal: of two completions the first stands, and the second learns so and is undone. Method: two
 /// transactions on one key, where the store gives two; complete both.
 async fn i15_second_completion_is_superseded<H: Harness<Store: IdempotencyStore>>(
     cx: Context<H>,

@@ -43,7 +43,7 @@ async fn times<S: IdempotencyStore>(
         "a completed key"))
 }
 
-/// Waits until a key that is complete by now is over.
+/// Waits until a key that is complete by now has expired.
 async fn outlived<S: IdempotencyStore>(store: &S, claim: &Claim) -> CaseResult {
     let now = store.now().await?;
     let end = claim.retention().expires_at(now);
@@ -191,9 +191,9 @@ async fn i12_forgotten_for_every_handle<H: Harness<Store: IdempotencyStore>>(
     Ok(())
 }
 
-/// Goal: a key that is over is anyone's, and then belongs to whom it was last completed for. Method:
-/// complete for one request and outlive it; another request's claim is fresh, its outcome is the
-/// key's, and the first request is a mismatch from then on.
+/// Goal: a key that has expired is free, and then belongs to the request that it was last completed
+/// for. Method: complete for one request and outlive it; another request's claim is fresh, its
+/// outcome is the key's, and the first request is a mismatch from then on.
 async fn i26_over_is_anyones<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> CaseResult {
     for (name, rejects) in [("i26/applied", false), ("i26/rejected", true)] {
         let first = kept_for(name, cx.tick() * 2)?;
@@ -228,7 +228,7 @@ async fn i26_over_is_anyones<H: Harness<Store: IdempotencyStore>>(cx: Context<H>
 }
 
 /// Goal: forgetting says whether there was something to forget. Method: forget what never was, what is
-/// completed, what is forgotten, and what is over but not yet removed.
+/// completed, what is forgotten, and what has expired but is not yet removed.
 async fn i17_forgetting_tells<H: Harness<Store: IdempotencyStore>>(cx: Context<H>) -> CaseResult {
     let (kept, brief) = (
         kept_for("i17/kept", HOUR)?,

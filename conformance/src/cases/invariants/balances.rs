@@ -68,7 +68,7 @@ fn draw(rng: &mut CaseRng, steps: usize, transfers: bool) -> CaseResult<Vec<Step
     Ok(schedule)
 }
 
-/// What a client was told of a step; whether an earlier attempt of it may still land.
+/// The answer that a client got to a step; whether an earlier attempt of it may still land.
 type Told = Vec<(Step, Answer)>;
 
 async fn run<H: Harness<Store: BalanceStore>>(harness: Arc<H>, schedule: Vec<Step>) -> CaseResult {

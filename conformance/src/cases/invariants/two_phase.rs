@@ -55,7 +55,7 @@ fn draw(rng: &mut CaseRng, transactions: usize, steps: usize) -> Vec<Step> {
     (0..steps).map(|_| step()).collect()
 }
 
-/// What coordinators were told, by transaction.
+/// The answers that coordinators got, by transaction.
 #[derive(Default)]
 struct Told {
     rulings: Vec<(usize, Decision)>,

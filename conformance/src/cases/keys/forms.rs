@@ -87,7 +87,7 @@ async fn i67_recorded_for_all_forms<H: Harness<Store: IdempotencyStore + LeaseSt
     Ok(())
 }
 
-/// Goal: a key stays its request's own when a lease is over: the outside effect may have been had.
+/// Goal: a key stays its request's own when a lease has expired: the external effect may have happened.
 /// Method: let one end, ask for another request by both forms; the first request may have it again;
 /// once it is released, it is anyone's.
 async fn i21_ended_lease_keeps_its_request<H: Harness<Store: IdempotencyStore + LeaseStore>>(
@@ -147,7 +147,7 @@ async fn i67_open_for_all_forms<H: Harness<Store: IdempotencyStore + LeaseStore>
     Ok(())
 }
 
-/// Goal: a lease that is over can be taken over by a transaction, and its zombie is fenced then.
+/// Goal: a lease that has expired can be taken over by a transaction, and its zombie is fenced then.
 /// Method: let one end, complete by transaction; finalize, renew and release with the old token.
 async fn i68_taken_over_by_a_transaction<H: Harness<Store: IdempotencyStore + LeaseStore>>(
     cx: Context<H>,
@@ -171,7 +171,7 @@ async fn i68_taken_over_by_a_transaction<H: Harness<Store: IdempotencyStore + Le
     Ok(())
 }
 
-/// Goal: a lease that is over is told as it was, until somebody has the key; it is no outcome, so it is
+/// Goal: a lease that has expired is reported as it was, until another has the key; it is no outcome, so it is
 /// neither forgotten nor expired. Method: let one end; look up, forget and expire; then complete.
 async fn i68_over_and_not_taken<H: Harness<Store: IdempotencyStore + LeaseStore>>(
     cx: Context<H>,
@@ -286,7 +286,7 @@ async fn i59_retention_of_a_leased_outcome<H: Harness<Store: IdempotencyStore + 
     Ok(())
 }
 
-/// Goal: a key that is over is anyone's to lease, too, and then that request's. Method: complete one by
+/// Goal: a key that has expired is free to lease, too, and then that request's. Method: complete one by
 /// transaction and finalize one by lease, outlive both; lease and finalize for another request.
 async fn i26_over_is_anyones_to_lease<H: Harness<Store: IdempotencyStore + LeaseStore>>(
     cx: Context<H>,

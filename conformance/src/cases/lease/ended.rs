@@ -1,4 +1,4 @@
-//! Ended: what is released or finalized is over, for its own holder too; and namespaces are apart.
+//! Ended: what is released or finalized has ended, for its own holder too; and namespaces are apart.
 
 use exactly_once_core::{ErrorKind, LeaseStore, Leased, Store};
 
@@ -54,7 +54,7 @@ async fn i69_finalized_is_over<H: Harness<Store: LeaseStore>>(cx: Context<H>) ->
     cx.store()
         .finalize(&claim, lease.token, &applied("done"))
         .await?;
-    // Whether it is told that there is nothing to give back is the store's to choose.
+    // Whether it reports that there is nothing to give back is the store's to choose.
     if let Err(error) = cx.store().release(&claim, lease.token).await {
         ensure_eq!(
             error.kind(),

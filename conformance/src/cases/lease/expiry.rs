@@ -87,7 +87,7 @@ async fn i56_renewal_extends<H: Harness<Store: LeaseStore>>(cx: Context<H>) -> C
     Ok(())
 }
 
-/// Goal: a lease in force is never taken over, and one that is over is, at one moment. Method: ask
+/// Goal: a lease in force is never taken over, and one that has expired is, at one moment. Method: ask
 /// between two readings of the store's clock, across the deadline.
 async fn i57l_at_the_deadline<H: Harness<Store: LeaseStore>>(cx: Context<H>) -> CaseResult {
     let claim = claim("i57")?;

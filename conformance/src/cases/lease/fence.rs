@@ -1,4 +1,4 @@
-//! Fence: tokens only grow, and a zombie is told so and harms nobody.
+//! Fence: tokens only grow, and a zombie is fenced and harms no other.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     harness::Harness,
 };
 
-/// A key whose first lease is over and which another holds now: the zombie's token, and the lease.
+/// A key whose first lease has expired and which another holds now: the zombie's token, and the lease.
 async fn overtaken<H: Harness<Store: LeaseStore>>(
     cx: &Context<H>,
     name: &str,
@@ -79,7 +79,7 @@ async fn i60_in_progress_while_held<H: Harness<Store: LeaseStore>>(cx: Context<H
     Ok(())
 }
 
-/// Goal: a lease that is over is granted anew, with a greater token. Method: a short one, several
+/// Goal: a lease that has expired is granted again, with a greater token. Method: a short one, several
 /// times.
 async fn i61_takeover_grows_the_token<H: Harness<Store: LeaseStore>>(cx: Context<H>) -> CaseResult {
     for round in 0..3 {
@@ -184,8 +184,8 @@ async fn taken_over_for<H: Harness<Store: LeaseStore>>(
     Ok(renewed)
 }
 
-/// Goal: a holder whose lease is over, and whom nobody overtook, may still finalize; whoever comes
-/// then sees the outcome. Method: finalize late, then lease.
+/// Goal: a holder whose lease has expired, and that none overtook, may still finalize; an attempt
+/// that comes then sees the outcome. Method: finalize late, then lease.
 async fn i66_late_but_not_overtaken<H: Harness<Store: LeaseStore>>(cx: Context<H>) -> CaseResult {
     let claim = claim("i66")?;
     let lease = granted(cx.store(), &claim, cx.tick()).await?;

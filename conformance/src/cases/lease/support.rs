@@ -34,7 +34,7 @@ pub(crate) async fn done<S: LeaseStore>(store: &S, claim: &Claim) -> CaseResult<
     )
 }
 
-/// Leases the key as soon as the lease in force is over, by whoever's clock that is.
+/// Leases the key as soon as the lease in force has expired, by whichever clock that is.
 pub(crate) async fn taken_over<S: LeaseStore>(store: &S, claim: &Claim) -> CaseResult<Lease> {
     for _ in 0..500 {
         match retry(|| store.lease(claim, LONG)).await? {

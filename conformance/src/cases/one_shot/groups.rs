@@ -53,7 +53,7 @@ async fn i30s_racers_on_one_key<H: Harness<Store: OneShotStore>>(cx: Context<H>)
     Ok(())
 }
 
-/// Goal: racers of whom some are refused have one outcome all the same: a refusal is final, and a
+/// Goal: racers of which some are refused have one outcome all the same: a refusal is final, and a
 /// receipt is. Method: racers on one key, every other one with a statement that is refused too; all
 /// are refused and nothing was done, or all get the receipt of one effect; then once more.
 async fn i06s_racers_have_one_outcome<H: Harness<Store: OneShotStore>>(
@@ -293,7 +293,7 @@ async fn i78s_ten_thousand_keys<H: Harness<Store: OneShotStore>>(cx: Context<H>)
 }
 
 cases! { "one_shot::groups" for OneShotStore, "core::OneShotStore, Contract";
-    I06S i06s_racers_have_one_outcome: "racers of whom some are refused have one outcome",
+    I06S i06s_racers_have_one_outcome: "racers of which some are refused have one outcome",
         "the refusal is not recorded, or it is recorded over a receipt";
     I30S i30s_racers_on_one_key: "of N racers one executes, and all get its receipt",
         "callers of one group don't see one another's keys";

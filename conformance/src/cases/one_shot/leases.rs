@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Goal: a key that a lease holds is in progress, for another request a mismatch, and there is no
-/// effect. Method: hold one and call; finalize it and call; and one whose lease is over is executed.
+/// effect. Method: hold one and call; finalize it and call; and one whose lease has expired is executed.
 async fn i67s_held_by_a_lease<H: Harness<Store: OneShotStore + LeaseStore>>(
     cx: Context<H>,
 ) -> CaseResult {

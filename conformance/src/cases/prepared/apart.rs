@@ -104,7 +104,7 @@ async fn t84_one_name_in_two_namespaces<H: Harness<Store: PreparedTransactions>>
     ensure_nothing_left(&cx).await
 }
 
-/// Goal: work that wrote nothing is prepared as well: whoever asks must find it. Method: prepare nothing;
+/// Goal: work that wrote nothing is prepared as well: a look must find it. Method: prepare nothing;
 /// status, list, commit; and the same with a rollback.
 async fn t85_empty_work<H: Harness<Store: PreparedTransactions>>(cx: Context<H>) -> CaseResult {
     for (name, commits) in [("t85/commit", true), ("t85/rollback", false)] {

@@ -134,7 +134,7 @@ async fn t66_commit_after_a_storm<H: Harness<Store: BalanceTransaction + Prepare
     ensure_nothing_left(&cx).await
 }
 
-/// Goal: of two transactions on one account, the second waits, or is told *reserved*. Method: both
+/// Goal: of two transactions on one account, the second waits, or gets *reserved*. Method: both
 /// would take all; prepare one, try the other; decide the first, and the other is decided on what
 /// came of it.
 async fn t24_two_transactions_one_row<

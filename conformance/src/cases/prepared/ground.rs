@@ -161,7 +161,7 @@ async fn t58_no_free_slot<H: Harness<Store: PreparedTransactions>>(cx: Context<H
     Ok(())
 }
 
-/// Goal: another role's transaction can't be ended, and one is told why; its own role still can.
+/// Goal: another role's transaction can't be ended, and the error says why; its own role still can.
 /// Method: prepare; commit and roll back by a handle of another role; then by the first.
 async fn t63_another_role<H: Harness<Store: PreparedTransactions>>(cx: Context<H>) -> CaseResult {
     let work = participation(&cx, "t63").await?;
@@ -183,7 +183,7 @@ async fn t63_another_role<H: Harness<Store: PreparedTransactions>>(cx: Context<H
     ensure_rolled_back(&cx, &undone, "t63/undone").await
 }
 
-/// Goal: another database's transactions are nobody's business here. Method: prepare; from another
+/// Goal: another database's transactions do not concern this one. Method: prepare; from another
 /// database of the server, in the same namespace, it is not listed, not known and not committed, and
 /// the same name is free.
 async fn t64_another_database<H: Harness<Store: PreparedTransactions>>(

@@ -152,7 +152,7 @@ async fn t52_pages<H: Harness<Store: PreparedTransactions>>(cx: Context<H>) -> C
     Ok(())
 }
 
-/// Goal: how long something has been in doubt is told by the store's clock. Method: prepare between
+/// Goal: how long something has been in doubt is reported by the store's clock. Method: prepare between
 /// two readings of the clock; the age grows with it.
 async fn t53_age_by_the_stores_clock<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
@@ -188,7 +188,7 @@ async fn t53_age_by_the_stores_clock<H: Harness<Store: PreparedTransactions>>(
     ensure_rolled_back(&cx, &work, "t53").await
 }
 
-/// Goal: only records whose time is over are removed, never what is prepared, and at most `limit`.
+/// Goal: only records past `forget_after` are removed, never what is prepared, and at most `limit`.
 /// Method: outcomes of now and of long ago, and one that is prepared; forget step by step.
 async fn t59_forget_keeps_what_is_needed<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,

@@ -1,4 +1,4 @@
-//! Late: what is still there when its time is over, and what is on its way when it ends.
+//! Late: what is still there when its time has passed, and what is on its way when it ends.
 
 use std::time::Duration;
 

@@ -99,7 +99,7 @@ async fn t24_changed_since_the_work<
 }
 
 /// Goal: nor does it go through what was prepared since. Method: as before, but the rival prepares, and is
-/// committed in the end: both changes are made, or the transaction was told to try again.
+/// committed in the end: both changes are made, or the transaction had to try again.
 async fn t24_prepared_since_the_work<
     H: Harness<Store: BalanceTransaction + PreparedTransactions>,
 >(

@@ -1,4 +1,4 @@
-//! Races: attempts, commits, rollbacks and readers at once; one outcome, and all are told it.
+//! Races: attempts, commits, rollbacks and readers at once; one outcome, and all learn it.
 
 use std::sync::{
     Arc,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Goal: of N attempts at once, one does the work. Method: N tasks begin, do an effect and prepare;
-/// each is told that it is prepared; after the commit there is one effect.
+/// each learns that it is prepared; after the commit there is one effect.
 async fn t20_racing_attempts<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
@@ -64,8 +64,8 @@ async fn t21_racing_commits<H: Harness<Store: PreparedTransactions>>(cx: Context
     Ok(())
 }
 
-/// Goal: of commits and rollbacks at once, one side wins, and all are told it. Method: four of each
-/// at what is prepared. (A commit that comes between the rollback and its tombstone may be told
+/// Goal: of commits and rollbacks at once, one side wins, and all learn it. Method: four of each
+/// at what is prepared. (A commit that comes between the rollback and its tombstone may get
 /// *not prepared*, which is true then.)
 async fn t22_commit_against_rollback<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
@@ -100,7 +100,7 @@ async fn t22_commit_against_rollback<H: Harness<Store: PreparedTransactions>>(
     Ok(())
 }
 
-/// Whether a racer of T22 was told the outcome.
+/// Whether a racer of T22 got the outcome.
 fn fits(commits: bool, told: Result<(), Error>, won: bool) -> CaseResult {
     let right = match &told {
         Ok(()) => commits == won,

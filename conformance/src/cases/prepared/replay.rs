@@ -43,7 +43,7 @@ async fn t10_prepare_twice<H: Harness<Store: PreparedTransactions>>(cx: Context<
     ensure_committed(&cx, &work, "t10").await
 }
 
-/// Goal: an attempt that comes after the commit is told so. Method: begin again, ten times.
+/// Goal: an attempt that comes after the commit learns so. Method: begin again, ten times.
 async fn t11_prepare_after_commit<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
@@ -101,7 +101,7 @@ async fn t14_rollback_twice<H: Harness<Store: PreparedTransactions>>(cx: Context
     ensure_rolled_back(&cx, &work, "t14").await
 }
 
-/// Goal: a commit after the rollback is told so, and changes nothing.
+/// Goal: a commit after the rollback learns so, and changes nothing.
 async fn t15_commit_after_rollback<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {
@@ -115,7 +115,7 @@ async fn t15_commit_after_rollback<H: Harness<Store: PreparedTransactions>>(
     ensure_rolled_back(&cx, &work, "t15").await
 }
 
-/// Goal: a rollback after the commit is told so, and undoes nothing.
+/// Goal: a rollback after the commit learns so, and undoes nothing.
 async fn t16_rollback_after_commit<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
 ) -> CaseResult {

@@ -1,4 +1,4 @@
-//! Reservations: whoever comes between prepare and commit meets what is prepared, at both ends of the
+//! Reservations: a call that comes between prepare and commit meets what is prepared, at both ends of the
 //! range, by every operation, and by the operation's own key.
 
 use exactly_once_core::{BalanceTransaction, Error, ErrorKind, Expected, PreparedTransactions};
@@ -32,7 +32,7 @@ fn rival<S: BalanceTransaction>(store: &S, op: &Op) -> JoinHandle<Result<Answer,
     tokio::spawn(async move { retry(|| ask(&store, &op)).await })
 }
 
-/// What a rival is told, once the prepared change is committed, or is rolled back.
+/// What a rival gets, once the prepared change is committed, or is rolled back.
 pub(super) struct Meeting {
     pub(super) name: &'static str,
     pub(super) start: i64,
@@ -112,7 +112,7 @@ pub(super) async fn meets_both<H: Harness<Store: BalanceTransaction + PreparedTr
     Ok(())
 }
 
-/// Goal: at the floor, nobody takes what a prepared debit counts on. Method: ten, all of it
+/// Goal: at the floor, no rival takes what a prepared debit counts on. Method: ten, all of it
 /// prepared to go; a rival takes one.
 async fn t66_at_the_floor<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: Context<H>,
@@ -133,7 +133,7 @@ async fn t66_at_the_floor<H: Harness<Store: BalanceTransaction + PreparedTransac
     meets_both(&cx, meeting, ["t66/floor/commit", "t66/floor/rollback"]).await
 }
 
-/// Goal: at the largest amount, nobody fills the room that a prepared credit counts on. Method:
+/// Goal: at the largest amount, no rival fills the room that a prepared credit counts on. Method:
 /// room for five, five prepared to come; a rival adds one.
 async fn t66_at_the_largest_amount<H: Harness<Store: BalanceTransaction + PreparedTransactions>>(
     cx: Context<H>,

@@ -156,7 +156,7 @@ pub(crate) fn other_deadline(participation: &Participation) -> CaseResult<Partic
     )?)
 }
 
-/// Begins work that nobody has begun.
+/// Begins work that no attempt has begun.
 pub(crate) async fn fresh<S: PreparedTransactions>(
     store: &S,
     participation: &Participation,

@@ -44,7 +44,7 @@ async fn t30_wakes_after_rollback<H: Harness<Store: PreparedTransactions>>(
     ensure_rolled_back(&cx, &work, "t30").await
 }
 
-/// Goal: a zombie that wakes after the commit is told so, and does nothing. Method: as T30, with a
+/// Goal: a zombie that wakes after the commit learns so, and does nothing. Method: as T30, with a
 /// commit.
 async fn t31_wakes_after_commit<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
@@ -137,7 +137,7 @@ async fn t33_prepares_after_the_deadline<H: Harness<Store: PreparedTransactions>
     ensure_rolled_back(&cx, &work, "t33/late").await
 }
 
-/// Goal: a zombie that wakes after the record was removed is told *forgotten*, not *rolled back*
+/// Goal: a zombie that wakes after the record was removed gets *forgotten*, not *rolled back*
 /// and not *fresh*. Method: commit, let its time pass, forget; then every call.
 async fn t34_wakes_after_it_was_forgotten<H: Harness<Store: PreparedTransactions>>(
     cx: Context<H>,
@@ -172,7 +172,7 @@ async fn t34_wakes_after_it_was_forgotten<H: Harness<Store: PreparedTransactions
     ensure_nothing_left(&cx).await
 }
 
-/// Goal: a commit that was decided in time may be told late. Method: prepare, let the deadline
+/// Goal: a commit that was decided in time may arrive late. Method: prepare, let the deadline
 /// pass, commit; and a late commit after a rollback is refused.
 async fn t35_late_commit<H: Harness<Store: PreparedTransactions>>(cx: Context<H>) -> CaseResult {
     let late = short_and_kept(&cx, "t35", 25).await?;

@@ -22,7 +22,7 @@ use crate::{
     harness::Harness,
 };
 
-/// Goal: one call prepares, once, and tells what it found apart from what it did. Method: prepare
+/// Goal: one call prepares, once, and distinguishes what it found from what it did. Method: prepare
 /// three times, look, commit, prepare again; then the same with a rollback.
 async fn t68_prepares_in_one_call<H: Harness<Store: OneShotParticipant>>(
     cx: Context<H>,
@@ -110,7 +110,7 @@ async fn t70_any_number_of_statements<H: Harness<Store: OneShotParticipant>>(
 }
 
 /// Goal: the two forms know each other. Method: what one has prepared the other finds; while an
-/// attempt by steps is at its work, a call is told so, or waits, and never prepares beside it.
+/// attempt by steps is at its work, a call reports so, or waits, and never prepares beside it.
 async fn t71_mixed_with_steps<H: Harness<Store: OneShotParticipant>>(cx: Context<H>) -> CaseResult {
     let pattern = participation(&cx, "t71").await?;
     for call in CALLS {

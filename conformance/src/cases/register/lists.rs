@@ -39,7 +39,7 @@ pub(super) async fn all_unfinished<S: DecisionRegister>(
     }
 }
 
-/// Goal: *finished* is noted once every participant was told, and only where something was decided.
+/// Goal: *finished* is noted once every participant has confirmed, and only where something was decided.
 /// Method: finish what is unknown, decided, finished.
 async fn r07_finish<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> CaseResult {
     let work = lasting(&cx, "r07").await?;

@@ -101,7 +101,7 @@ impl Proxy {
         self.addr
     }
 
-    /// Changes the rule, for open connections too, and counts for its trigger anew.
+    /// Changes the rule, for open connections too, and begins to count for its trigger.
     pub fn set(&self, rule: Rule) {
         let (hold_requests, hold_replies) = match rule {
             Rule::Pass | Rule::Cut(_) | Rule::HoldFrom(_) => (false, false),

@@ -6,11 +6,11 @@
 pub enum Rule {
     /// Forwards everything.
     Pass,
-    /// Nothing comes through in either direction, and nobody is told. What was sent is *held*:
+    /// Nothing comes through in either direction, without an error. What was sent is *held*:
     /// under the next rule it still arrives, as a network's late packets do. A new connection is
     /// accepted and then silent.
     Blackhole,
-    /// Requests reach the server, replies are held: the effect happens and nobody learns of it.
+    /// Requests reach the server, replies are held: the effect happens and no caller learns of it.
     HoldReplies,
     /// Holds the request that meets the trigger, and every one after it, until the rule is changed:
     /// an attempt that sleeps at a known place.

@@ -261,7 +261,7 @@ fn right_random_histories_are_right_and_one_wrong_answer_is_found() {
         let mut rng = Seed::new(seed).rng();
         let recorder = simulate(&mut rng, 5, 90);
         assert_eq!(verdict(&recorder), Verdict::Linearizable, "seed {seed}");
-        // A value that nobody ever wrote.
+        // A value that was never written.
         recorder.begin(Op::Read).answered(Ret::Value(77));
         found += usize::from(matches!(verdict(&recorder), Verdict::Not(_)));
     }
