@@ -15,12 +15,13 @@ const files = execFileSync("git", ["ls-files", "*.md", "*.rs"], { encoding: "utf
 
 // What a reader reads: all of a page without its code, and the comments of a source file.
 const prose = (file, text) =>
-  file.endsWith(".md")
+  (file.endsWith(".md")
     ? text.replace(/^```[\s\S]*?^```/gm, "")
     : text
         .split("\n")
         .map((line) => line.match(/^\s*\/\/[/!]?(.*)$/)?.[1] ?? "")
-        .join("\n");
+        .join("\n")
+  ).replace(/`[^`\n]*`/g, "``");
 
 const found = new Map();
 for (const file of files) {

@@ -52,7 +52,7 @@ impl Harness for Memory {
         Ok(Some(data.open_transactions()))
     }
     fn tick(&self) -> Duration {
-        // It tells microseconds apart; what is left is for the machine to be busy in.
+        // It distinguishes microseconds; what is left is for the machine to be busy in.
         Duration::from_millis(20)
     }
 }

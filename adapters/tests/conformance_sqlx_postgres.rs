@@ -1,4 +1,4 @@
-//! The conformance suite, on Postgres by sqlx:
+//! The conformance suite, on Postgres through sqlx:
 //! `cargo test --features sqlx-postgres --test conformance_sqlx_postgres`.
 // Not every target uses all of the support, and helpers of tests may panic as tests do.
 #![allow(

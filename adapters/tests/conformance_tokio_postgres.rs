@@ -1,4 +1,4 @@
-//! The conformance suite, on Postgres by tokio-postgres:
+//! The conformance suite, on Postgres through tokio-postgres:
 //! `cargo test --features tokio-postgres --test conformance_tokio_postgres`.
 // Not every target uses all of the support, and helpers of tests may panic as tests do.
 #![allow(

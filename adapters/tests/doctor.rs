@@ -1,4 +1,4 @@
-//! The doctor: each planted problem is found, and the remedy that it prints mends it.
+//! The doctor: each planted problem is found, and the remedy that it prints fixes it.
 //!
 //! Method: break the server or the file; take the remedies out of what the command prints and apply
 //! them word for word; ask again, and all is well.
@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use exactly_once_servers::{Postgres, Redis, Replication, Standby};
 
-/// What wants mending, with its remedy.
+/// What has to be fixed, with its remedy.
 type Found = BTreeMap<String, String>;
 
 fn doctor(url: &str, arguments: &[&str]) -> Found {
@@ -86,7 +86,7 @@ async fn mend(server: &Postgres, found: &Found) {
     }
 }
 
-/// Goal: a default Postgres, and one that was made fast and unsafe, is mended by what is printed.
+/// Goal: a default Postgres, and one that was made fast and unsafe, is fixed by what is printed.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_postgres_lacks_is_mended_by_the_remedy() {
     let server = Postgres::options(15)
@@ -138,7 +138,7 @@ async fn what_is_left_open_in_postgres_is_found() {
         .batch_execute("BEGIN; SELECT txid_current()")
         .await
         .unwrap();
-    // Ages are told in whole seconds.
+    // Ages are reported in whole seconds.
     tokio::time::sleep(Duration::from_millis(1_600)).await;
     assert_eq!(
         whats(&doctor(&server.url(), &[])),
@@ -178,7 +178,7 @@ async fn a_standby_that_is_not_waited_for_is_found() {
     panic!("{:?}", doctor(&primary.url(), &[]));
 }
 
-/// Goal: a default Redis, and one that evicts, is mended by what is printed.
+/// Goal: a default Redis, and one that evicts, is fixed by what is printed.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_redis_lacks_is_mended_by_the_remedy() {
     let server = Redis::options()
@@ -211,7 +211,7 @@ async fn what_a_redis_lacks_is_mended_by_the_remedy() {
     assert_eq!(found, Found::new());
 }
 
-/// Goal: a file of the old style is mended by what is printed, and keeps its rows.
+/// Goal: a file of the old style is fixed by what is printed, and keeps its rows.
 #[test]
 fn what_is_old_style_in_a_file_is_mended_by_the_remedy() {
     let folder = tempfile::tempdir().unwrap();

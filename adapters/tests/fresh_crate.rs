@@ -1,4 +1,4 @@
-//! Goal: somebody who follows the README, and nothing else, has a working handler on SQLite, and
+//! Goal: a reader who follows the README, and nothing else, has a working handler on SQLite, and
 //! takes it to Postgres by one feature and one URL.
 //! Method: a crate outside of this workspace, made of the README's own two blocks, is built and run
 //! against the real Restate server; it is killed, and asked again.
@@ -51,7 +51,7 @@ impl Crate {
     fn build(&self, feature: &str, url: &str) -> Result<PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let manifest = block("toml").replace("\"rusqlite\"", &format!("{feature:?}"));
-        // Not published yet: so cargo is told where the two packages are. The profile and the lock
+        // Not published yet: so cargo gets the paths of the two packages. The profile and the lock
         // file are this workspace's, so that what is built already is not built again.
         let manifest = format!(
             "[package]\nname = \"fresh\"\nversion = \"0.0.0\"\nedition = \"2024\"\n{manifest}\n\

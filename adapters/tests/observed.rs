@@ -20,7 +20,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 type Seen = (Vec<(String, String, u64)>, Vec<(String, f64)>);
 
 /// One test at a time: a span whose first use in one thread meets a subscriber that another one is just
-/// setting may be taken for one that nobody wants, for good (a race in `tracing`).
+/// setting may be taken for one that is not wanted, for good (a race in `tracing`).
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,5 +1,5 @@
 //! Goal: two participants that are really one store never leave out the work of one of them. Method:
-//! one handle from before the server was started anew and one from after it, which name their place
+//! one handle from before the server was restarted and one from after it, which name their place
 //! differently, so the coordinator can't refuse them at once.
 
 #![cfg(all(feature = "tokio-postgres", feature = "redis"))]
@@ -91,7 +91,7 @@ async fn one_postgres_under_two_names() {
             .last_one_shot_participant("late", &late, pay(4))
     })
     .await;
-    // The one that begins holds the marker; whoever comes later waits for it, or finds what it has
+    // The one that begins holds the marker; a later one waits for it, or finds what it has
     // prepared.
     let third = work(&late, "mixed").await;
     let attempt = || {

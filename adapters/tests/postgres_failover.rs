@@ -54,7 +54,7 @@ async fn within(store: &impl Store, name: &str, deadline: Duration) -> Participa
     between(name, now.checked_add(deadline).unwrap(), kept)
 }
 
-/// Waits until its deadline is over.
+/// Waits until its deadline has passed.
 async fn overdue(store: &impl Store, transaction: &Participation) {
     while store.now().await.unwrap() <= transaction.not_after() {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -86,7 +86,7 @@ async fn started() -> Postgres {
     server
 }
 
-// 8. PREPARE on one connection, the server dies, commit by somebody else: one effect.
+// 8. PREPARE on one connection, the server dies, commit by another: one effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn prepared_work_outlives_the_server() {
     let server = started().await;
@@ -181,7 +181,7 @@ async fn a_promoted_synchronous_standby_commits_once() {
     assert_eq!(rows(standby.postgres()).await, "1");
 }
 
-// 12. Without it, what was acknowledged last is gone, and that is never told as a success.
+// 12. Without it, what was acknowledged last is gone, and that is never reported as a success.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_asynchronous_failover_lost_is_not_told_as_committed() {
     let primary = started().await;
@@ -234,7 +234,7 @@ async fn attempt(
 }
 
 // 12. A PREPARE, or a PREPARE and its COMMIT, that a failover lost: the coordinator that decided
-// *commit* tells it as lost. So does its sweeper, by leaving the decision unfinished.
+// *commit* reports it as lost. So does its sweeper, by leaving the decision unfinished.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_asynchronous_failover_lost_is_told_as_lost() {
     // Elsewhere: it has lost nothing.
@@ -275,7 +275,7 @@ async fn what_an_asynchronous_failover_lost_is_told_as_lost() {
     assert_eq!(rows(standby.postgres()).await, "0");
 }
 
-// 12. In time, a retry does the lost work anew: one effect.
+// 12. In time, a retry does the lost work again: one effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_in_time_mends_what_a_failover_lost() {
     let register = MemoryStore::new();

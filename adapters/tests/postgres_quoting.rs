@@ -9,7 +9,7 @@
 )]
 #![cfg(feature = "tokio-postgres")]
 
-// The sources themselves: what they make is nobody's business outside of the adapter.
+// The sources themselves: what they make is private to the adapter.
 #[path = "../src/postgres/base64.rs"]
 mod base64;
 #[path = "../src/postgres/identifier.rs"]

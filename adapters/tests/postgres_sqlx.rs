@@ -223,7 +223,7 @@ async fn wrong_urls_are_typed_and_keep_the_password() {
             ErrorKind::Unavailable,
         ),
     ] {
-        // sqlx tries again, until its time is over, where nobody listens.
+        // sqlx tries again, until its time has passed, where nothing listens.
         let patience = match kind {
             ErrorKind::Unavailable => std::time::Duration::from_secs(1),
             _ => timeouts().connect,

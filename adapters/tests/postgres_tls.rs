@@ -21,7 +21,7 @@ use world::{major, refused, timeouts};
 
 const SECRET: &str = "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
-/// Whether the connection is secret, by tokio-postgres.
+/// Whether the connection is secret, through tokio-postgres.
 async fn tokio(url: &str) -> Result<bool> {
     let builder = TokioPostgresStore::builder(url).timeouts(timeouts());
     let store = builder.connect().await?;
@@ -30,7 +30,7 @@ async fn tokio(url: &str) -> Result<bool> {
     Ok(row.get::<_, &str>(0) == "true")
 }
 
-/// The same by sqlx.
+/// The same through sqlx.
 async fn sqlx(url: &str) -> Result<bool> {
     let builder = SqlxPostgresStore::builder(url).timeouts(timeouts());
     let store = builder.connect().await?;
@@ -47,7 +47,7 @@ async fn is_secret(url: &str, expected: bool) {
     assert_eq!(sqlx(url).await.unwrap(), expected, "sqlx: {url}");
 }
 
-/// Refused as a setting to mend, and without the password.
+/// Refused as a setting to fix, and without the password.
 async fn is_refused(url: &str, word: &str) {
     for answer in [tokio(url).await, sqlx(url).await] {
         let error = answer.unwrap_err();
@@ -76,7 +76,7 @@ async fn what_sslmode_asks_for_is_had() {
     is_secret(&format!("{url}?sslmode=require"), true).await;
     is_secret(&with("verify-ca", &ours), true).await;
     is_secret(&with("verify-full", &ours), true).await;
-    // Somebody else's authority, or none of ours.
+    // Another's authority, or none of ours.
     is_refused(&with("verify-ca", &foreign), "certificate").await;
     is_refused(&with("verify-full", &foreign), "certificate").await;
     is_refused(&format!("{url}?sslmode=verify-full"), "certificate").await;

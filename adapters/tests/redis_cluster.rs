@@ -441,7 +441,7 @@ async fn an_asynchronous_failover_loses_and_a_required_replica_says_so() -> Resu
 
     master.kill();
     frozen[0].server().thaw()?;
-    // The same key after the failover: applied anew, because the new master never saw it.
+    // The same key after the failover: applied again, because the new master never saw it.
     let lost = adjust("lost", "{x}", 1)?;
     let again = insist(|| careless.adjust(&lost)).await?;
     ensure!(

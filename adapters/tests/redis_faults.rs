@@ -81,12 +81,12 @@ async fn pay(store: &RedisStore, key: &str) -> exactly_once::Result<()> {
             Ok(())
         }
         Claimed::Completed(_) => Ok(()),
-        // Each key has one client, so nobody can be in its way.
+        // Each key has one client, so none can be in its way.
         _ => Err(exactly_once::Error::new(ErrorKind::Refused, "test", "test")),
     }
 }
 
-/// Pays and adjusts until told to stop; gives how many of each were acknowledged.
+/// Pays and adjusts until stopped; gives how many of each were acknowledged.
 async fn client(store: RedisStore, number: u64, stop: Arc<AtomicBool>) -> Result<u64> {
     let mut done = 0;
     while !stop.load(Ordering::Relaxed) {

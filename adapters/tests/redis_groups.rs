@@ -106,7 +106,7 @@ async fn a_key_of_another_type_spoils_one_caller_only() {
         .execute_one_shot(&effect("bad", Statement::new("INCR sum")))
         .await
         .unwrap();
-    // Somebody's hand: the record of one key becomes a list.
+    // By hand: the record of one key becomes a list.
     let record = server.cli(["KEYS", "*bad*"]).await.unwrap();
     server.cli(["DEL", &record]).await.unwrap();
     server.cli(["RPUSH", &record, "x"]).await.unwrap();

@@ -45,7 +45,7 @@ async fn amount(store: &RedisStore, account: &str) -> Result<i64> {
     Ok(state.amount.get())
 }
 
-/// A server that tells the digest of its data.
+/// A server that reports the digest of its data.
 async fn watched() -> Result<Redis> {
     Redis::options()
         .setting("enable-debug-command", "yes")

@@ -12,7 +12,7 @@ async fn connect(url: &str) -> exactly_once::Result<RedisStore> {
     RedisStore::builder(url).connect().await
 }
 
-/// Refused as a setting to mend, and without the password.
+/// Refused as a setting to fix, and without the password.
 async fn is_refused(url: &str, word: &str) {
     let refusal = connect(url).await.err().unwrap();
     let text = format!("{refusal} {refusal:?}");

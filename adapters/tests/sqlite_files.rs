@@ -1,4 +1,4 @@
-//! Files that can't be used are refused at open, with what to mend; and many processes at one file.
+//! Files that can't be used are refused at open, with what to fix; and many processes at one file.
 
 #![cfg(feature = "rusqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -162,7 +162,7 @@ fn child() {
             .unwrap();
         let key = |name: String| IdempotencyKey::new(name).unwrap();
         let account = AccountId::new("a").unwrap();
-        // All of them: one opens it, the others are told how.
+        // All of them: one opens it, the others learn how.
         let open = OpenAccount::new(key("open".to_owned()), account.clone());
         store.open_account(&open).await.unwrap();
         for change in 0..CHANGES {

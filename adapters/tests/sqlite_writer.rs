@@ -212,7 +212,7 @@ async fn a_full_disk_is_retryable_and_nothing_is_half_there() {
         let _ = db.execute(INSERT, ["slipped"]);
         Ok(1)
     };
-    // In a group: the others are told to retry, and lose nothing.
+    // In a group: the others are asked to retry, and lose nothing.
     let tx = place.tx().await;
     let mut calls = JoinSet::new();
     for number in 0..9 {
@@ -244,7 +244,7 @@ async fn a_full_disk_is_retryable_and_nothing_is_half_there() {
         16,
         "8 good calls of two rows each, and nothing of the large one"
     );
-    // The same in an interactive transaction, told at once.
+    // The same in an interactive transaction, reported at once.
     let mut tx = place.tx().await;
     let insert = "INSERT INTO effects VALUES (hex(zeroblob(1000000)))";
     let full = tx.run(move |db| db.execute(insert, [])).await.unwrap_err();

@@ -1,7 +1,7 @@
 //! Goal: the short ways spare what they promise. Method: the round trips of one transaction, counted
 //! by proxies in front of two databases of one server; they are free of noise.
 //!
-//! With `EXACTLY_ONCE_MEASURE=1` the times are told too, as ratios to two updates that commit by
+//! With `EXACTLY_ONCE_MEASURE=1` the times are printed too, as ratios to two updates that commit by
 //! themselves, in interleaved slices.
 
 #![cfg(feature = "tokio-postgres")]

@@ -143,7 +143,7 @@ impl Child {
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if let Some(line) = line.strip_prefix(SAYS) {
-                    // Nobody listens any more: then the child is about to be killed.
+                    // No parent listens any more: then the child is about to be killed.
                     let _ = said.send(line.to_owned());
                 }
             }

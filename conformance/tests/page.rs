@@ -1,4 +1,4 @@
-//! The report page in a real headless Chromium: it shows the matrix, filters it, and tells on a
+//! The report page in a real headless Chromium: it shows the matrix, filters it, and shows on a
 //! click why a case failed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -91,7 +91,7 @@ pub enum Outcome {
 /// The answer to a claim.
 #[must_use = "a fresh transaction that is dropped is rolled back"]
 pub enum Claimed<Tx> {
-    /// Nobody has done it: do the work in this transaction, then complete or reject.
+    /// It is not done: do the work in this transaction, then complete or reject.
     Fresh(Tx),
     /// It is done; this is how it ended. Nothing was written, nothing is open.
     Completed(Outcome),
@@ -187,8 +187,8 @@ pub enum KeyState {
 /// - After an error nothing is open, locked or half written; after an
 ///   [ambiguous](crate::ErrorKind::Ambiguous) one, the same call again gives the one right answer.
 ///
-/// Each method may be dropped at any poll, and called again while the first call is still in
-/// flight.
+/// Each method may be dropped at any poll, and called again while the first call is still
+/// in flight.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no store of idempotency keys",
     label = "expected a store of an adapter",

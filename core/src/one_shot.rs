@@ -113,7 +113,7 @@ impl Statement {
         self
     }
 
-    /// Requires that exactly so many rows are changed; otherwise nothing is applied and the answer
+    /// Requires that exactly this many rows are changed; otherwise nothing is applied and the answer
     /// is [refused](crate::ErrorKind::Refused), for good. `UPDATE … WHERE stock > 0` needs it.
     #[must_use]
     pub fn expecting_rows(mut self, rows: u64) -> Self {

@@ -127,7 +127,7 @@ async fn tell_counts(pool: &Pool) -> Result<()> {
     let mut held: Vec<Object> = Vec::new();
     for _ in 0..pool.status().size {
         let free = pool.get();
-        // One that somebody keeps for good can't be asked.
+        // One that is kept for good can't be asked.
         match tokio::time::timeout(std::time::Duration::from_millis(100), free).await {
             Ok(connection) => held.push(connection?),
             Err(_) => break,

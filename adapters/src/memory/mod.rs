@@ -78,9 +78,9 @@ pub struct MemoryStore {
 struct Shared {
     state: Mutex<State>,
     clock: Clock,
-    /// Tells these data from all others of the process.
+    /// Distinguishes these data from all others of the process.
     number: u64,
-    /// Tells them from all others, and is kept by a copy.
+    /// Distinguishes them from all others, and is kept by a copy.
     identity: Mutex<StoreIdentity>,
 }
 

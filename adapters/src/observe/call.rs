@@ -7,7 +7,7 @@ use tracing::{Instrument, field};
 
 use super::outcome::Outcome;
 
-/// Runs the call in its span. A call that is dropped half way is neither counted nor timed: nobody
+/// Runs the call in its span. A call that is dropped half way is neither counted nor timed: no caller
 /// knows how it ended.
 pub(super) async fn call<S: Store, T: Outcome>(
     store: &S,

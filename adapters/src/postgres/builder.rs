@@ -35,7 +35,7 @@ enum Source<P> {
     Pool(P),
 }
 
-/// Says how to connect. Its `Debug` tells no URL.
+/// Says how to connect. Its `Debug` shows no URL.
 #[must_use]
 pub struct PostgresBuilder<D: Pooled> {
     source: Source<D::Pool>,

@@ -30,7 +30,7 @@ pub(super) struct Over<'a> {
 }
 
 impl<D: Driver> PostgresStore<D> {
-    /// Removes at most so many rows of this namespace, and says how many. What another call is
+    /// Removes at most this many rows of this namespace, and says how many. What another call is
     /// removing is skipped, so that two never wait for each other.
     pub(super) async fn remove_over(
         &self,

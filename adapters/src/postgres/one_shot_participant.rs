@@ -1,5 +1,5 @@
 //! A participant whose work is known up front: marker, statements and PREPARE in one message, as long
-//! as all is as usual. Whatever else is met is told apart by the steps, one after the other.
+//! as all is as usual. Whatever else is met is found out by the steps, one after the other.
 
 use exactly_once_core::{
     Decision, LastOneShotParticipant, OneShotParticipant, Participation, PreparedOneShot, Result,

@@ -91,7 +91,7 @@ pub(super) fn refused(failed: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// Nobody to refuse.
+/// Refuses nothing.
 #[cfg(not(feature = "postgres-tls-shared"))]
 pub(super) fn refused(_failed: &(dyn std::error::Error + 'static)) -> bool {
     false

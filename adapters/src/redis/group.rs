@@ -275,7 +275,7 @@ impl Task {
             Ok((values, origin)) => {
                 for ((answer, value), operation) in answers.into_iter().zip(values).zip(operations)
                 {
-                    // Nobody listens if the caller's future was dropped.
+                    // No one receives it if the caller's future was dropped.
                     let own = self.own_answer(operation, value, effect);
                     let _ = answer.send(own.map(|value| (value, origin.clone())));
                 }

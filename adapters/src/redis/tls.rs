@@ -93,7 +93,7 @@ fn split(url: &str) -> (String, Option<String>) {
 fn choose_cryptography() {
     use rustls::crypto::{CryptoProvider, ring};
     if CryptoProvider::get_default().is_none() {
-        // Somebody else may have been faster: fine.
+        // Another may have been faster: fine.
         let _ = ring::default_provider().install_default();
     }
 }

@@ -140,7 +140,7 @@ impl SqliteBuilder {
         self
     }
 
-    /// Tells the time instead of this machine's clock. **For tests**: all handles and processes on
+    /// Gives the time instead of this machine's clock. **For tests**: all handles and processes on
     /// one file must agree on the time, or leases and deadlines mean nothing.
     pub fn with_clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.settings.clock = Some(Arc::new(clock));

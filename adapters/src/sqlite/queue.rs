@@ -76,7 +76,7 @@ pub(super) trait Job: Send {
     fn repeatable(&self) -> bool;
     /// Whether it was run and failed.
     fn failed(&self) -> bool;
-    /// Tells the caller: its own answer after a commit, otherwise the failure.
+    /// Answers the caller: its own answer after a commit, otherwise the failure.
     fn settle(self: Box<Self>, failure: Option<Error>);
 }
 
@@ -86,7 +86,7 @@ pub(super) trait Open: Send {
     fn abandoned(&self) -> bool;
     /// Says whether the transaction stays open for the session.
     fn run(&mut self, bench: &Bench<'_>, session: u64) -> bool;
-    /// Tells the caller; gives back whether anybody took the open transaction.
+    /// Answers the caller; returns whether it took the open transaction.
     fn settle(self: Box<Self>, failure: Option<Error>) -> bool;
 }
 

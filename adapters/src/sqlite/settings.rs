@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use exactly_once_core::{MAX_RECEIPT_BYTES, Timestamp};
 
-/// Tells the time in place of this machine's clock.
+/// Gives the time in place of this machine's clock.
 pub(super) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Limits and clock, shared by all handles of a store.

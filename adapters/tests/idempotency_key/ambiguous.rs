@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use crate::bench::{Asked, Bench, answer, body, post, send};
 
-/// Goal: where nobody knows whether it was committed, the client is told to repeat the request with
+/// Goal: where it is not known whether it was committed, the client is asked to repeat the request with
 /// the same key, and then finds one effect. Method: the connection is cut before the server sees the
 /// commit, and after it has committed.
 #[tokio::test]

@@ -190,7 +190,7 @@ async fn a_refusal_at_the_commit_is_recorded() {
 }
 
 /// Goal: an attempt that was overtaken gives the answer that stands. Method: the lease of the first
-/// attempt is over by the store's clock while its handler runs; another process takes over, and ends
+/// attempt has expired by the store's clock while its handler runs; another process takes over, and ends
 /// before or after it.
 #[tokio::test]
 async fn an_overtaken_attempt_gives_the_stored_answer() {

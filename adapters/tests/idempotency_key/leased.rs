@@ -19,7 +19,7 @@ use crate::bench::{Asked, Bench, TTL, answer, body, post, send};
 static KEY: Option<&str> = Some("\"k\"");
 
 /// Goal: a client that hangs up does not stop the effect half way, and finds its response later; a
-/// duplicate meanwhile is told to come back.
+/// duplicate meanwhile is asked to come back.
 #[tokio::test]
 async fn the_effect_goes_on_without_its_client() {
     static GO: Semaphore = Semaphore::const_new(0);
@@ -87,7 +87,7 @@ async fn a_handler_that_fails_gives_the_key_back() {
     assert_eq!(bench.handled(), 3);
 }
 
-/// Goal: after a crash the handler runs again, and can be told from its zombie. Method: the whole
+/// Goal: after a crash the handler runs again, and can be distinguished from its zombie. Method: the whole
 /// runtime of the first attempt goes away; the retry waits for the lease to end.
 #[test]
 fn after_a_crash_another_attempt_has_a_higher_token() {

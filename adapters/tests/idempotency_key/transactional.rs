@@ -104,7 +104,7 @@ async fn a_client_may_hang_up_at_any_moment() {
     assert!(polls.unwrap() >= 3, "there was nothing to interrupt");
 }
 
-/// Goal: a duplicate while the first is in flight is told to come back, and finds the response then.
+/// Goal: a duplicate while the first is in flight is asked to come back, and finds the response then.
 #[tokio::test]
 async fn a_duplicate_in_flight_is_a_conflict() {
     static GO: Semaphore = Semaphore::const_new(0);
@@ -186,7 +186,7 @@ async fn a_transaction_that_is_kept_is_rolled_back() {
     assert_eq!(bench.paid().await, 1);
 }
 
-/// Goal: after the answer the transaction is over for everybody who holds a handle on it.
+/// Goal: after the answer the transaction has ended for every holder of a handle on it.
 #[tokio::test]
 async fn a_transaction_that_is_over_is_said_to_be() {
     let (keep, mut kept) = tokio::sync::mpsc::unbounded_channel::<KeyedTx<MemoryStore>>();

@@ -139,7 +139,7 @@ async fn settings_of_the_pool_stay() {
         .unwrap()
         .value;
     assert!(new.contains("other, public, mine"), "{new}");
-    // The server lists no custom settings: of these, none can be told from the pool's own.
+    // The server lists no custom settings: of these, none can be distinguished from the pool's own.
     let leaves = LEAVES.into_iter().filter(|leaves| !leaves.contains("app."));
     for (at, leaves) in leaves.enumerate() {
         let work = async |tx: &mut SqlxPostgresTx| SqlxDriver::run(tx, leaves).await;

@@ -1,4 +1,4 @@
-//! Nobody pays for another: every batch, with a member that is stalled, slow or failing.
+//! No caller pays for another: every batch, with a member that is stalled, slow or failing.
 
 use std::{
     future::Future,
@@ -168,7 +168,7 @@ async fn a_timeout_is_nobody_elses<D: Under>() {
         }
     }
     assert_eq!(number(&world, COUNT).await, 29);
-    // Forty that are a little slow each: none of them is told that it may have been applied.
+    // Forty that are a little slow each: none of them reports that it may have been applied.
     let slow: Vec<_> = (0..40)
         .map(|number| slow(&format!("s{number}"), "0.25"))
         .collect();

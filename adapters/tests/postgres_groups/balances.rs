@@ -73,7 +73,7 @@ async fn the_floor_holds_within_a_group_to_the_unit() {
     assert_eq!((state.amount.get(), state.version.get()), (0, 11));
 }
 
-// What is remembered of an account is a guess: whoever else changes it, and even if the database
+// What is remembered of an account is a guess: whatever else changes it, and even if the database
 // was taken back in time, nothing is lost and nothing is doubled.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_guess_is_never_written() {
@@ -103,7 +103,7 @@ async fn a_wrong_guess_is_never_written() {
     assert_eq!(applied.change.after, Amount::new(-429));
 }
 
-// An account that somebody else has changed costs its own callers another round, and nobody else.
+// An account that another has changed costs its own callers another round, and no others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_guess_leaves_the_rest_of_its_group_alone() {
     let (world, store) = shop().await;

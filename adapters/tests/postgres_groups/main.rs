@@ -243,7 +243,7 @@ async fn one_key_in_a_group_is_one_effect() {
     assert_eq!(number(&world, "SELECT count(*) FROM payments").await, 1);
 }
 
-// A key that somebody holds for long keeps only those waiting who want that very key.
+// A key that is held for long keeps only the callers waiting that want that very key.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_behind_the_key_of_another() {
     let (world, store) = shop().await;
@@ -268,7 +268,7 @@ async fn nobody_waits_behind_the_key_of_another() {
     assert!(!store.execute_one_shot(&effects[5]).await.unwrap().replayed);
 }
 
-// Whoever goes takes nobody with it: not while waiting, and not in flight.
+// A caller that goes takes no other with it: not while waiting, and not in flight.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_is_dropped_harms_nobody() {
     let (world, store) = shop().await;
@@ -357,7 +357,7 @@ async fn groups_work_through_a_transaction_pooler() {
     assert_eq!(number(&world, "SELECT count(*) FROM payments").await, 480);
 }
 
-// What somebody else left open on a connection of the pool is not committed by a group.
+// What another left open on a connection of the pool is not committed by a group.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_does_not_commit_what_others_left_open() {
     let (world, _) = shop().await;

@@ -1,5 +1,5 @@
 //! Decisions that are written at the same time share commits, and so do the marks that they are
-//! carried out; each caller is told his own.
+//! carried out; each caller gets its own.
 
 use exactly_once::{Decision, DecisionRegister, Participation, Store, Timestamp};
 
@@ -51,7 +51,7 @@ async fn decisions_share_commits_and_each_is_told_its_own() {
         number(&world, COMMITS).await <= 6,
         "commits of 60 decisions"
     );
-    // Whoever comes later is told what stands.
+    // A later caller gets what stands.
     let contrary: Vec<(Participation, Decision)> = works
         .iter()
         .map(|work| (work.clone(), Decision::Rollback))
@@ -107,7 +107,7 @@ async fn in_one_group_a_transaction_has_one_decision_and_faults_are_their_own() 
     refused(store.finish(&unknown).await, ErrorKind::NotPrepared, &[]);
 }
 
-// Somebody is at one of the transactions, for longer than anybody waits.
+// Another holds one of the transactions, for longer than any caller waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_another_holds_up_nobody_else() {
     let (world, store) = shop().await;
@@ -140,7 +140,7 @@ async fn who_waits_for_another_holds_up_nobody_else() {
     assert_eq!(told.unwrap(), Decision::Commit);
 }
 
-// Dropped at any moment, and asked again: what was written is what is told.
+// Dropped at any moment, and asked again: what was written is what is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_goes_away_and_comes_again_is_told_what_stands() {
     let (world, store) = shop().await;

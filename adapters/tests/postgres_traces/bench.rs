@@ -72,7 +72,7 @@ impl Bench {
         self.sql(at, &count).await.parse().unwrap()
     }
 
-    /// Whether somebody still holds the row.
+    /// Whether a transaction still holds the row.
     pub(crate) async fn is_locked(&self, at: usize, tag: &str) -> bool {
         let free = format!(
             "SELECT count(*) FROM (SELECT 1 FROM seat WHERE tag = '{tag}' FOR UPDATE SKIP LOCKED) x"

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use exactly_once::coordinator::machine::Role;
 
-/// One step of somebody.
+/// One step of an actor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) who: String,
@@ -46,7 +46,7 @@ impl Trace {
         attempts.map(|step| step.number + 1).max().unwrap_or(0)
     }
 
-    /// Whether a failover loses something: then nobody can keep all promises, but must say so.
+    /// Whether a failover loses something: then not all promises can be kept, and that must be reported.
     pub(crate) fn loses(&self) -> bool {
         self.steps.iter().any(|step| step.who == "failover")
     }

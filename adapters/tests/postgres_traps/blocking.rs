@@ -1,4 +1,4 @@
-//! Traps 8 and 10: a prepared transaction keeps its locks, for as long as nobody ends it.
+//! Traps 8 and 10: a prepared transaction keeps its locks until it is ended.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     world::{between, claim, timeouts, world},
 };
 
-// 8. A key that is held is told in time, and the request behind it is compared all the same.
+// 8. A key that is held is reported in time, and the request behind it is compared all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_key_is_in_progress_or_a_mismatch() {
     let world = world().await;

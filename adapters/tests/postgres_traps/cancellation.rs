@@ -9,7 +9,7 @@ use crate::{
     world::{claim, timeouts, world},
 };
 
-// 6. A pool's connection with somebody's transaction open on it is not written in.
+// 6. A pool's connection with another's transaction open on it is not written in.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dirty_connection_of_the_users_pool_is_not_used() {
     let world = world().await;

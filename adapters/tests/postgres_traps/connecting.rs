@@ -47,7 +47,7 @@ async fn wrong_urls_are_typed_and_keep_the_password() {
     assert_eq!(kind(nobody).await, ErrorKind::Unavailable);
 }
 
-// Opposing transfers and adjustments meet in one order; what does not fit is told as such.
+// Opposing transfers and adjustments meet in one order; what does not fit is reported as such.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_of_one_with_nested_use_is_busy_and_not_a_deadlock() {
     let world = world().await;

@@ -9,7 +9,7 @@ use crate::{
     world::{World, world},
 };
 
-/// Stored rows, of whom every other one is over.
+/// Stored rows, of which every other one has expired.
 const STORED: i64 = 30_000;
 
 /// Removed at once.
@@ -22,7 +22,7 @@ const MOST_READ: i64 = 10 * BATCH as i64;
 async fn fill(world: &World, some: bool) {
     let over = if some { "i % 2 = 0" } else { "false" };
     let moment = format!("CASE WHEN {over} THEN i ELSE 4000000000000000 + i END");
-    // Nobody has looked at the tables since: the planner takes them to be small.
+    // No ANALYZE has run on the tables since: the planner takes them to be small.
     let sql = format!(
         "ALTER TABLE exactly_once.keys SET (autovacuum_enabled = off);
          ALTER TABLE exactly_once.outcomes SET (autovacuum_enabled = off);

@@ -22,7 +22,7 @@ async fn identifiers(world: &World) -> Vec<String> {
     world.sql(sql).await.lines().map(str::to_owned).collect()
 }
 
-// 3. 42710: somebody has the identifier. What was to be prepared is rolled back, and told so.
+// 3. 42710: the identifier is taken. What was to be prepared is rolled back, and reported so.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identifier_in_use_leaves_nothing() {
     let world = world().await;
@@ -54,7 +54,7 @@ async fn an_identifier_in_use_leaves_nothing() {
     assert_eq!(world.sql("SELECT count(*) FROM t").await, "0");
 }
 
-// 3. 42704 is said of what was committed, rolled back and never prepared: the marker tells them
+// 3. 42704 is said of what was committed, rolled back and never prepared: the marker keeps them
 // apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_identifier_is_looked_up() {

@@ -18,7 +18,7 @@
 //! | volatile clocks and old statistics: a batch that reads all that is stored | `expiry` |
 //! | transactions that all end at one moment, and an index by that | `one_end` |
 //! | a participant's whole work in one message | `one_message` |
-//! | a mark that nobody waits for, and a crash | `unflushed` |
+//! | a mark that no call waits for, and a crash | `unflushed` |
 //! | URLs, passwords, pools | `connecting` |
 // Not every target uses all of the support, and helpers of tests may panic as tests do.
 #![allow(

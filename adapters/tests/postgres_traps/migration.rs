@@ -1,4 +1,4 @@
-//! Trap 15: CREATE TABLE IF NOT EXISTS stops nobody from trying at once.
+//! Trap 15: CREATE TABLE IF NOT EXISTS stops no two from trying at once.
 
 use exactly_once::{ErrorKind, Store, postgres::TokioPostgresStore};
 

@@ -1,4 +1,4 @@
-//! Many transactions that end at one moment: who is told of one reads only that one.
+//! Many transactions that end at one moment: a call about one reads only that one.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn a_decision_is_carried_out_without_a_look_at_others() {
         let print = Fingerprint::from_bytes([1; 32]);
         Participation::new(&name, print, later(60), later(120)).unwrap()
     };
-    // Nobody has looked at the table since it was empty, so the planner takes any index that has an
+    // No ANALYZE has run since the table was empty, so the planner takes any index that has an
     // `=` for each of its columns to be as good as another.
     let sql = format!(
         "ALTER TABLE exactly_once.decisions SET (autovacuum_enabled = off);

@@ -127,7 +127,7 @@ async fn work_and_decision_are_had_once_by_dropped_calls_and_by_racers() {
     world.nothing_open().await;
 }
 
-// Texts that can't go in one message go by the steps, and a text that ends the transaction is told.
+// Texts that can't go in one message go by the steps, and a text that ends the transaction is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_reach_beyond_its_statement_goes_by_the_steps() {
     let world = world().await;

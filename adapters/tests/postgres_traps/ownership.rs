@@ -22,7 +22,7 @@ async fn another_role_and_another_database() {
         .url()
         .replace("postgres:throwaway", &format!("{app}:app"));
     let builder = || TokioPostgresStore::builder(&url).timeouts(timeouts());
-    // Without rights: told which. With the least of rights: fine, and no DDL is tried.
+    // Without rights: the error names them. With the least of rights: fine, and no DDL is tried.
     refused(
         builder().connect().await,
         ErrorKind::Configuration,

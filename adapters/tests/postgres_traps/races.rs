@@ -35,7 +35,7 @@ async fn ask_until(
     unreachable!("it ends when the status is there")
 }
 
-// 11. Beside commits and rollbacks, no reader is ever told another outcome, or none.
+// 11. Beside commits and rollbacks, no reader ever gets another outcome, or none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_read_beside_a_commit_is_never_wrong() {
     use PreparedStatus::{Committed, None, Prepared, RolledBack};
@@ -66,7 +66,7 @@ async fn a_status_read_beside_a_commit_is_never_wrong() {
     }
 }
 
-/// Ends it one way, again as long as it is told to try again.
+/// Ends it one way, again as long as it is asked to try again.
 async fn end(
     store: TokioPostgresStore,
     transaction: Participation,
@@ -89,8 +89,8 @@ async fn end(
     }
 }
 
-// Of eight that commit and roll back at once, one side wins, all are told which, and the effect is
-// as they are told.
+// Of eight that commit and roll back at once, one side wins, all learn which, and the effect is
+// as they learned.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_commits_and_rollbacks_at_once_one_side_wins_and_all_are_told() {
     let world = world().await;

@@ -61,7 +61,7 @@ async fn nor_is_a_prepared_one_whose_wait_was_cancelled() {
     prepared_without_a_standby("statement_timeout", "400ms").await;
 }
 
-// 12, 13. And it waits for nobody where the session's settings say so.
+// 12, 13. And it waits for no standby where the session's settings say so.
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_is_a_prepared_one_that_would_not_wait() {
     prepared_without_a_standby("synchronous_commit", "local").await;

@@ -1,6 +1,6 @@
 //! Runs one named case against a mutant.
 //!
-//! The mutants are erased: the suite is compiled once, and not anew for each of them.
+//! The mutants are erased: the suite is compiled once, and not for each of them.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -18,7 +18,7 @@ pub(crate) fn mini(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
 
 pub(crate) fn mini_as(adapter: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    // Whoever runs *this* test may have set any of these.
+    // The run of *this* test may have set any of these.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("EXACTLY_ONCE_") || name.starts_with("NEXTEST") {

@@ -11,7 +11,7 @@
 //!
 //! The shortest trace of each mistake is kept in `traces/`; the adapters' tests replay them on real
 //! servers. `EXACTLY_ONCE_MODEL=whole` explores the largest worlds too, and
-//! `EXACTLY_ONCE_MODEL=traces` writes the traces anew.
+//! `EXACTLY_ONCE_MODEL=traces` writes the traces again.
 
 #![allow(clippy::print_stdout, clippy::panic, clippy::expect_used)] // the counts and traces are for people
 

@@ -63,13 +63,13 @@ mistakes! {
     LockTimeoutIsPrepared,
     /// The coordinator commits without asking the register.
     CoordinatorWithoutRegister,
-    /// The coordinator proposes commit although somebody refused.
+    /// The coordinator proposes commit although one refused.
     CommitDespiteRefusal,
     /// The sweeper rolls back only where it finds something prepared.
     SweeperLeavesNoTombstone,
-    /// The sweeper calls a commit finished that somebody knows nothing of.
+    /// The sweeper calls a commit finished that one participant knows nothing of.
     SweeperFinishesALoss,
-    /// The coordinator notes the end before everybody was told.
+    /// The coordinator notes the end before every participant was informed.
     FinishBeforeTold,
     /// The only one that writes prepares, and leaves only the register out.
     AlonePrepares,

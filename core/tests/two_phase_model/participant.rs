@@ -42,11 +42,11 @@ pub(crate) struct Part {
 pub(crate) enum Answer {
     /// It is done, or was done before.
     Done,
-    /// Somebody holds the marker: again.
+    /// Another holds the marker: again.
     Busy,
     /// Nothing is known of it.
     Unknown,
-    /// Its time is over.
+    /// Its time has passed.
     Forgotten,
     /// The opposite was done.
     Opposite,

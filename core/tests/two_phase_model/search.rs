@@ -77,7 +77,7 @@ fn digest(world: &World) -> u64 {
 /// How many states can be reached; nothing if one of them is wrong. It keeps no way to a state, which
 /// is most of the memory.
 ///
-/// States are told apart by a 64-bit digest: among a few million states two collide with a probability
+/// States are distinguished by a 64-bit digest: among a few million states two collide with a probability
 /// below one in a million.
 pub(crate) fn holds(start: World) -> Option<usize> {
     let mut seen: HashSet<u64, BuildHasherDefault<Same>> = HashSet::default();

@@ -1,4 +1,4 @@
-//! Kills, cuts and cancels for as long as it is told, and audits.
+//! Kills, cuts and cancels for a given time, and audits.
 
 #![allow(clippy::print_stdout)]
 

@@ -16,7 +16,7 @@ pub const NAMESPACE: &str = "chaos";
 /// Which store an operation is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Place {
-    /// Postgres, by tokio-postgres.
+    /// Postgres, through tokio-postgres.
     Postgres,
     /// A SQLite file, shared by two processes.
     Sqlite,
@@ -78,7 +78,7 @@ pub enum What {
         /// How much more it shall be.
         delta: i64,
     },
-    /// The same in a virtual object, whose balance nobody else changes.
+    /// The same in a virtual object, whose balance no other changes.
     Object {
         /// The object's key, and whose balance.
         account: String,

@@ -1,7 +1,7 @@
 //! The world outside: a log of effects that no database of ours has a hand in.
 //!
 //! It does what such a system should: it remembers the greatest fencing token of each key, and
-//! refuses a smaller one. It is not killed, since it stands for somebody else's system; its
+//! refuses a smaller one. It is not killed, since it stands for another system; its
 //! connections are cut like all the others.
 
 use std::{

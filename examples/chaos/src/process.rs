@@ -35,7 +35,7 @@ impl Part {
     }
 }
 
-/// What a service process is told.
+/// The arguments of a service process.
 #[derive(Args, Clone, Debug)]
 pub struct ServiceOptions {
     /// Which services

@@ -40,7 +40,7 @@ async fn every_operation_is_applied_exactly_once() -> Result<()> {
 async fn services_that_are_broken_on_purpose_are_caught() -> Result<()> {
     let report = run(200, Recipe::Naive).await?;
     let kinds = report.by_kind();
-    // Applied twice; or applied, and the next attempt under another key told a conflict.
+    // Applied twice; or applied, and the next attempt under another key got a conflict.
     let seen = [Kind::Doubled, Kind::LostAnswer].map(|kind| kinds.contains_key(&kind));
     assert!(seen.contains(&true), "{report}");
     Ok(())

@@ -70,7 +70,7 @@ impl Operation<'_> {
     }
 
     /// As [`Self::apply`], in a transaction of the store's own. A refusal is final: its key keeps it,
-    /// so that it stays true for whoever comes late.
+    /// so that it stays true for a late caller.
     fn apply_for_good<'l>(
         &self,
         tx: &WriteTransaction,

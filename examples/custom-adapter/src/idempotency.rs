@@ -70,7 +70,7 @@ impl IdempotencyStore for RedbStore {
         }
         let mut tx = self.begin_write("claim").await?;
         tx.claimed = Some((self.namespace.clone(), claim.clone()));
-        // What was free a moment ago may be taken by now; from here on nobody else writes.
+        // What was free a moment ago may be taken by now; from here on no other writes.
         let (namespace, claim) = (self.namespace.clone(), claim.clone());
         blocking("claim", move || {
             let standing = standing_in(tx.transaction(), namespace.as_str(), &claim, "claim")?;
@@ -133,7 +133,7 @@ impl IdempotencyStore for RedbStore {
         let namespace = self.namespace.clone();
         self.write("expire", move |tx| {
             let namespace = namespace.as_str();
-            // The retention is over *at* its end, so the range is up to the next microsecond.
+            // The retention has passed *at* its end, so the range is up to the next microsecond.
             let until = now().as_micros().saturating_add(1);
             let mut over = Vec::new();
             {

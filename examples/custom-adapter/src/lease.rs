@@ -35,7 +35,7 @@ fn next_token(tx: &WriteTransaction) -> Result<FencingToken> {
     Ok(FencingToken::new(next))
 }
 
-/// The key's row, whoever it belongs to.
+/// The key's row, whichever request it belongs to.
 fn row_of(
     tx: &WriteTransaction,
     namespace: &str,

@@ -68,7 +68,7 @@ impl RedbStoreBuilder {
     /// [Configuration](ErrorKind::Configuration) where the file can't be used.
     pub async fn open(self) -> Result<RedbStore> {
         let Self { path, lock_timeout } = self;
-        // redb waits here for whoever is writing, however long that takes.
+        // redb waits here for the present writer, however long that takes.
         let opening = blocking("open", move || {
             let mut options = Database::builder();
             options.set_concurrency_mode(ConcurrencyMode::MultiWriter);

@@ -14,7 +14,7 @@ use crate::{
 /// An open transaction. Dropping it rolls back.
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct RedbTx {
-    // In this order: it is rolled back first, and then it is somebody else's turn.
+    // In this order: it is rolled back first, and then it is another caller's turn.
     transaction: WriteTransaction,
     turn: OwnedSemaphorePermit,
     home: Arc<Shared>,

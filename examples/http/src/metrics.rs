@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 /// Buckets for the durations, in seconds: a commit takes from a tenth of a millisecond (memory) to
 /// seconds (a lock that is waited for).
 const BUCKETS: [f64; 8] = [0.000_2, 0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0];
-/// How often the gauges of what is in doubt are read anew.
+/// How often the gauges of what is in doubt are read again.
 const EVERY: Duration = Duration::from_secs(15);
 
 /// Records from now on; once in a process.
@@ -25,7 +25,7 @@ pub fn install() -> Result<PrometheusHandle> {
 }
 
 /// Asks the store now and then what is in doubt, for the gauges `exactly_once_in_doubt` and
-/// `exactly_once_in_doubt_oldest_seconds`: nobody else asks while all is well. Never ends.
+/// `exactly_once_in_doubt_oldest_seconds`: nothing else asks while all is well. Never ends.
 pub async fn watch<S: PreparedTransactions>(store: S, handle: PrometheusHandle) {
     loop {
         // Counted by the store's own layer, errors too; the gauges are set after the last page.

@@ -40,7 +40,7 @@ impl Service {
         })
     }
 
-    /// Waits for the end of the process that was told to die, and starts another one.
+    /// Waits for the end of the process that was ordered to die, and starts another one.
     async fn restart(&mut self) -> Result<()> {
         let ended = self.process.wait(READY).await?;
         assert!(ended.is_some(), "the process did not die");

@@ -45,19 +45,19 @@ pub enum CrashPoint {
     AfterPrepare(Database),
     /// With all votes in, and nothing decided.
     BeforeDecision,
-    /// Decided, and nobody told.
+    /// Decided, and no participant informed.
     AfterDecision,
-    /// Before this participant is told.
+    /// Before this participant is informed.
     BeforeCommit(Database),
     /// After this participant has committed.
     AfterCommit(Database),
-    /// Before this participant is told to roll back.
+    /// Before this participant is to roll back.
     BeforeRollback(Database),
     /// After this participant has rolled back.
     AfterRollback(Database),
-    /// Everybody told, and the register does not know.
+    /// All informed, and the register does not know.
     BeforeFinish,
-    /// Everybody told and the register closed, and Restate has not heard of it.
+    /// All informed and the register closed, and Restate has not heard of it.
     AfterFinish,
     /// Between two steps of the handler: in the journal, and not answered.
     BetweenSteps,
@@ -168,7 +168,7 @@ impl Control {
         Ok(())
     }
 
-    /// The driver takes it back, if nobody has passed there.
+    /// The driver takes it back, if no attempt has passed there.
     pub fn disarm(&self, point: CrashPoint) {
         let _ = std::fs::remove_file(self.file(point));
     }

@@ -17,7 +17,7 @@ use crate::{
     stores::{Addresses, CrashStores, Stores},
 };
 
-/// What a service process is told.
+/// The arguments of a service process.
 #[derive(Args, Clone, Debug)]
 pub struct ServiceOptions {
     /// Where the databases are

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub enum Point {
     /// Two-phase commit: the work is done, and not prepared.
     BeforePrepare,
-    /// Prepared, and nobody has heard of it.
+    /// Prepared, and no caller has heard of it.
     AfterPrepare,
     /// Prepared, and written down: in the journal, or in the register.
     Prepared,

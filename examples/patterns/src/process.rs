@@ -26,7 +26,7 @@ use crate::{
     plain::{self, Plain},
 };
 
-/// What a service process is told.
+/// The arguments of a service process.
 #[derive(Args, Clone, Debug)]
 pub struct ServiceOptions {
     /// Which pattern
@@ -76,7 +76,7 @@ async fn make_tables(options: &ServiceOptions, control: &Control) -> Result<()> 
         Pattern::Key => format!("{PAYMENTS}{}", key::KEYS),
         Pattern::Version => version::TABLES.to_owned(),
         Pattern::State => state::TABLES.to_owned(),
-        // While the process was down, somebody has raised the price.
+        // While the process was down, the price was raised.
         Pattern::Read => format!(
             "{} {} DELETE FROM price; INSERT INTO price VALUES ({});",
             read::PRICE,

@@ -94,7 +94,7 @@ pub trait Faults: Clone + Send + Sync + 'static {
     /// An attempt passes a crash point.
     ///
     /// # Errors
-    /// What the caller is to be told in place of the answer.
+    /// What the caller gets in place of the answer.
     fn pass(&self, point: CrashPoint, handler: Handler) -> exactly_once::Result<()>;
 
     /// Something countable happened.
@@ -136,7 +136,7 @@ impl Control {
         Ok(())
     }
 
-    /// The driver takes it back, if nobody has passed there.
+    /// The driver takes it back, if no attempt has passed there.
     pub fn disarm(&self, point: CrashPoint, handler: Handler) {
         let _ = std::fs::remove_file(self.file(point, handler));
     }

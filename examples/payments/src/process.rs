@@ -38,7 +38,7 @@ impl Recipe {
     }
 }
 
-/// What a service process is told.
+/// The arguments of a service process.
 #[derive(Args, Clone, Debug)]
 pub struct ServiceOptions {
     /// The SQLite file; made if it is not there

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     /// Goal: the audit sees what it is there for. Method: a message twice, one missing, one changed,
-    /// one that nobody sent.
+    /// one that was not sent.
     #[test]
     fn each_anomaly_is_seen() {
         let folder = tempfile::tempdir().unwrap();

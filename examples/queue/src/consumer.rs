@@ -19,7 +19,7 @@ pub const DOOMED: &str = "count:doomed";
 /// How long an empty queue is left alone.
 const NAP: Duration = Duration::from_millis(20);
 
-/// What a consumer is told.
+/// The arguments of a consumer.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// The queue's server
@@ -87,13 +87,13 @@ async fn handle(store: &SqliteStore, queue: &mut Queue, delivery: &Delivery) -> 
             // It comes again, here or elsewhere, and finds the key.
             Advice::RetrySameKey | Advice::Retry { .. } => Ok(()),
             Advice::Stop { .. } => queue.bury(delivery, error.kind().as_str()).await,
-            // Nothing that another delivery would do better: somebody has to look.
+            // Nothing that another delivery would do better: a person has to look.
             _ => Err(error.into()),
         },
     }
 }
 
-/// The effect: once for each number, whoever delivers it how often.
+/// The effect: once for each number, however often it is delivered.
 async fn apply(store: &SqliteStore, message: Message) -> exactly_once::Result<()> {
     let key = IdempotencyKey::new(message.id.as_str())?;
     let claim = Claim::new(key, Fingerprint::of("pay", &message)?);

@@ -3,7 +3,7 @@
 //! Every such queue delivers a message again when it was not acknowledged in time: because the
 //! consumer died between its effect and its acknowledgement, or because it was slow. And producers
 //! send twice, when they don't hear that the first time worked. So the *message's own* number is the
-//! key, made by whoever first thought of it; not the queue's entry number, which is another one for
+//! key, made by its producer; not the queue's entry number, which is another one for
 //! each copy.
 //!
 //! ```sh

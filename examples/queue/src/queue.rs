@@ -26,7 +26,7 @@ pub struct Message {
     pub cents: i64,
 }
 
-/// A message in the hands of one consumer, until it is acknowledged or somebody else's.
+/// A message in the hands of one consumer, until it is acknowledged or another's.
 #[derive(Debug)]
 pub struct Delivery {
     entry: String,
@@ -62,7 +62,7 @@ impl Queue {
         }
     }
 
-    /// Sends a message. Whoever does not hear back sends it again: the copy is told by its number.
+    /// Sends a message. A producer without a reply sends it again: the copy is known by its number.
     ///
     /// # Errors
     /// As the server has them.
@@ -105,7 +105,7 @@ impl Queue {
     /// Done with it.
     ///
     /// # Errors
-    /// As the server has them; then it may come again, which harms nobody.
+    /// As the server has them; then it may come again, which does no harm.
     pub async fn acknowledge(&mut self, delivery: &Delivery) -> Result<()> {
         let ack = cmd("XACK")
             .arg(&[STREAM, GROUP, &delivery.entry])
@@ -149,7 +149,7 @@ impl Queue {
         Ok(ids.collect())
     }
 
-    /// How many entries nobody has acknowledged yet.
+    /// How many entries are not acknowledged yet.
     ///
     /// # Errors
     /// As the server has them.

@@ -1,4 +1,4 @@
-//! Certificates for TLS: an authority of our own, made anew for each test.
+//! Certificates for TLS: an authority of our own, made for each test.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

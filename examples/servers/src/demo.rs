@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-/// Runs the driver, tells its report, and ends with 0 or 1 as `passed` says. At Ctrl-C, or when it
+/// Runs the driver, prints its report, and ends with 0 or 1 as `passed` says. At Ctrl-C, or when it
 /// is asked to end, it stops what was started, since the servers stop as they are dropped.
 ///
 /// # Errors

@@ -35,7 +35,7 @@ pub struct Reply {
     pub text: String,
 }
 
-/// Whom to ask, and for what.
+/// Which server to ask, and for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// `Service/handler` or `Object/key/handler`.

@@ -164,7 +164,7 @@ fn parent() -> &'static mpsc::Sender<Order> {
         let (orders, inbox) = mpsc::channel::<Order>();
         thread::spawn(move || {
             for (mut command, answer) in inbox {
-                // If nobody waits for the child any more, it must not stay.
+                // If no caller waits for the child any more, it must not stay.
                 if let Err(mpsc::SendError(Ok(mut child))) = answer.send(command.spawn()) {
                     let _ = child.kill();
                     let _ = child.wait();

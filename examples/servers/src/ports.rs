@@ -3,7 +3,7 @@
 //! "Bind to port 0 and let go" is not enough here: while a killed server is down, another test, or
 //! the local end of any connection, could take its port. So ports come from below the kernel's
 //! ephemeral range, and a UDP socket on the same number marks a port as taken. Our servers speak
-//! TCP only, so the mark is in nobody's way; the kernel removes it when this process dies.
+//! TCP only, so the mark disturbs nothing; the kernel removes it when this process dies.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -12,11 +12,11 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use anyhow::{Result, bail};
 
 const LOWEST: u16 = 20_000;
-/// Where the ephemeral range starts on Linux, unless somebody has changed it.
+/// Where the ephemeral range starts on Linux, unless it was changed.
 const EPHEMERAL: u16 = 32_768;
 const ATTEMPTS: usize = 1_000;
 
-/// A loopback TCP port that nobody listens on, ours until dropped.
+/// A loopback TCP port without a listener, ours until dropped.
 #[derive(Debug)]
 pub struct Port {
     number: u16,

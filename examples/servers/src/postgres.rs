@@ -317,7 +317,7 @@ impl Postgres {
     }
 }
 
-/// A program of this version, run as nobody in particular, with its own libraries.
+/// A program of this version, run as no particular user, with its own libraries.
 pub(crate) fn program(binaries: &PostgresBinaries, name: &str, folder: &Path) -> Launch {
     let launch = Launch::new(binaries.bin.join(name), folder).identity(Identity::Unprivileged);
     match &binaries.lib {

@@ -173,7 +173,7 @@ impl Restate {
         Ok(())
     }
 
-    /// Starts an invocation anew, keeping its journal up to this entry, and gives the new one's id.
+    /// Restarts an invocation, keeping its journal up to this entry, and gives the new one's id.
     ///
     /// # Errors
     /// When the server refuses, such as for an invocation that has not completed.

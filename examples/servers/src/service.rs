@@ -19,7 +19,7 @@ const READY: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(2);
 
-/// The program itself where it is told, otherwise this one.
+/// The program itself where it is given, otherwise this one.
 ///
 /// # Errors
 /// Where the system can't tell which program this is.

@@ -92,7 +92,7 @@ fn servers_go_with(test: &str, kill: bool) -> Result<()> {
     Ok(())
 }
 
-/// Running, and not a zombie that nobody has waited for.
+/// Running, and not a zombie that was not waited for.
 fn running(id: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat"));
     stat.is_ok_and(|stat| {

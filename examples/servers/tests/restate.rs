@@ -148,7 +148,7 @@ async fn refusals_carry_the_servers_words() -> Result<()> {
         .await
         .map(drop);
     refusal(query, "nowhere").await;
-    // Nobody listens there.
+    // Nothing listens there.
     refusal(
         restate.register("http://127.0.0.1:9").await.map(drop),
         "META0003",

@@ -1,4 +1,4 @@
-//! Round trips and syncs of an operation, counted in runs that nobody times: unlike times, they
+//! Round trips and syncs of an operation, counted in runs that are not timed: unlike times, they
 //! hardly differ from run to run.
 
 use std::{fmt, fs, sync::Arc};

@@ -15,7 +15,7 @@
 //! | [`mod@slice`] | callers that call for a while |
 //! | [`load`] | what else ran on the machine meanwhile |
 //! | [`rounds`] | pairs of slices, and rounds of pairs |
-//! | [`relay`], [`counts`] | round trips and syncs of an operation, in runs that nobody times |
+//! | [`relay`], [`counts`] | round trips and syncs of an operation, in runs that are not timed |
 //! | [`statistics`] | medians, quartiles, percentiles |
 //! | [`results`] | what was measured, as it is written to a file |
 //! | [`report`] | the tables, the page, the plot |

@@ -79,7 +79,7 @@ async fn repeat(operation: &Operation, caller: usize, time: Duration) -> Result<
     Ok((latencies, in_time))
 }
 
-/// Lets `callers` repeat the operation, `calls` times in all; nobody looks at the time.
+/// Lets `callers` repeat the operation, `calls` times in all; time is not measured.
 ///
 /// # Errors
 /// The first error of a call.

@@ -115,9 +115,9 @@ pub(super) struct Fold {
     /// By account, in the order of their versions.
     pub(super) entries: Vec<Entry>,
     pub(super) moved: Vec<Moved>,
-    /// Whom the states refuse.
+    /// Those that the states refuse.
     pub(super) refused: Vec<Refusal>,
-    /// Whom the states would refuse, if a decision were not open: they go alone, and wait for it.
+    /// Those that the states would refuse, if a decision were not open: they go alone, and wait for it.
     in_doubt: Vec<usize>,
 }
 

@@ -134,7 +134,7 @@ impl Marks {
     }
 }
 
-/// Nobody waits for the disk.
+/// It waits for no disk.
 const UNFLUSHED: &str = ", pg_catalog.set_config('synchronous_commit', 'off', true)";
 
 impl Marks {

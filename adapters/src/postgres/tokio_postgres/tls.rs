@@ -54,7 +54,7 @@ pub(super) fn connector(asked: &Asked) -> Result<MakeRustlsConnect> {
     Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
 }
 
-/// Whom to trust.
+/// Which authorities to trust.
 fn roots(asked: &Asked) -> Result<RootCertStore> {
     let Some(pem) = asked.authorities()? else {
         return Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());

@@ -21,7 +21,7 @@ use super::schemas::{Lent, Schemas};
 /// Everybody's database.
 pub const DATABASE: &str = "postgres";
 
-/// The users' own table, for the effects of all cases. A row tells by itself whose it is, from what
+/// The users' own table, for the effects of all cases. A row shows by itself whose it is, from what
 /// the connection says of itself: that goes through a transaction pooler too.
 const EFFECTS: &str = "CREATE TABLE effects (\
      place text NOT NULL DEFAULT current_setting('application_name'), id text NOT NULL); \
@@ -54,7 +54,7 @@ pub fn here<F: Future>(future: F) -> F::Output {
 /// A running server, and its pooler.
 pub struct Ground {
     postgres: Postgres,
-    /// Where everything goes through it, or somebody has asked for it.
+    /// Where everything goes through it, or it was asked for.
     pooler: OnceLock<Pgbouncer>,
     starting_pooler: std::sync::Mutex<()>,
     look: Arc<Look>,
@@ -180,7 +180,7 @@ impl Look {
 
 /// A case's place: a schema of its own, at least for as long as it runs.
 pub struct Place {
-    /// What its connections call themselves, and nobody else's.
+    /// What its connections call themselves, and no others.
     pub name: String,
     /// Where its tables are.
     pub schema: Lent,

@@ -119,7 +119,7 @@ impl<A: Adapter> PostgresHarness<A> {
     /// Runs the whole suite.
     pub fn run() -> ExitCode {
         let shared = Arc::default();
-        // A pooler lends its connections in turn, so nobody can tell whose they are, to end them.
+        // A pooler lends its connections in turn, so it is not known whose they are, to end them.
         let usual = if pooled() {
             Footing::New
         } else {

@@ -36,7 +36,7 @@ impl Schemas {
         })
     }
 
-    /// A schema that is empty, or not there yet, for whoever calls itself by this name.
+    /// A schema that is empty, or not there yet, for the user of this name.
     pub fn lend(self: &Arc<Self>, name: &str) -> Lent {
         let free = self.free().pop();
         Lent {
@@ -50,7 +50,7 @@ impl Schemas {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends what the user of this name has left open, and empties the schema. Whoever still holds a
+    /// Ends what the user of this name has left open, and empties the schema. A user that still holds a
     /// lock there, as a prepared transaction does, keeps the schema from being used again.
     async fn take_back(&self, name: &str, schema: String) -> CaseResult {
         let tables = TABLES.map(|table| format!("{schema}.{table}"));
@@ -83,7 +83,7 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// One that nobody else will use.
+    /// One that no other will use.
     pub fn forever(schema: String) -> Self {
         Self {
             schema,
@@ -96,7 +96,7 @@ impl Lent {
         &self.schema
     }
 
-    /// More was changed than what is in the tables: nobody should use it again.
+    /// More was changed than what is in the tables: it should not be used again.
     pub fn spoil(&self) {
         self.spoilt.store(true, Ordering::Relaxed);
     }

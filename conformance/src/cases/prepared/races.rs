@@ -156,7 +156,7 @@ async fn t23_status_during_commit<H: Harness<Store: PreparedTransactions>>(
     Ok(())
 }
 
-/// Polls the status until the commit is done, and so many times at least; how many times.
+/// Polls the status until the commit is done, and at least this often; how often.
 async fn poll<S: PreparedTransactions>(
     store: &S,
     work: &exactly_once_core::Participation,

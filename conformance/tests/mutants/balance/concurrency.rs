@@ -136,7 +136,7 @@ fn a_script_writes_before_it_validates() {
 
 type Locks = HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>;
 
-/// Accounts are locked in the order of the legs, and the database's deadlock is told as terminal.
+/// Accounts are locked in the order of the legs, and the database's deadlock is reported as terminal.
 #[derive(Clone, Default)]
 struct LocksInArgumentOrder(Arc<Mutex<Locks>>);
 
@@ -172,7 +172,7 @@ fn locks_are_taken_in_the_order_of_the_legs() {
     assert_killed::<LocksInArgumentOrder>("balance::legs::b43_opposing_transfers");
 }
 
-/// A transaction that began with a read can't write once somebody else has (a deferred BEGIN), and
+/// A transaction that began with a read can't write once another has (a deferred BEGIN), and
 /// says so as if it were for good.
 #[derive(Clone, Default)]
 struct DeferredBegin;

@@ -86,7 +86,7 @@ fn a_refusal_in_a_transaction_is_recorded() {
     assert_killed::<RecordsInside>("balance_tx::refusals::bt12_refusal_is_not_recorded");
 }
 
-/// Looks in a transaction for applied operations only, and decides what was refused anew.
+/// Looks in a transaction for applied operations only, and decides again what was refused.
 #[derive(Clone, Default)]
 struct UnseenInside(Refusals);
 

@@ -1,4 +1,4 @@
-//! Mutants that keep the wrong records: of names, of parameters, of what is over.
+//! Mutants that keep the wrong records: of names, of parameters, of what has expired.
 
 use std::{
     collections::HashSet,

@@ -25,7 +25,7 @@ async fn applied(right: &MemoryStore, operation: &Adjust) -> bool {
         })
 }
 
-/// A refusal is told and not recorded: asked again, it is decided anew.
+/// A refusal is reported and not recorded: asked again, it is decided again.
 #[derive(Clone, Default)]
 struct DecidedAnew;
 
@@ -65,7 +65,7 @@ fn only_insufficient_funds_are_recorded() {
     assert_killed::<OnlyFunds>("balance::refusals::b13_every_refusal_is_final");
 }
 
-/// A refused transfer is decided anew.
+/// A refused transfer is decided again.
 #[derive(Clone, Default)]
 struct TransfersAnew;
 

@@ -1,4 +1,4 @@
-//! A mutant whose open transactions lie in answers that nobody takes.
+//! A mutant whose open transactions lie in answers that are never taken.
 
 use std::mem::ManuallyDrop;
 
@@ -14,7 +14,7 @@ use crate::{harness::assert_killed, patch::Patch};
 #[derive(Clone, Default)]
 struct LeftInTheAnswer;
 
-/// The answer of a task; it is dropped where nobody waits for it any more, and kept where somebody does,
+/// The answer of a task; it is dropped where no caller waits for it any more, and kept where one does,
 /// whether he takes it or not.
 async fn by_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let (sender, answer) = oneshot::channel();

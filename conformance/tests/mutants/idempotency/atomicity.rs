@@ -155,7 +155,7 @@ impl Patch for TrustsTheCommit {
         receipt: &Receipt,
     ) -> Result<Settled> {
         match right.complete(tx, claim, receipt).await {
-            // The server said ROLLBACK, and nobody looked.
+            // The server said ROLLBACK, unseen.
             Err(error) if error.kind() == ErrorKind::WorkFailed => Ok(Settled::Recorded),
             other => other,
         }

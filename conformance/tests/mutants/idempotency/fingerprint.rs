@@ -99,7 +99,7 @@ fn empty_fingerprint_taken_for_none() {
     assert_killed::<ZeroIsNone>("idempotency::fingerprint::i23_empty_against_absent");
 }
 
-/// Says *in progress* of a held key, whoever asks.
+/// Says *in progress* of a held key, whichever request asks.
 #[derive(Clone, Default)]
 struct ComparedWhenCompleted;
 

@@ -9,7 +9,7 @@ use exactly_once::{
 
 use crate::{harness::assert_killed, patch::Patch};
 
-/// The token of whoever holds the key now.
+/// The token of the present holder.
 async fn current(right: &MemoryStore, claim: &Claim, given: FencingToken) -> FencingToken {
     match right.lookup(claim.key()).await {
         Ok(Some(record)) => match record.state {

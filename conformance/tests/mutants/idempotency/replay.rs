@@ -46,7 +46,7 @@ fn replay_returns_the_latest_receipt() {
     assert_killed::<LatestReceipt>("idempotency::replay::i13_while_another_key_is_in_progress");
 }
 
-/// Stores the outcome anew at each replay, and so prolongs its retention.
+/// Stores the outcome again at each replay, and so prolongs its retention.
 #[derive(Clone, Default)]
 struct ReplayWrites;
 
@@ -104,7 +104,7 @@ fn forget_takes_others_along() {
     assert_killed::<ForgetsTooMuch>("idempotency::basic::i08_forgotten_key_is_fresh");
 }
 
-/// Makes its tables when it is opened, if nobody has yet: without a lock.
+/// Makes its tables when it is opened, if they are not there yet: without a lock.
 #[derive(Clone, Default)]
 struct MigratesWithoutALock(Arc<Mutex<bool>>);
 

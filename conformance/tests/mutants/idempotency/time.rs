@@ -20,7 +20,7 @@ impl ClientClock {
         Ok(Timestamp::from_micros(now + self.0 * 1_000_000))
     }
 
-    /// Removes the key if the client thinks that its time is over.
+    /// Removes the key if the client thinks that it has expired.
     async fn expire_key(&self, right: &MemoryStore, key: &IdempotencyKey) -> Result<()> {
         let now = self.client_now(right).await?;
         if let Some(record) = right.lookup(key).await? {

@@ -103,7 +103,7 @@ fn leases_in_force_are_forgotten() {
     assert_killed::<ForgetsLeases>("keys::forms::i67_held_for_all_forms");
 }
 
-/// Reads a lease that is over as no lease at all.
+/// Reads a lease that has expired as no lease at all.
 #[derive(Clone, Default)]
 struct EndedIsFree(Granted);
 
@@ -170,7 +170,7 @@ fn a_release_takes_the_outcome_back() {
     assert_killed::<ReleaseUndoes>("lease::ended::i69_finalized_is_over");
 }
 
-/// Who has released a key may still finalize it, as long as nobody has it.
+/// The holder that has released a key may still finalize it, as long as it is free.
 #[derive(Clone, Default)]
 struct ReleasedMayFinalize;
 

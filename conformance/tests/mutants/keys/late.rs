@@ -55,7 +55,7 @@ fn the_late_are_refused() {
     assert_killed::<RefusesTheLate<false>>(CASE);
 }
 
-/// Reads a lease that is over as nothing.
+/// Reads a lease that has expired as nothing.
 #[derive(Clone, Default)]
 struct HidesWhatIsOver;
 

@@ -1,4 +1,4 @@
-//! Mutants that mistake whose a key is: a first request's for ever, or whoever's has the token.
+//! Mutants that mistake whose a key is: a first request's for ever, or the token holder's.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,7 +14,7 @@ use exactly_once::{
 
 use crate::{harness::assert_killed, patch::Patch};
 
-/// The row of a key that is over is updated, and the first request's fingerprint stays in it.
+/// The row of a key that has expired is updated, and the first request's fingerprint stays in it.
 #[derive(Clone, Default)]
 struct KeepsTheFirstRequest(Arc<Mutex<HashMap<IdempotencyKey, Fingerprint>>>);
 
@@ -232,7 +232,7 @@ fn who_has_the_token_has_the_lease() {
     assert_killed::<ByToken<false>>(CASE);
 }
 
-/// Tells who waits the time that he asked for.
+/// Reports to a waiting caller the time that it asked for.
 #[derive(Clone, Default)]
 struct WaitsAsAsked;
 

@@ -172,7 +172,7 @@ fn claims_first_by_its_word_only() {
     assert_killed::<LetsRivalsStart>("idempotency::declared::i37_claimed_first");
 }
 
-/// Tells rivals to try again at once, for ever.
+/// Lets rivals try again at once, for ever.
 #[derive(Clone, Default)]
 struct BusyLoop;
 

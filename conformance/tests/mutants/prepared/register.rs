@@ -161,7 +161,7 @@ fn an_unfinished_commit_is_removed() {
     assert_killed::<UnfinishedForgotten>("two_phase::t59_unfinished_commit_is_kept");
 }
 
-/// What was forgotten is decided anew.
+/// What was forgotten is decided again.
 #[derive(Clone, Default)]
 struct DecidedAnew;
 

@@ -77,7 +77,7 @@ fn a_refusal_comes_before_the_reservation() {
     assert_killed::<RefusesUndecided>("prepared::undecided::f04_debit_in_a_transaction");
 }
 
-/// A reservation is told as any other lock.
+/// A reservation is reported as any other lock.
 #[derive(Clone, Default)]
 struct OnlyBusy;
 

@@ -180,7 +180,7 @@ impl World {
             if any && !self.restored {
                 self.violation = Some("reported as rolled back, and somebody has committed");
             }
-            // Told is told: from here on nobody may commit.
+            // The answer is out: from here on none may commit.
             for at in members {
                 if self.parts[*at].terms == self.stored(terms) {
                     self.parts[*at].undone = true;
@@ -201,7 +201,7 @@ impl World {
                 self.end(number);
             }
             Answer::Forgotten | Answer::Busy | Answer::Mismatch => self.end(number),
-            // It knows nothing: fine if everybody was told before, otherwise it was lost.
+            // It knows nothing: fine if all were informed before, otherwise it was lost.
             Answer::Unknown if self.registers[register].finished => {
                 self.attempts[number].machine.told(at);
             }
@@ -246,7 +246,7 @@ impl World {
         self.attempts[number].machine.ended_alone(at, decision);
     }
 
-    /// The attempt is over: what it had open is rolled back.
+    /// The attempt has ended: what it had open is rolled back.
     pub(super) fn end(&mut self, number: usize) {
         self.close(number);
         let roles = self.roles(number);

@@ -178,7 +178,7 @@ impl World {
                 return Some(("writes the tombstone", None));
             }
             if answer == Answer::Busy {
-                // Behind the lock of an open transaction; or prepared anew, then from the start.
+                // Behind the lock of an open transaction; or prepared again, then from the start.
                 return part.prepared.then(|| {
                     *step = Step::Idle;
                     ("starts the rollback again", None)

@@ -46,7 +46,7 @@ impl<'a> Named<'a> {
             .collect()
     }
 
-    /// A key that is held still, or held by somebody whose operation has been answered.
+    /// A key that is held still, or held by a caller whose operation has been answered.
     fn held(&self, name: &str, answered: bool) -> bool {
         let states = self.keys.get(name).into_iter().flatten();
         let mut leases = states.filter_map(|state| match state {
@@ -161,7 +161,7 @@ fn sent(case: &Case, named: &Named<'_>, outside: &Log) -> Wrong {
     }
 }
 
-/// Whether the client was told exactly this.
+/// Whether the client got exactly this.
 pub(super) fn says(answer: &Answer, receipt: &Receipt) -> bool {
     let Answer::Done(text) = answer else {
         return false;

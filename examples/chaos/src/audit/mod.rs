@@ -1,5 +1,5 @@
 //! What must hold after all has come to rest, judged from the databases and from what the clients
-//! were told.
+//! got.
 //!
 //! Pure functions over [`evidence`], so that the audit itself can be tested: one that can't fail
 //! proves nothing.
@@ -22,7 +22,7 @@ use crate::{
     model::{Operation, Receipt, What, name_in},
 };
 
-/// What a client was told in the end.
+/// The final answer that a client got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It was done; this is the receipt, as it came.
@@ -48,7 +48,7 @@ pub enum Answer {
 pub struct Case {
     /// What was asked.
     pub operation: Operation,
-    /// What was told.
+    /// What was answered.
     pub answer: Answer,
 }
 
@@ -61,7 +61,7 @@ pub struct Restarted {
     pub told: Option<(u16, String)>,
 }
 
-/// All that clients were told, and what was done to their invocations.
+/// All that clients got, and what was done to their invocations.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     /// Every operation.
@@ -77,15 +77,15 @@ pub struct Told {
 pub enum Kind {
     /// Done more than once.
     Doubled,
-    /// The client was told yes, and nothing was done.
+    /// The client got a yes, and nothing was done.
     Lost,
-    /// The client was told no, and it was done.
+    /// The client got a no, and it was done.
     LostAnswer,
-    /// The client was told something else than what is there.
+    /// The client got something else than what is there.
     WrongReceipt,
-    /// A restarted invocation was told something else than the first.
+    /// A restarted invocation got something else than the first.
     WrongRestart,
-    /// There is what nobody asked for, or in another store than asked.
+    /// There is what no client asked for, or in another store than asked.
     Unasked,
     /// A key without its effect, or an effect without its key.
     KeyApart,
@@ -93,7 +93,7 @@ pub enum Kind {
     BrokenHistory,
     /// The three stores do not agree on an order.
     Order,
-    /// An invocation that was ended, and nobody ended it.
+    /// An invocation that was ended without an order to.
     Unexplained,
     /// An invocation that never ended.
     Stuck,

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{progress::Progress, world::World};
 
-/// How long an armed crash point waits for somebody to pass; then it is a kill at random.
+/// How long an armed crash point waits for an attempt to pass; then it is a kill at random.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long something stays away, at most.
 const AWAY_MS: i64 = 700;
@@ -61,7 +61,7 @@ impl Killer {
         }
     }
 
-    /// Kills once in so many operations, until the load is over.
+    /// Kills once in so many operations, until the load has ended.
     ///
     /// # Errors
     /// Where what was killed does not come back.

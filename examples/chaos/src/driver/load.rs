@@ -23,7 +23,7 @@ pub struct Planned {
     pub operation: Operation,
     /// The client drops its first connection after a moment, and asks again.
     pub impatient: bool,
-    /// The client learns the invocation's id first: only so can somebody act on it.
+    /// The client learns the invocation's id first: only so can it be acted on.
     pub watched: bool,
 }
 
@@ -153,7 +153,7 @@ fn operation(
 }
 
 impl Operation {
-    /// Whom the client calls.
+    /// Which service the client calls.
     #[must_use]
     pub fn path(&self) -> String {
         match &self.what {

@@ -57,7 +57,7 @@ const FEWEST_KILLS: usize = 8;
 const PER_TROUBLE: u64 = 20;
 const PER_DEED: u64 = 25;
 
-/// What chaos is told.
+/// The arguments of chaos.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ChaosOptions {
     /// How long to go on sending; until all operations are sent if not said

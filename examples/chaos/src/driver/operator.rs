@@ -43,7 +43,7 @@ struct Known {
     invocation: String,
 }
 
-/// Which invocations there are, told by the clients.
+/// Which invocations there are, reported by the clients.
 #[derive(Debug, Default)]
 pub struct Board(Mutex<Lists>);
 
@@ -80,7 +80,7 @@ impl Board {
         }
     }
 
-    /// What was done to whom.
+    /// What was done to which.
     #[must_use]
     pub fn deeds(&self) -> Deeds {
         self.lock().deeds.clone()
@@ -131,7 +131,7 @@ pub struct Done {
 }
 
 impl Operator {
-    /// Acts once in so many operations, until the load is over.
+    /// Acts once in so many operations, until the load has ended.
     pub async fn run(self, progress: Arc<Progress>, seed: Seed, every: u64) -> Done {
         let mut random = seed.derive("operator").rng();
         let (mut done, mut due) = (Done::default(), every);
@@ -177,7 +177,7 @@ impl Operator {
         done
     }
 
-    /// On whom it acted, or tried to, and whether that was confirmed.
+    /// On which it acted, or tried to, and whether that was confirmed.
     async fn act(&self, action: Action, deed: Deed, random: &mut CaseRng) -> (Option<Known>, bool) {
         let Some(known) = self.board.pick_running(random, deed) else {
             return (None, false);

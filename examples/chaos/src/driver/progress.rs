@@ -34,7 +34,7 @@ impl Progress {
         self.kills.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits until so many operations were answered; says no if the load is over before.
+    /// Waits until so many operations were answered; says no if the load ends before.
     pub async fn reached(&self, due: u64) -> bool {
         loop {
             if self.over.load(Ordering::Relaxed) {

@@ -10,7 +10,7 @@ use crate::{
     service::Recipe,
 };
 
-/// How many anomalies of a kind are told in detail.
+/// How many anomalies of a kind are reported in detail.
 const EXAMPLES: usize = 20;
 /// How many lines of a service's log are shown where something is wrong.
 const LOG_LINES: usize = 20;

@@ -28,7 +28,7 @@ pub struct Rest {
 /// Waits until nothing is under way, stops the services, and sweeps once.
 ///
 /// # Errors
-/// Where somebody does not answer.
+/// Where one does not answer.
 pub async fn come_to_rest(world: &World) -> Result<Rest> {
     let mut rest = Rest::default();
     for stuck in unfinished(world).await? {

@@ -21,7 +21,7 @@ pub struct Troubles {
     pub held: u64,
 }
 
-/// Troubles the network once in so many operations, until the load is over.
+/// Troubles the network once in so many operations, until the load has ended.
 pub async fn run(world: Arc<World>, progress: Arc<Progress>, seed: Seed, every: u64) -> Troubles {
     let mut random = seed.derive("network").rng();
     let mut troubles = Troubles::default();
@@ -50,7 +50,7 @@ async fn once(proxy: &Proxy, random: &mut CaseRng, troubles: &mut Troubles) {
     match random.below(8) {
         0 => proxy.cut_all(),
         1 => proxy.set(Rule::cut_before(nth).times(times)),
-        // The reply is lost: the effect happened, and nobody knows.
+        // The reply is lost: the effect happened, and no caller knows.
         2 | 3 => proxy.set(Rule::cut_after(nth).times(times)),
         // In the words of Postgres and of Redis; the others have no such words.
         4 => proxy.set(Rule::cut_after(Trigger::contains("COMMIT")).times(times)),

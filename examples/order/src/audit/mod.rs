@@ -1,5 +1,5 @@
 //! What must hold in the three databases after the load, judged from them alone and from what the
-//! clients were told.
+//! clients got.
 //!
 //! Pure functions over [`evidence`], so that the audit itself can be tested: one that can't fail
 //! proves nothing.
@@ -17,7 +17,7 @@ use crate::{
     model::{Order, Placed},
 };
 
-/// What a client was told in the end.
+/// The final answer that a client got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It was placed.
@@ -31,7 +31,7 @@ pub enum Answer {
     },
     /// Nothing, for as long as the client had patience.
     Silence,
-    /// Nobody waited for one: its invocation was killed.
+    /// No client waited for one: its invocation was killed.
     Abandoned,
 }
 
@@ -42,13 +42,13 @@ pub enum Kind {
     Partial,
     /// There more than once.
     Doubled,
-    /// The client was told yes, and it is nowhere.
+    /// The client got a yes, and it is nowhere.
     LostOrder,
-    /// The client was told no, and it is there.
+    /// The client got a no, and it is there.
     LostAnswer,
     /// Another number of units than was ordered, or another customer or item.
     Wrong,
-    /// The databases have what nobody ordered.
+    /// The databases have what no client ordered.
     Unasked,
     /// The invocation never ended.
     Stuck,
@@ -173,7 +173,7 @@ fn by_name(rows: &[Row]) -> BTreeMap<&str, Vec<&Row>> {
     named
 }
 
-/// An order is in all three, once, as it was asked for, or in none; and the client was told which.
+/// An order is in all three, once, as it was asked for, or in none; and the client learned which.
 fn one_order(
     order: &Order,
     answer: &Answer,

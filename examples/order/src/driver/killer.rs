@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::{DemoOptions, servers::Servers};
 use crate::control::CrashPoint;
 
-/// How long an armed crash point waits for somebody to pass; then it is a kill at random.
+/// How long an armed crash point waits for an attempt to pass; then it is a kill at random.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often what was killed, and where.

@@ -37,7 +37,7 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// How long a client asks again before it gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What the demo is told.
+/// The arguments of the demo.
 #[derive(Args, Clone, Debug)]
 pub struct DemoOptions {
     /// How many orders
@@ -97,7 +97,7 @@ pub async fn run(options: &DemoOptions) -> Result<Report> {
     })
 }
 
-/// What each client asked, and what it was told.
+/// What each client asked, and what it got.
 type Answers = Vec<(Order, Answer)>;
 
 fn count(answers: &Answers, which: impl Fn(&Answer) -> bool) -> usize {
@@ -159,7 +159,7 @@ async fn unfinished(servers: &Servers) -> Result<Vec<String>> {
 }
 
 /// The end of the world: some orders are begun, the service dies among them and stays dead, and
-/// their invocations are killed, so that nobody comes back for them but a sweeper.
+/// their invocations are killed, so that only a sweeper comes back for them.
 async fn abandon(servers: &Servers, client: &Client, seed: u64) -> Result<Answers> {
     servers.control.arm(CrashPoint::AfterDecision)?;
     let orders = Load::abandoned(seed);
@@ -178,7 +178,7 @@ async fn abandon(servers: &Servers, client: &Client, seed: u64) -> Result<Answer
     Ok(orders.into_iter().map(abandoned).collect())
 }
 
-/// One sweep, by somebody who has nothing to do with the service.
+/// One sweep, by a process that has nothing to do with the service.
 async fn sweep(servers: &Servers) -> Result<SweepReport> {
     let stores = Stores::connect(&servers.addresses).await?;
     Ok(stores.sweeper()?.sweep().await?)

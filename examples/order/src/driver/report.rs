@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use super::{DemoOptions, killer::Kills};
 use crate::audit::{Anomaly, Kind};
 
-/// How many anomalies of a kind are told in detail.
+/// How many anomalies of a kind are reported in detail.
 const EXAMPLES: usize = 5;
 
 /// What a run found.
@@ -21,7 +21,7 @@ pub struct Report {
     pub orders: usize,
     /// How many of them were refused for good.
     pub refused: usize,
-    /// How many of them nobody waited for, and whose invocations were killed.
+    /// How many of them no client waited for, and whose invocations were killed.
     pub abandoned: usize,
     /// How many HTTP requests the clients sent for them.
     pub sent: u64,

@@ -21,7 +21,7 @@ use crate::{
     stores::CrashStores,
 };
 
-/// How often an order is tried anew whose transaction ran out of time.
+/// How often an order is tried again whose transaction ran out of time.
 const ATTEMPTS: usize = 10;
 
 /// The service.
@@ -88,9 +88,9 @@ impl<F: Faults> Orders<F> {
     }
 }
 
-/// Rolled back everywhere, and nobody has refused: the deadline has passed while something was
+/// Rolled back everywhere, and none has refused: the deadline has passed while something was
 /// down, or while two orders were waiting for each other's rows. Nothing was done, so it may be
-/// tried anew, as a transaction of its own.
+/// tried again, as a transaction of its own.
 fn out_of_time(error: &TerminalError) -> bool {
     Refusal::of(error).is_some_and(|refusal| refusal.kind() == ErrorKind::RolledBack)
 }

@@ -100,7 +100,7 @@ impl Pause {
     }
 }
 
-/// Tells that the attempt is held no more.
+/// Says that the attempt is held no more.
 struct Held(watch::Sender<Stage>);
 
 impl Drop for Held {

@@ -130,7 +130,7 @@ async fn ended_at_every_point(end: End) -> Result<()> {
     ensure!(in_doubt(&bench).await? == 0, "{report:?}");
     let evidence = audit::evidence::read(&bench.addresses).await?;
 
-    // Nobody was told whether it was placed; but it is everywhere or nowhere.
+    // No client learned whether it was placed; but it is everywhere or nowhere.
     let placed: BTreeSet<&str> = evidence
         .orders
         .iter()

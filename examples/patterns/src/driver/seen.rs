@@ -12,7 +12,7 @@ use crate::{
     plain,
 };
 
-/// What the caller was told.
+/// What the caller got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A value.
@@ -32,12 +32,12 @@ pub struct Seen {
     pub value: i64,
     /// How many transactions were left prepared.
     pub in_doubt: i64,
-    /// What the caller was told.
+    /// What the caller got.
     pub answer: Answer,
 }
 
 impl Seen {
-    /// One effect, nothing in doubt, and the caller was told what the database holds.
+    /// One effect, nothing in doubt, and the caller got what the database holds.
     #[must_use]
     pub fn is_right(&self) -> bool {
         self.effects == 1 && self.in_doubt == 0 && self.answer == Answer::Value(self.value)

@@ -181,7 +181,7 @@ impl<'a> Service<'a> {
             }
             let attempts = row["retry_count"].as_u64().unwrap_or_default();
             let since = attempts.saturating_sub(*first.get_or_insert(attempts));
-            // Of ours nobody expects it, so there it would be an error.
+            // Of ours none is expected, so there it would be an error.
             let circles = begun.elapsed() > CIRCLES.0 && since >= CIRCLES.1;
             if circles && self.way == Way::Recipe {
                 // Or it would go on beside the next one.

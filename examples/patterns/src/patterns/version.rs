@@ -1,6 +1,6 @@
 //! An update of a version that was read, in a virtual object.
 //!
-//! The object keeps its own callers from meeting each other; the version tells of whoever writes
+//! The object keeps its own callers from meeting each other; the version shows a call that writes
 //! past it.
 
 use exactly_once::{
@@ -84,7 +84,7 @@ impl VersionOurs {
     async fn run(&self, ctx: ObjectContext<'_>, Json(order): Json<Order>) -> HandlerResult<i64> {
         self.2.arm(&order);
         let account = AccountId::new(order.name.as_str()).map_err(TerminalError::from)?;
-        // Without crash points: this pattern is about the change. Whoever comes first opens it.
+        // Without crash points: this pattern is about the change. The first call opens it.
         let key = IdempotencyKey::new(order.name.as_str()).map_err(TerminalError::from)?;
         let open = Step::named("open").with_key(key);
         ctx.open_account(&self.1, open, &account, Amount::new(OPENING))

@@ -37,7 +37,7 @@ use crate::{
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
-/// Holds work until it is released, and tells where it is.
+/// Holds work until it is released, and says where it is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate(Arc<Inner>);
 
@@ -48,7 +48,7 @@ struct Inner {
     inside: AtomicU32,
 }
 
-/// Tells that an attempt is gone, however.
+/// Says that an attempt is gone, however.
 struct Inside(Gate);
 
 impl Drop for Inside {

@@ -70,7 +70,7 @@ pub(crate) async fn work_longer_than_the_abort_timeout_never_commits_halfway(
     Ok(())
 }
 
-/// Goal: a cancel while the work is under way is told apart from a refusal; the work has happened or
+/// Goal: a cancel while the work is under way differs from a refusal; the work has happened or
 /// it has not, and another invocation with the key gets the right answer and one effect.
 pub(crate) async fn a_cancel_in_the_middle_of_the_work_leaves_the_key_usable(
     bench: &Bench,
@@ -85,7 +85,7 @@ pub(crate) async fn a_cancel_in_the_middle_of_the_work_leaves_the_key_usable(
         Ok(!bench.restate.query(&sql).await?.is_empty())
     })
     .await?;
-    // The SDK tells the handler at its next await, so the work goes on to its end.
+    // The SDK informs the handler at its next await, so the work goes on to its end.
     bench.held.open();
     let answer = bench.attach(&id).await?;
     ensure!(answer.0 == 409 && refusal(&answer).is_none(), "{answer:?}");

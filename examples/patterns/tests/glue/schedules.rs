@@ -76,7 +76,7 @@ pub(crate) async fn keys_expire_and_the_schedule_does_not_multiply(bench: &Bench
         "{record:?}"
     );
 
-    // Turns that nobody has asked for: sent twice, and restarted.
+    // Turns that were not asked for: sent twice, and restarted.
     let due = status(bench, path).await?.next_turn;
     for _ in 0..3 {
         let turn = json!({"number": due});

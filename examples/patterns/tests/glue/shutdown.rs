@@ -57,7 +57,7 @@ fn anywhere() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
 }
 
-/// Goal: an invocation in flight ends and is answered; meanwhile nobody new gets in.
+/// Goal: an invocation in flight ends and is answered; meanwhile no new one gets in.
 pub(crate) async fn what_is_in_flight_ends_and_the_port_is_closed_at_once(
     bench: &Bench,
 ) -> Result<()> {

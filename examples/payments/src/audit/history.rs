@@ -48,7 +48,7 @@ fn broken(lines: &[&Change], balance: Option<i64>) -> Option<String> {
     (balance != Some(amount)).then(|| format!("the deltas add up to {amount}, not {balance:?}"))
 }
 
-/// The change that a client was told of is there, under the request's own key.
+/// The change that a client got is there, under the request's own key.
 fn receipts(changes: &[Change], answers: &[(Request, Answer)], found: &mut Vec<Anomaly>) {
     let lines: HashMap<(&str, i64), &Change> = changes
         .iter()

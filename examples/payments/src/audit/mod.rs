@@ -1,5 +1,5 @@
 //! What must hold in the database after the load, judged from the database alone and from what the
-//! clients were told.
+//! clients got.
 //!
 //! Pure functions over [`evidence`], so that the audit itself can be tested: one that can't fail
 //! proves nothing.
@@ -35,7 +35,7 @@ impl Request {
     }
 }
 
-/// What a client was told in the end.
+/// The final answer that a client got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It was done.
@@ -54,17 +54,17 @@ pub enum Answer {
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The client was told no, and it was done.
+    /// The client got a no, and it was done.
     LostAnswer,
     /// The invocation never ended.
     Stuck,
     /// Done more than once.
     DoubledEffect,
-    /// The client was told yes, and nothing was done.
+    /// The client got a yes, and nothing was done.
     LostEffect,
-    /// The client was told something else than what is in the database.
+    /// The client got something else than what is in the database.
     WrongReceipt,
-    /// The database has what nobody asked for.
+    /// The database has what no client asked for.
     Unasked,
     /// The sum of all balances has changed.
     SumChanged,

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::DemoOptions;
 use crate::control::{Control, CrashPoint, Handler};
 
-/// How long an armed crash point waits for somebody to pass; then it is a kill at random.
+/// How long an armed crash point waits for an attempt to pass; then it is a kill at random.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Every so many kills, one is at random.
 const RANDOM_EVERY: usize = 3;

@@ -28,7 +28,7 @@ use crate::{
     process::Recipe,
 };
 
-/// What the demo is told.
+/// The arguments of the demo.
 #[derive(Args, Clone, Debug)]
 pub struct DemoOptions {
     /// How many payments, refunds and transfers
@@ -137,7 +137,7 @@ fn launch(options: &DemoOptions, folder: &Path, database: &Path) -> Result<Launc
         .argument(options.recipe.name()))
 }
 
-/// What each client asked, and what it was told.
+/// What each client asked, and what it got.
 type Answers = Vec<(Request, Answer)>;
 
 /// All clients, each with its own share of the load, one request after the other.

@@ -10,7 +10,7 @@ use crate::{
     process::Recipe,
 };
 
-/// How many anomalies of a kind are told in detail.
+/// How many anomalies of a kind are reported in detail.
 const EXAMPLES: usize = 5;
 
 /// What a run found.

@@ -72,7 +72,7 @@ pub(super) fn both(connection: &Connection, order: &TransferOrder) -> Result<(i6
     ))
 }
 
-/// `None`: somebody changed one of the balances since, or so it seems.
+/// `None`: another call changed one of the balances since, or so it seems.
 pub(super) fn set(
     connection: &Connection,
     order: TransferOrder,

@@ -65,7 +65,7 @@ async fn a_refusal_stays_the_same_on_a_retry() -> Result<()> {
     Ok(())
 }
 
-/// Goal: the work's own rejection is told with its status and words, and recorded: it is the answer
+/// Goal: the work's own rejection is reported with its status and words, and recorded: it is the answer
 /// to every invocation with that key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejection_is_final() -> Result<()> {
@@ -97,7 +97,7 @@ async fn other_errors_of_the_work_are_retried() -> Result<()> {
     Ok(())
 }
 
-/// Goal: a conflict is told apart from a cancellation, which has the same status.
+/// Goal: a conflict differs from a cancellation, which has the same status.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_is_no_cancellation() -> Result<()> {
     let bench = Bench::start().await?;
@@ -222,7 +222,7 @@ async fn the_listener_ends_in_order() -> Result<()> {
     Ok(())
 }
 
-/// Goal: statements known up front are applied once, whoever asks again under their key.
+/// Goal: statements known up front are applied once, whichever call comes under their key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_one_shot_effect_is_applied_once() -> Result<()> {
     let bench = Bench::start().await?;

@@ -14,7 +14,7 @@ pub use table::{Verdict, verdict};
 
 use crate::results::Report;
 
-/// Prints a report, saves it, and makes the page of all reports in the folder anew.
+/// Prints a report, saves it, and makes the page of all reports in the folder.
 ///
 /// # Errors
 /// When something can't be written.
