@@ -60,6 +60,16 @@ pub struct RegisterEntry {
     pub settled: Option<Settlement>,
 }
 
+impl RegisterEntry {
+    /// What each caller carries out: the settlement's outcome where there is one, otherwise the decision.
+    #[must_use]
+    pub fn in_force(&self) -> Decision {
+        self.settled
+            .as_ref()
+            .map_or(self.decision, |settled| settled.outcome)
+    }
+}
+
 /// How an operator settled a transaction whose participants did not all end as was decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settlement {
@@ -149,9 +159,13 @@ pub struct RegisterPage {
 /// - **The first writer wins, and the value read back is the decision**, for the coordinator, its
 ///   zombies and the sweeper alike. If the last writer won, a sweeper could roll back at one
 ///   participant what a coordinator has committed at another.
+/// - **After a [settlement](Self::settle) the answer is [its outcome](RegisterEntry::in_force)**, and the
+///   row is kept for good. Otherwise a late attempt, or a sweeper for which the row was forgotten, would
+///   end what is still in doubt against the operator's word.
 /// - **A commit that arrives after `not_after` becomes a rollback**, by the register's own clock.
 ///   Otherwise a late coordinator could commit while the sweeper, seeing nothing, rolls back.
-/// - **A commit decision is removed only when finished and past `forget_after`.**
+/// - **A commit decision is removed only when finished and past `forget_after`**, and a settled decision
+///   never.
 /// - **After `forget_after` nothing is written**: the answer is *forgotten*.
 /// - **A decision is kept with the participants that its proposal names**
 ///   ([`Participants::to_bytes`](crate::Participants::to_bytes)), and reads back with them. Without
@@ -217,8 +231,8 @@ pub trait DecisionRegister: Store {
         limit: u32,
     ) -> impl Future<Output = Result<RegisterPage>> + Send;
 
-    /// Removes at most `limit` decisions of this namespace that are past `forget_after`, commits
-    /// only if finished. Says how many.
+    /// Removes at most `limit` decisions of this namespace that are past `forget_after` and were not
+    /// settled, commits only if finished. Says how many.
     ///
     /// # Errors
     /// [Invalid](crate::ErrorKind::Invalid) for a limit of zero; retryable kinds.

@@ -87,7 +87,9 @@ impl LastResource for MemoryStore {
         self.check_register(participation, OPERATION)?;
         let mut state = self.state(OPERATION)?;
         match register::find(state.space(&self.namespace), participation, OPERATION)? {
-            Some(known) if known.decision == Decision::Rollback => return Ok(Decision::Rollback),
+            Some(known) if register::entry(known).in_force() == Decision::Rollback => {
+                return Ok(Decision::Rollback);
+            }
             // It holds no marker of ours, so the next attempt finds out what it did.
             Some(_) => return Err(refusals::overtaken(OPERATION, BACKEND)),
             None => {}

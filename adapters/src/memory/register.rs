@@ -38,7 +38,7 @@ pub(super) fn write(space: &mut Space, participation: &Participation, decision: 
         .insert(*participation.transaction(), decided);
 }
 
-fn entry(decided: &Decided) -> RegisterEntry {
+pub(super) fn entry(decided: &Decided) -> RegisterEntry {
     RegisterEntry {
         participation: decided.participation.clone(),
         decision: decided.decision,
@@ -65,7 +65,7 @@ impl DecisionRegister for MemoryStore {
         let mut state = self.state("decide")?;
         let space = state.space(&self.namespace);
         if let Some(known) = find(space, participation, "decide")? {
-            return Ok(known.decision);
+            return Ok(entry(known).in_force());
         }
         let decision = self.asked(participation, "decide").decide(proposal)?;
         write(space, participation, decision);
@@ -138,6 +138,7 @@ impl DecisionRegister for MemoryStore {
         let over: Vec<_> = decisions
             .iter()
             .filter(|(_, known)| known.finished || known.decision == Decision::Rollback)
+            .filter(|(_, known)| known.settled.is_none())
             .filter(|(_, known)| now > known.participation.forget_after())
             .map(|(digest, _)| *digest)
             .take(usize::try_from(limit).unwrap_or(usize::MAX))

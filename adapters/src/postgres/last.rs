@@ -27,7 +27,7 @@ impl<D: Driver> LastResource for PostgresStore<D> {
                 if failed.code() == Some(DIVISION_BY_ZERO)
                     && let Some(stands) = self.decision(participation).await?
                 {
-                    return match stands.decision {
+                    return match stands.in_force() {
                         Decision::Rollback => Ok(Decision::Rollback),
                         // It holds no marker of ours, so the next attempt finds out what it did.
                         Decision::Commit => Err(refusals::overtaken(OPERATION, STORE)),

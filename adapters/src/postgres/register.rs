@@ -99,7 +99,7 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
                 stands.check(participation, "decide")?;
                 // Others act on it: it must be as durable as the first proposal was to be.
                 self.await_standbys("decide").await?;
-                return Ok(decided(stands.committed));
+                return Ok(entry(stands).in_force());
             }
             let now = clock(replies.get(1), "decide")?;
             Self::asked(participation, now, "decide").decide(proposal)?;
@@ -214,7 +214,7 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
             table: &self.tables().decisions,
             moment: "forget_after",
             is: "<",
-            and: "(finished OR NOT committed)",
+            and: "(finished OR NOT committed) AND settled IS NULL",
         };
         self.remove_over("forget_decisions", &over, limit).await
     }

@@ -93,7 +93,10 @@ impl DecisionRegister for RedisStore {
                 Err(disagree(operation))
             }
             "mismatch" => Err(another(operation)),
-            word => Decision::parse(word).ok_or_else(|| reply.unexpected()),
+            word => match settled(operation, reply.bytes(1))? {
+                Some(settled) => Ok(settled.outcome),
+                None => Decision::parse(word).ok_or_else(|| reply.unexpected()),
+            },
         }
     }
 

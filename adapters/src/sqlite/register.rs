@@ -57,6 +57,20 @@ pub(super) fn adopt(connection: &Connection, operation: &'static str) -> Result<
         .map_err(statement(operation))
 }
 
+/// How much is prepared, or decided and not carried out, in every namespace.
+#[cfg(feature = "cli")]
+pub(super) fn left_anywhere(connection: &Connection, operation: &'static str) -> Result<u64> {
+    connection
+        .query_row(
+            "SELECT (SELECT count(*) FROM exactly_once_outcome WHERE state = 'prepared') + \
+             (SELECT count(*) FROM exactly_once_decision WHERE finished = 0)",
+            [],
+            |row| row.get::<_, i64>(0),
+        )
+        .map(i64::unsigned_abs)
+        .map_err(statement(operation))
+}
+
 fn unreadable(operation: &'static str) -> exactly_once_core::Error {
     error(
         ErrorKind::Configuration,
@@ -103,7 +117,7 @@ fn decide(
 ) -> Result<Decision> {
     let namespace = &store.namespace;
     if let Some(known) = find(bench.connection, "decide", namespace, participation)? {
-        return Ok(known.decision);
+        return Ok(known.in_force());
     }
     let decision = store.asked(participation, "decide").decide(proposal)?;
     bench
@@ -135,10 +149,10 @@ pub(super) fn unfinished() -> String {
     )
 }
 
-/// What has expired, the oldest first; a commit only when it is carried out.
+/// What has expired, the oldest first; a commit only when it is carried out, and nothing settled.
 pub(super) const FORGET: &str = "DELETE FROM exactly_once_decision WHERE (namespace, tx) IN (SELECT \
      namespace, tx FROM exactly_once_decision WHERE namespace = ?1 AND forget_after < ?2 AND \
-     (finished = 1 OR decision = 'rollback') ORDER BY forget_after LIMIT ?3)";
+     (finished = 1 OR decision = 'rollback') AND settled IS NULL ORDER BY forget_after LIMIT ?3)";
 
 impl DecisionRegister for SqliteStore {
     async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {

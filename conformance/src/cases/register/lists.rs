@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use exactly_once_core::{Decision, DecisionRegister, ErrorKind, RegisterEntry, Store, identity_of};
+use exactly_once_core::{
+    Decision, DecisionRegister, ErrorKind, RegisterEntry, Settlement, Store, identity_of,
+};
 
 use super::{ensure_stands, lasting};
 use crate::{
@@ -173,7 +175,8 @@ async fn r16_the_last_page<H: Harness<Store: DecisionRegister>>(cx: Context<H>) 
 }
 
 /// Goal: a decision is removed only past its time, and a commit only when finished; then nothing is
-/// written any more. Method: commits and rollbacks, finished or not; forget before and after.
+/// written any more. What an operator settled is kept, and answered. Method: commits and rollbacks,
+/// finished or not, and one settled otherwise than it was decided; forget before and after.
 async fn r09_forget<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> CaseResult {
     let kept = lasting(&cx, "r09/kept").await?;
     cx.store().decide(&kept, Decision::Commit).await?;
@@ -191,6 +194,11 @@ async fn r09_forget<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> Case
     cx.store().decide(&undone_told, Decision::Rollback).await?;
     cx.store().finish(&told).await?;
     cx.store().finish(&undone_told).await?;
+    let settled = named(&brief, "r09/settled")?;
+    decided_in_time(cx.store(), &settled).await?;
+    let rolled_back = Settlement::now(cx.store(), Decision::Rollback, "ops", "by hand").await?;
+    cx.store().settle(&settled, &rolled_back).await?;
+    cx.store().finish(&settled).await?;
     refused(
         cx.store().forget_decisions(0).await,
         ErrorKind::Invalid,
@@ -230,6 +238,17 @@ async fn r09_forget<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> Case
         cx.store().decide(&untold, Decision::Rollback).await?,
         Decision::Commit,
         "its answer"
+    );
+    ensure_eq!(
+        cx.store().decide(&settled, Decision::Commit).await?,
+        Decision::Rollback,
+        "the answer to a late attempt, once it was settled as rolled back"
+    );
+    let entry = cx.store().decision(&settled).await?;
+    ensure_eq!(
+        entry.and_then(|entry| entry.settled),
+        Some(rolled_back),
+        "the settlement, past its time"
     );
     ensure_stands(&cx, &kept, Decision::Commit).await?;
     for work in [&told, &undone, &undone_told] {

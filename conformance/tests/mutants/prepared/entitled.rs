@@ -153,3 +153,26 @@ impl Patch for SettlementNotKept {
 fn a_settlement_is_not_kept() {
     assert_killed::<SettlementNotKept>("two_phase::t99_heuristic_until_settled");
 }
+
+/// The answer is what was decided, whatever an operator settled.
+#[derive(Clone, Default)]
+struct SettlementNotAnswered;
+
+impl Patch for SettlementNotAnswered {
+    async fn decide(
+        &self,
+        right: &MemoryStore,
+        asked: &Participation,
+        proposal: Decision,
+    ) -> Result<Decision> {
+        match right.decision(asked).await? {
+            Some(entry) => Ok(entry.decision),
+            None => right.decide(asked, proposal).await,
+        }
+    }
+}
+
+#[test]
+fn a_settlement_is_not_the_answer_to_a_late_attempt() {
+    assert_killed::<SettlementNotAnswered>("register::lists::r09_forget");
+}
