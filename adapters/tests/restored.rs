@@ -81,12 +81,14 @@ async fn distinguished(original_url: &str, copy_url: &str) {
         let page = store.in_doubt(None, 9).await.unwrap();
         assert_eq!(page.entries, [], "nothing was begun");
     }
-    let report = sweep(&original, &copy).await;
-    let said: Vec<_> = report.failed.iter().map(ToString::to_string).collect();
-    assert!(
-        said.len() == 1 && said[0].contains("exactly-once adopt"),
-        "{said:?}"
-    );
+    for (register, other) in [(&original, &copy), (&copy, &original)] {
+        let report = sweep(register, other).await;
+        let said: Vec<_> = report.failed.iter().map(ToString::to_string).collect();
+        assert!(
+            said.len() == 1 && said[0].contains("exactly-once adopt"),
+            "{said:?}"
+        );
+    }
 
     let adopted = copy.adopt().await.unwrap();
     assert_ne!(adopted, both);
@@ -253,4 +255,42 @@ async fn a_register_that_was_restored_to_before_its_decision_is_heuristic() {
         (entry.decision, entry.finished),
         (Decision::Rollback, false)
     );
+}
+
+// A copy of the register never saw the decision: beside its original it undoes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_register_rolls_nothing_back_beside_its_original() {
+    let folder = tempfile::tempdir().unwrap();
+    let [orders_file, stock_file, backup] =
+        ["orders.db", "stock.db", "backup.db"].map(|name| folder.path().join(name));
+    let orders = connect(&url_of(&orders_file)).await;
+    let stock = connect(&url_of(&stock_file)).await;
+    back_up(&orders_file, &backup);
+    let copy = connect(&url_of(&backup)).await;
+    let work = within(&orders, "copied", 1_500).await;
+    let work = entitled(work, &orders, &stock).await;
+    for store in [&orders, &stock] {
+        prepare(store, &work).await;
+    }
+    let decided = orders.decide(&work, Decision::Commit).await.unwrap();
+    assert_eq!(decided, Decision::Commit);
+    wait(&orders, &work).await;
+    let wrong = Sweeper::new(copy);
+    let wrong = wrong.participant("stock", stock.clone()).unwrap();
+    let wrong = wrong.participant("orders", orders.clone()).unwrap();
+    for report in [wrong.sweep().await, wrong.resolve(&work).await] {
+        let report = report.unwrap();
+        let kinds: Vec<_> = report
+            .failed
+            .iter()
+            .map(exactly_once::Error::kind)
+            .collect();
+        assert_eq!(kinds, [ErrorKind::Invalid], "{report:?}");
+        assert_eq!(report.rolled_back, 0, "{report:?}");
+    }
+    for store in [&orders, &stock] {
+        let status = store.prepared_status(&work).await.unwrap();
+        assert_eq!(status, PreparedStatus::Prepared);
+    }
+    assert_eq!(sweep(&orders, &stock).await.committed, 2);
 }
