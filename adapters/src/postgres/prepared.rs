@@ -315,7 +315,8 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
             let known = self.known(&found, participation);
             let to_do = Self::asked(participation, found.now, ROLLBACK).roll_back(known);
             match to_do {
-                Ok(RollBack::Done) => return Ok(()),
+                // Perhaps of a call whose wait was cut short.
+                Ok(RollBack::Done) => return self.vouch(ROLLBACK).await,
                 // No tombstone is due any more, but what was prepared is gone by this call.
                 Err(refusal) if ended && refusal.kind() == ErrorKind::Forgotten => return Ok(()),
                 Err(refusal) => return Err(refusal),
