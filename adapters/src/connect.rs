@@ -95,6 +95,32 @@ pub(crate) async fn open(url: &StoreUrl, access: Access) -> Result<AnyStore> {
     })
 }
 
+/// How much waits for a decision or was decided and is not carried out behind a URL, in every namespace.
+#[cfg(feature = "cli")]
+pub(crate) async fn left_anywhere(url: &StoreUrl) -> Result<u64> {
+    match url.scheme.as_str() {
+        #[cfg(feature = "rusqlite")]
+        "sqlite" => {
+            let store = sqlite_store(url, Access::Existing).await?;
+            let left = store.left_anywhere().await;
+            store.close().await.and(left)
+        }
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "unix" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" => {
+            let store = redis_store(url, Access::Existing).await?;
+            let left = store.left_anywhere().await;
+            store.close().await.and(left)
+        }
+        #[cfg(any(feature = "sqlx-postgres", feature = "tokio-postgres"))]
+        "postgres" | "postgresql" => {
+            let store = postgres_store(url, Access::Existing).await?;
+            let left = store.left_anywhere().await;
+            store.close().await.and(left)
+        }
+        _ => Err(refuse("no store that another process could share")),
+    }
+}
+
 /// Calls the builder's method for each option that the URL has.
 #[cfg(any(
     feature = "tokio-postgres",
@@ -116,7 +142,7 @@ type PostgresStore = crate::postgres::TokioPostgresStore;
 type PostgresStore = crate::postgres::SqlxPostgresStore;
 
 #[cfg(any(feature = "sqlx-postgres", feature = "tokio-postgres"))]
-async fn postgres(url: &StoreUrl, access: Access) -> Result<AnyStore> {
+async fn postgres_store(url: &StoreUrl, access: Access) -> Result<PostgresStore> {
     let mut builder = PostgresStore::builder(&url.base);
     set!(builder, url.options;
         number pool_size,
@@ -146,7 +172,12 @@ async fn postgres(url: &StoreUrl, access: Access) -> Result<AnyStore> {
         .migrate_at_connect(migrate)
         .connect()
         .await
-        .map(AnyStore::with_last_participant)
+}
+
+#[cfg(any(feature = "sqlx-postgres", feature = "tokio-postgres"))]
+async fn postgres(url: &StoreUrl, access: Access) -> Result<AnyStore> {
+    let store = postgres_store(url, access).await?;
+    Ok(AnyStore::with_last_participant(store))
 }
 
 #[cfg(not(any(feature = "sqlx-postgres", feature = "tokio-postgres")))]
@@ -157,7 +188,7 @@ async fn postgres(_: &StoreUrl, _: Access) -> Result<AnyStore> {
 }
 
 #[cfg(feature = "rusqlite")]
-async fn sqlite(url: &StoreUrl, access: Access) -> Result<AnyStore> {
+async fn sqlite_store(url: &StoreUrl, access: Access) -> Result<crate::sqlite::SqliteStore> {
     let path = crate::sqlite::file::path_of_uri(&url.base)?;
     let mut builder = crate::sqlite::SqliteStore::builder(path);
     set!(builder, url.options;
@@ -176,7 +207,12 @@ async fn sqlite(url: &StoreUrl, access: Access) -> Result<AnyStore> {
         Access::Existing => builder.existing(),
         Access::Read => builder.read_only(),
     };
-    builder.open().await.map(AnyStore::new)
+    builder.open().await
+}
+
+#[cfg(feature = "rusqlite")]
+async fn sqlite(url: &StoreUrl, access: Access) -> Result<AnyStore> {
+    sqlite_store(url, access).await.map(AnyStore::new)
 }
 
 #[cfg(not(feature = "rusqlite"))]
@@ -185,7 +221,7 @@ async fn sqlite(_: &StoreUrl, _: Access) -> Result<AnyStore> {
 }
 
 #[cfg(feature = "redis")]
-async fn redis(url: &StoreUrl, access: Access) -> Result<AnyStore> {
+async fn redis_store(url: &StoreUrl, access: Access) -> Result<crate::redis::RedisStore> {
     use crate::redis::{RedisStore, Require};
     let options = &url.options;
     let mut builder = RedisStore::builder(&url.base);
@@ -217,7 +253,12 @@ async fn redis(url: &StoreUrl, access: Access) -> Result<AnyStore> {
     if access != Access::Create {
         builder = builder.existing();
     }
-    builder.connect().await.map(AnyStore::new)
+    builder.connect().await
+}
+
+#[cfg(feature = "redis")]
+async fn redis(url: &StoreUrl, access: Access) -> Result<AnyStore> {
+    redis_store(url, access).await.map(AnyStore::new)
 }
 
 #[cfg(feature = "redis")]

@@ -4,19 +4,30 @@ use super::{
     output::{Answer, confirm, refuse},
     stores::Given,
 };
-use crate::{DecisionRegister, ErrorKind, PreparedTransactions, Result, Store, TransactionDigest};
+use crate::{
+    ErrorKind, Result, Store,
+    connect::{StoreUrl, left_anywhere},
+};
 
-const PAGE: u32 = 500;
-
-pub(super) async fn adopt(given: &Given, leave_in_doubt: bool, yes: bool) -> Result<Answer> {
-    let in_doubt = in_doubt(given).await?;
-    let decisions = unfinished(given).await?;
-    if in_doubt + decisions > 0 && !leave_in_doubt {
+/// The identity is that of all namespaces, so what is in doubt is looked for in all of them.
+pub(super) async fn adopt(
+    given: &Given,
+    url: &str,
+    leave_in_doubt: bool,
+    yes: bool,
+) -> Result<Answer> {
+    let left = if leave_in_doubt {
+        None
+    } else {
+        Some(left_anywhere(&StoreUrl::parse(url)?).await?)
+    };
+    if left.is_some_and(|left| left > 0) {
         let why = format!(
-            "{in_doubt} transactions are in doubt at {}, and {decisions} decisions are not carried \
-             out: they name the identity that the copy has now, and nothing resolves them once it has \
-             another. Run `exactly-once in-doubt sweep` over the copies alone first, or add \
-             --leave-in-doubt",
+            "{} transactions that are in doubt and decisions that are not carried out are left at {}, \
+             over all namespaces: they name the identity that the copy has now, and nothing resolves \
+             them once it has another. Run `exactly-once in-doubt sweep` over the copies alone first, \
+             in each namespace, or add --leave-in-doubt",
+            left.unwrap_or_default(),
             given.shown
         );
         return Err(refuse(ErrorKind::Busy, "adopt", why));
@@ -34,31 +45,6 @@ pub(super) async fn adopt(given: &Given, leave_in_doubt: bool, yes: bool) -> Res
         Answer::said("adopted: start the programs that use this copy again")
             .fact("store", given.shown.as_str())
             .fact("old identity", old.to_string())
-            .fact("new identity", new.to_string())
-            .fact("left in doubt", in_doubt + decisions),
+            .fact("new identity", new.to_string()),
     )
-}
-
-async fn in_doubt(given: &Given) -> Result<usize> {
-    let (mut count, mut after) = (0, None::<TransactionDigest>);
-    loop {
-        let page = given.store.in_doubt(after.as_ref(), PAGE).await?;
-        count += page.entries.len();
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(count),
-        }
-    }
-}
-
-async fn unfinished(given: &Given) -> Result<usize> {
-    let (mut count, mut after) = (0, None::<TransactionDigest>);
-    loop {
-        let page = given.store.unfinished(after.as_ref(), PAGE).await?;
-        count += page.entries.len();
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(count),
-        }
-    }
 }

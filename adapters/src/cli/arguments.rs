@@ -44,7 +44,8 @@ pub(super) enum Command {
     },
     /// Gives a restored copy an identity of its own, so that it is not taken for its original
     Adopt {
-        /// Adopt also where transactions are in doubt: nothing resolves them afterwards
+        /// Adopt also where transactions are in doubt, in any namespace, or where that can't be looked
+        /// up (a cluster of Redis): nothing resolves them afterwards
         #[arg(long)]
         leave_in_doubt: bool,
         #[command(flatten)]
@@ -165,6 +166,10 @@ pub(super) struct Settle {
     /// Why, for those that read it later
     #[arg(long)]
     pub(super) reason: String,
+    /// A participant that is gone for good, by its identity; may be repeated. Without it, each one that
+    /// took part must be given
+    #[arg(long, value_name = "IDENTITY")]
+    pub(super) gone: Vec<String>,
     /// The operator; the operating system's user if left out
     #[arg(long)]
     pub(super) by: Option<String>,

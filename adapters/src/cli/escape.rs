@@ -6,6 +6,7 @@ fn acts(character: char) -> bool {
     character.is_control()
         || matches!(character,
             // separators of lines and paragraphs, what has no width, what turns the direction
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' |
             '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
@@ -45,8 +46,8 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_is_left() {
-        let evil = "a\u{1b}[2J\u{9b}31m\r\n\t\u{7f}\u{202e}é漢";
-        let escaped = "a\\u{1b}[2J\\u{9b}31m\\r\\n\\t\\u{7f}\\u{202e}é漢";
+        let evil = "a\u{1b}[2J\u{9b}31m\r\n\t\u{7f}\u{202e}\u{61c}\u{e0041}é漢";
+        let escaped = "a\\u{1b}[2J\\u{9b}31m\\r\\n\\t\\u{7f}\\u{202e}\\u{61c}\\u{e0041}é漢";
         assert_eq!(plain(evil), escaped);
         let written = json(&serde_json::json!(evil).to_string());
         assert!(!written.chars().any(acts), "{written}");

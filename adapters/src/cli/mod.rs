@@ -95,8 +95,8 @@ async fn run(arguments: Arguments) -> Result<Answer, Error> {
             leave_in_doubt,
             sure,
         } => {
-            let given = stores.one(Access::Existing).await?;
-            let answer = adopt::adopt(&given, leave_in_doubt, sure.yes).await;
+            let (given, url) = (stores.one(Access::Existing).await?, stores.url()?.1);
+            let answer = adopt::adopt(&given, &url, leave_in_doubt, sure.yes).await;
             closed(given, answer).await
         }
         Command::Key(command) => {

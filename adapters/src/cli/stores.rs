@@ -36,7 +36,7 @@ pub(super) struct Where {
     #[arg(long = "store", global = true, value_name = "NAME=URL")]
     named: Vec<String>,
 
-    /// A file with one NAME=URL a line; # begins a comment
+    /// A file with one NAME=URL a line; a line that begins with # is a comment
     #[arg(
         long = "stores",
         global = true,
@@ -73,8 +73,17 @@ impl Where {
     /// The URL of the one store that a command is about, and its name.
     ///
     /// # Errors
-    /// [Invalid](ErrorKind::Invalid) where there is none, or a choice.
+    /// [Invalid](ErrorKind::Invalid) where there is none, or a choice: the environment may name the
+    /// service's store, and an argument the copy that is meant.
     pub(super) fn url(&self) -> Result<(String, String)> {
+        if !self.url.is_empty() && !self.named.is_empty() {
+            return Err(refuse(
+                ErrorKind::Invalid,
+                OPERATION,
+                "this command is about one store, and both --store and --url (or EXACTLY_ONCE_URL) name \
+                 one: leave --store out, and give the store that is meant by --url",
+            ));
+        }
         if !self.url.is_empty() {
             return Ok((ONE.to_owned(), self.url.clone()));
         }
@@ -164,6 +173,8 @@ impl Where {
                 refuse(ErrorKind::Configuration, OPERATION, why).with_source(source)
             })?,
         };
+        // As some editors write it.
+        let lines = lines.strip_prefix('\u{feff}').unwrap_or(&lines);
         let lines = lines.lines().map(str::trim);
         let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
         for line in lines.chain(self.named.iter().map(String::as_str)) {
@@ -272,12 +283,19 @@ pub(super) fn about(name: &str, error: Error) -> Error {
         .with_source(error)
 }
 
-/// A URL without what may be secret: user, password, query.
+/// A URL without what may be secret: user, password, query. A `@` behind a `?` or `#` may stand in the
+/// query or in a password, and either may be what follows it: then only the scheme is shown.
 pub(super) fn shown(url: &str) -> String {
     let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
     let scheme = scheme.to_ascii_lowercase();
     let rest = match scheme.as_str() {
         "sqlite" => rest,
+        _ if rest
+            .find(['?', '#'])
+            .is_some_and(|query| rest[query..].contains('@')) =>
+        {
+            return format!("{scheme}:…");
+        }
         // The last one: a password may hold one as well.
         _ => match rest.rsplit_once('@') {
             Some((_, rest)) => rest,
@@ -299,7 +317,10 @@ mod tests {
                 "postgres://me:s3cret@h:5/db?password=s3cret",
                 "postgres:h:5/db",
             ),
-            ("postgres://me:s3/cr@e?t#x@h/db", "postgres:h/db"),
+            ("postgres://me:s3/cr@et:x@h/db", "postgres:h/db"),
+            ("postgres://me:s3/cr@e?t#x@h/db", "postgres:…"),
+            ("redis://h:6379/2?pass=pw@s3cret", "redis:…"),
+            ("redis://:s3cret@h?pass=pw@s3cret", "redis:…"),
             ("redis://:s3cret@h", "redis:h"),
             ("redis://h:6379/2?pass=s3cret", "redis:h:6379/2"),
             ("sqlite:/var/a@b.db?namespace=x", "sqlite:/var/a@b.db"),

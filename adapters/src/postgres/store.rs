@@ -280,6 +280,25 @@ impl<D: Driver> PostgresStore<D> {
     }
 }
 
+#[cfg(feature = "cli")]
+impl<D: Driver> PostgresStore<D> {
+    /// How much waits for a decision in this database or was decided and is not carried out, in every
+    /// namespace. An identifier does not say the schema, so those of another one count as well.
+    pub(crate) async fn left_anywhere(&self) -> Result<u64> {
+        const OPERATION: &str = "adopt";
+        let sql = format!(
+            "SELECT (SELECT pg_catalog.count(*) {}) + (SELECT pg_catalog.count(*) FROM {} WHERE NOT \
+             finished)",
+            super::outcome::rows_of_prepared("'eo1:'"),
+            self.tables().decisions,
+        );
+        let replies = self.read(OPERATION, &sql).await?;
+        statements::number(replies.first(), 0)
+            .and_then(|left| u64::try_from(left).ok())
+            .ok_or_else(|| garbled(OPERATION))
+    }
+}
+
 fn parse_identity(reply: Option<&Reply>, operation: &'static str) -> Result<StoreIdentity> {
     statements::cell(reply, 0)
         .and_then(literal::unhex)

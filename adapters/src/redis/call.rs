@@ -181,6 +181,38 @@ impl Link {
             .map_err(|error| from_driver(operation, error.into(), Effect::Read))
     }
 
+    /// How many members the sorted sets have whose keys match, on a server that is no cluster.
+    #[cfg(feature = "cli")]
+    pub(super) async fn members_of_matching(
+        self: &Arc<Self>,
+        operation: &'static str,
+        pattern: &[u8],
+    ) -> Result<u64> {
+        let unreadable =
+            |error: redis::ParsingError| from_driver(operation, error.into(), Effect::Read);
+        let (mut cursor, mut keys) = (0_u64, std::collections::BTreeSet::<Vec<u8>>::new());
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(pattern);
+            scan.arg("COUNT").arg(1_000).arg("TYPE").arg("zset");
+            let page = self.simple(operation, &scan, self.deadline()).await?;
+            let found: Vec<Vec<u8>>;
+            (cursor, found) = redis::from_redis_value(page).map_err(unreadable)?;
+            keys.extend(found);
+            if cursor == 0 {
+                break;
+            }
+        }
+        let mut members = 0;
+        for key in keys {
+            let mut count = redis::cmd("ZCARD");
+            count.arg(key);
+            let count = self.simple(operation, &count, self.deadline()).await?;
+            members += redis::from_redis_value::<u64>(count).map_err(unreadable)?;
+        }
+        Ok(members)
+    }
+
     /// A command that may be repeated without harm.
     async fn simple(
         self: &Arc<Self>,

@@ -131,6 +131,19 @@ impl Layout {
         vec![home]
     }
 
+    /// A pattern of the server's for the keys of one kind that have no name, in every namespace.
+    #[cfg(feature = "cli")]
+    pub(super) fn pattern(&self, kind: &str) -> Vec<u8> {
+        let mut pattern = String::new();
+        for character in self.prefix.chars() {
+            if matches!(character, '*' | '?' | '[' | ']' | '^' | '\\') {
+                pattern.push('\\');
+            }
+            pattern.push(character);
+        }
+        format!("{pattern}:{{*}}:*:{kind}:").into_bytes()
+    }
+
     /// A key of ours.
     pub(super) fn key(
         &self,

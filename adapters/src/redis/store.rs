@@ -310,6 +310,29 @@ impl RedisStore {
     }
 }
 
+#[cfg(feature = "cli")]
+impl RedisStore {
+    /// How much waits for a decision or was decided and is not carried out, in every namespace.
+    pub(crate) async fn left_anywhere(&self) -> Result<u64> {
+        const OPERATION: &str = "adopt";
+        let link = &self.shared.link;
+        if link.is_cluster() {
+            return Err(error(ErrorKind::Unsupported, OPERATION)
+                .with_message("a cluster has no list of its keys over all nodes"));
+        }
+        let mut left = 0;
+        for kind in [
+            "transaction-doubt",
+            "transaction-at-doubt",
+            "decision-unfinished",
+        ] {
+            let pattern = self.layout().pattern(kind);
+            left += link.members_of_matching(OPERATION, &pattern).await?;
+        }
+        Ok(left)
+    }
+}
+
 impl Store for RedisStore {
     fn backend(&self) -> &'static str {
         BACKEND

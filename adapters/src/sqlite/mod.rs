@@ -275,6 +275,18 @@ impl SqliteStore {
     }
 }
 
+#[cfg(feature = "cli")]
+impl SqliteStore {
+    /// How much waits for a decision or was decided and is not carried out, in every namespace.
+    pub(crate) async fn left_anywhere(&self) -> Result<u64> {
+        self.readers
+            .read("adopt", |connection| {
+                register::left_anywhere(connection, "adopt")
+            })
+            .await
+    }
+}
+
 impl Store for SqliteStore {
     fn backend(&self) -> &'static str {
         STORE

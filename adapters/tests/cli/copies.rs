@@ -1,8 +1,9 @@
 //! A restored copy gets an identity of its own.
 
-use exactly_once::Store;
+use exactly_once::{AnyStore, ConnectByUrl, Namespace, PreparedTransactions, Store};
+use exactly_once_servers::{Postgres, Redis};
 
-use crate::bench::{Times, Two, expect, json, open, url_of};
+use crate::bench::{Times, Two, expect, json, open, prepare, transaction, url_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_told_from_its_original_once_it_is_adopted() {
@@ -39,4 +40,62 @@ async fn what_is_in_doubt_in_a_copy_is_resolved_before_it_is_adopted() {
     let sweep = ["in-doubt", "sweep", "--yes", "--store", &two.with_orders];
     expect(&two.stock_url, &sweep, 0, "rolled back: 2");
     expect(&two.stock_url, &["adopt", "--yes"], 0, "adopted");
+}
+
+// The service's URL stands in the environment, and the copy among the arguments.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_about_one_store_refuses_a_choice() {
+    let two = Two::new().await;
+    let before = two.orders.identity().await.unwrap();
+    let commands: [&[&str]; 5] = [
+        &["adopt", "--yes"],
+        &["expire", "--yes"],
+        &["key", "show", "k"],
+        &["account", "show", "a"],
+        &["migrate", "--yes"],
+    ];
+    for command in commands {
+        let given = [command, &["--store", &two.with_stock]].concat();
+        expect(&two.orders_url, &given, 2, "leave --store out");
+    }
+    assert_eq!(two.orders.identity().await.unwrap(), before);
+    let alone = ["account", "show", "a", "--store", &two.with_stock];
+    expect("", &alone, 1, "stock.db");
+}
+
+// The identity is that of every namespace.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_doubt_in_another_namespace_keeps_a_copy_from_being_adopted() {
+    let two = Two::new().await;
+    let times = Times::late_in(&two.orders, 60_000).await;
+    let shop = two.stock.with_namespace(Namespace::new("shop").unwrap());
+    let made = transaction("elsewhere", times, &two.orders, &[&shop]).await;
+    prepare(&shop, &made).await;
+    expect(
+        &two.stock_url,
+        &["adopt", "--yes"],
+        2,
+        "over all namespaces",
+    );
+    let leave = ["adopt", "--yes", "--leave-in-doubt"];
+    expect(&two.stock_url, &leave, 0, "adopted");
+
+    let (server, redis) = (
+        Postgres::start(15).await.unwrap(),
+        Redis::start().await.unwrap(),
+    );
+    let database = server.create_database("shop").await.unwrap();
+    for url in [database, redis.url()] {
+        let store = AnyStore::connect(&url).await.unwrap();
+        let shop = store.with_namespace(Namespace::new("shop:{1}").unwrap());
+        expect(&url, &["adopt", "--yes"], 0, "adopted");
+        let exactly_once::BegunPrepared::Fresh(tx) = shop.begin_prepared(&made).await.unwrap()
+        else {
+            panic!("it is not fresh");
+        };
+        shop.prepare(tx, &made).await.unwrap();
+        expect(&url, &["adopt", "--yes"], 2, "over all namespaces");
+        shop.rollback_prepared(&made).await.unwrap();
+        expect(&url, &["adopt", "--yes"], 0, "adopted");
+    }
 }

@@ -128,3 +128,24 @@ async fn a_store_that_is_away_is_said_and_the_others_are_listed() {
         "/no/such",
     );
 }
+
+// As editors write it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_stores_may_have_a_mark_and_long_ends_of_lines() {
+    let two = Two::new().await;
+    let file = two.folder.path().join("stores.txt");
+    let lines = format!(
+        "\u{feff}# all = of them\r\n\r\norders = {}\r\n{}\r\n",
+        two.orders_url, two.with_stock
+    );
+    std::fs::write(&file, lines).unwrap();
+    let list = ["in-doubt", "list", "--stores", file.to_str().unwrap()];
+    let said = expect("", &list, 0, "asked: orders = ");
+    assert!(
+        !said.contains("feff") && said.contains("stock = "),
+        "{said}"
+    );
+    let after = "+a".repeat(32);
+    let after = [&list[..], &["--after", &after]].concat();
+    expect("", &after, 2, "64 hexadecimal digits");
+}

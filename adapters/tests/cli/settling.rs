@@ -1,6 +1,11 @@
 //! The way out of a heuristic outcome.
 
-use exactly_once::{Decision, DecisionRegister, PreparedStatus, PreparedTransactions};
+use exactly_once::{
+    Decision, DecisionRegister, PreparedStatus, PreparedTransactions,
+    coordinator::{Outcome, TwoPhaseCommit},
+    identity_of,
+    sqlite::SqliteTx,
+};
 
 use crate::bench::{Times, Two, expect, json, open, prepare, transaction, url_of};
 
@@ -137,4 +142,44 @@ async fn what_can_end_as_was_decided_is_not_settled() {
         2,
         "--reason",
     );
+}
+
+// A store that is only left out of the arguments is not gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_participant_that_is_not_given_is_named_before_anything_is_settled() {
+    let two = Two::new().await;
+    let times = Times::late_in(&two.orders, 400).await;
+    let made = two.prepared("left out", times).await;
+    two.orders.decide(&made, Decision::Commit).await.unwrap();
+    times.wait(&two.orders).await;
+    let digest = made.transaction().to_string();
+    let gone = identity_of(&two.stock).await.unwrap().to_string();
+    let mut settle = vec![
+        "in-doubt",
+        "settle",
+        digest.as_str(),
+        "--as",
+        "rolled-back",
+        "--yes",
+    ];
+    settle.extend(["--reason", "x", "--by", "alice"]);
+    let said = expect(&two.orders_url, &settle, 2, "--gone");
+    assert!(said.contains(&gone), "{said}");
+    for store in [&two.orders, &two.stock] {
+        let status = store.prepared_status(&made).await.unwrap();
+        assert_eq!(status, PreparedStatus::Prepared);
+    }
+    settle.extend(["--gone", &gone]);
+    expect(&two.orders_url, &settle, 0, "settled as: rollback");
+
+    // It was not gone. A late attempt ends it as it was settled.
+    let outcome = TwoPhaseCommit::new(&two.orders, made.clone())
+        .participant("orders", &two.orders, async |_tx: &mut SqliteTx| Ok(()))
+        .participant("stock", &two.stock, async |_tx: &mut SqliteTx| Ok(()))
+        .run()
+        .await
+        .unwrap();
+    assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome:?}");
+    let status = two.stock.prepared_status(&made).await.unwrap();
+    assert_eq!(status, PreparedStatus::RolledBack);
 }

@@ -18,7 +18,7 @@ fn invalid(why: impl Into<String>) -> crate::Error {
 pub(super) fn parse(text: &str) -> Result<TransactionDigest> {
     let mut bytes = [0; 32];
     let pairs = text.as_bytes().chunks(2);
-    if text.len() != 64 {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(invalid("a whole digest has 64 hexadecimal digits"));
     }
     for (byte, pair) in bytes.iter_mut().zip(pairs) {

@@ -28,7 +28,7 @@ pub(super) async fn settle(stores: &Stores, asked: Settle) -> Result<Answer> {
     let register = stores.prove(participation.register())?;
     check_late(register, &participation).await?;
     let state = State::read(stores, participation.clone()).await?;
-    check(&state)?;
+    check(&state, &asked.gone)?;
     let by = match asked.by {
         Some(by) => by,
         None => user()?,
@@ -56,11 +56,19 @@ pub(super) async fn settle(stores: &Stores, asked: Settle) -> Result<Answer> {
     Ok(failed.into_iter().fold(answer, Answer::note))
 }
 
-/// Refuses what needs no settlement: the register's own word is better.
-fn check(state: &State<'_>) -> Result<()> {
+/// Refuses what needs no settlement: the register's own word is better. And what a store that was only
+/// not given, or is away for a moment, may show to be wrong.
+fn check(state: &State<'_>, gone: &[String]) -> Result<()> {
     let digest = state.participation.transaction();
+    let missing = state.missing().map(|member| member.to_string());
+    let missing: Vec<_> = missing.filter(|member| !gone.contains(member)).collect();
     let why = if state.decided.is_none() {
         format!("nothing was decided yet: exactly-once in-doubt resolve {digest} rolls it back")
+    } else if let Some(member) = missing.first() {
+        format!(
+            "the participant of identity {member} is not given, or can't be asked now: give it by --store \
+             NAME=URL. Only if it is gone for good: --gone {member}"
+        )
     } else if !state.needs_settling() && state.is_whole() {
         format!(
             "every participant can still end as was decided: exactly-once in-doubt resolve {digest}"

@@ -101,7 +101,14 @@ impl<'a> State<'a> {
 
     /// Whether every participant could be asked.
     pub(super) fn is_whole(&self) -> bool {
-        self.unknown.is_empty() && self.stores.iter().all(|(_, at)| *at != At::Away)
+        self.missing().next().is_none()
+    }
+
+    /// The participants that could not be asked.
+    pub(super) fn missing(&self) -> impl Iterator<Item = NamespaceIdentity> {
+        let away = self.stores.iter().filter(|(_, at)| *at == At::Away);
+        let away = away.map(|(given, _)| given.identity);
+        self.unknown.iter().copied().chain(away)
     }
 
     /// What an operator can do.
@@ -129,7 +136,7 @@ impl<'a> State<'a> {
             format!(
                 "give the stores that are missing here: --store NAME=URL, then: exactly-once in-doubt \
                  resolve {digest}. If one of them is gone for good: exactly-once in-doubt settle \
-                 {digest} --as committed|rolled-back --reason …"
+                 {digest} --as committed|rolled-back --gone IDENTITY --reason …"
             )
         } else {
             format!("exactly-once in-doubt resolve {digest}")
