@@ -176,9 +176,9 @@ impl<D: Driver> PostgresStore<D> {
         }
     }
 
-    /// Inserts the tombstone, if nothing holds the marker. Says what is known afterwards; `None`
-    /// where the marker is held.
-    async fn bury(&self, participation: &Participation) -> Result<Option<Found>> {
+    /// Inserts the tombstone, if nothing holds the marker. Says what is known afterwards, and whether
+    /// it is this call's, which has waited for it; `None` where the marker is held.
+    async fn bury(&self, participation: &Participation) -> Result<Option<(Found, bool)>> {
         let sql = format!(
             "INSERT INTO {} (namespace, transaction, terms, not_after, forget_after, \
              committed) VALUES ({}, false) ON CONFLICT DO NOTHING; {}",
@@ -188,7 +188,9 @@ impl<D: Driver> PostgresStore<D> {
         );
         match self.try_transact(&sql).await {
             Ok(replies) => {
-                Self::read_known(replies.get(1..).unwrap_or_default(), ROLLBACK).map(Some)
+                let inserted = replies.first().is_some_and(|reply| reply.affected == 1);
+                let found = Self::read_known(replies.get(1..).unwrap_or_default(), ROLLBACK)?;
+                Ok(Some((found, inserted)))
             }
             Err(failed) if failed.code() == Some(LOCK_NOT_AVAILABLE) => Ok(None),
             Err(failed) => Err(convert(failed, ROLLBACK, Stage::Durable)),
@@ -310,18 +312,19 @@ impl<D: Driver> PreparedTransactions for PostgresStore<D> {
 
     async fn rollback_prepared(&self, participation: &Participation) -> Result<()> {
         let mut found = self.look_at(participation, ROLLBACK).await?;
-        let (mut waited, mut ended) = (0, false);
+        let (mut waited, mut ended, mut buried) = (0, false, false);
         for _ in 0..ROUNDS {
             let known = self.known(&found, participation);
             let to_do = Self::asked(participation, found.now, ROLLBACK).roll_back(known);
             match to_do {
-                // Perhaps of a call whose wait was cut short.
-                Ok(RollBack::Done) => return self.vouch(ROLLBACK).await,
+                Ok(RollBack::Done) if buried => return Ok(()),
+                // By a call whose wait may have been cut short.
+                Ok(RollBack::Done) => return self.await_standbys(ROLLBACK).await,
                 // No tombstone is due any more, but what was prepared is gone by this call.
                 Err(refusal) if ended && refusal.kind() == ErrorKind::Forgotten => return Ok(()),
                 Err(refusal) => return Err(refusal),
                 Ok(RollBack::Bury) => match self.bury(participation).await? {
-                    Some(after) => found = after,
+                    Some(after) => (found, buried) = after,
                     // An attempt holds the marker, in its work or prepared by now.
                     None if waited < WAITS => {
                         waited += 1;

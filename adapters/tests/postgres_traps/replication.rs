@@ -87,6 +87,29 @@ async fn prepared_without_a_standby(setting: &str, value: &str) {
     store.commit_prepared(&participation).await.unwrap();
 }
 
+// 12. The tombstone of a lone participant is the decision: it is reported when a standby has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_is_a_rollback_again_whose_tombstone_no_standby_has() {
+    let server = Postgres::start(major()).await.unwrap();
+    let store = impatient(&server).await;
+    let (working, participation) = begun(&store, "t").await;
+    drop(working);
+    server
+        .set("synchronous_standby_names", "nobody")
+        .await
+        .unwrap();
+    let answer = store.rollback_prepared(&participation).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    server.kill();
+    server.restart().await.unwrap();
+
+    let store = impatient(&server).await;
+    let answer = store.rollback_prepared(&participation).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    server.set("synchronous_standby_names", "").await.unwrap();
+    store.rollback_prepared(&participation).await.unwrap();
+}
+
 // 12. The server dies while commits wait for a standby, and comes back: what they wrote can be seen, and
 // the standby may never have it. So no answer vouches for it.
 #[tokio::test(flavor = "multi_thread")]
