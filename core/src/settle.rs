@@ -6,7 +6,7 @@
 
 use crate::{
     error::{Error, Result},
-    idempotency::{Claim, Claimed, IdempotencyStore, Outcome, Settled},
+    idempotency::{Claim, Claimed, IdempotencyStore, KeyState, Outcome, Settled},
     one_shot::OneShotDone,
     refusals,
     rejection::Rejection,
@@ -60,6 +60,38 @@ pub async fn settle_one_shot<S: IdempotencyStore>(
         Ok(done) => done.outcome,
         Err(refusal) => settle_refusal(store, operation, claim, refusal).await?,
     };
+    replayed(store, operation, outcome)
+}
+
+/// The answer to a one-shot effect that is refused before the store is asked, for adapters: another
+/// version of the program may have applied it, and then its outcome is the answer. Nothing is recorded.
+///
+/// # Errors
+/// The refusal, where the key has no outcome; [mismatch](crate::ErrorKind::Mismatch); that of the
+/// lookup.
+pub async fn refused_up_front<S: IdempotencyStore>(
+    store: &S,
+    operation: &'static str,
+    claim: &Claim,
+    refusal: Error,
+) -> Result<OneShotDone> {
+    let Some(record) = store.lookup(claim.key()).await? else {
+        return Err(refusal);
+    };
+    if record.fingerprint != *claim.fingerprint() {
+        return Err(refusals::mismatch(operation, store.backend()));
+    }
+    match record.state {
+        KeyState::Completed { outcome, .. } => replayed(store, operation, outcome),
+        KeyState::Leased { .. } => Err(refusal),
+    }
+}
+
+fn replayed<S: IdempotencyStore>(
+    store: &S,
+    operation: &'static str,
+    outcome: Outcome,
+) -> Result<OneShotDone> {
     match outcome {
         Outcome::Rejected(rejection) if rejection.refusal().is_some() => {
             Err(Error::rejected(rejection, operation, store.backend()))

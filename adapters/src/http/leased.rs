@@ -4,8 +4,8 @@ use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use exactly_once_core::{
-    Claim, Error, ErrorKind, FencingToken, IdempotencyKey, Lease, LeaseStore, Leased, Outcome,
-    Receipt, Result, Timestamp,
+    Advice, Claim, Error, ErrorKind, FencingToken, IdempotencyKey, Lease, LeaseStore, Leased,
+    Outcome, Receipt, Result, Timestamp,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{Response, StatusCode, header};
@@ -249,7 +249,7 @@ impl<S: LeaseStore> Turn<S> {
                     self.end_without_response(token, ending).await
                 }
                 ErrorKind::Fenced | ErrorKind::Conflict { .. } => self.overtaken().await,
-                _ => self.failed(&error),
+                _ => self.unrecorded(error),
             },
         }
     }
@@ -292,10 +292,7 @@ impl<S: LeaseStore> Turn<S> {
             Ok(()) => gone,
             Err(error) => match error.kind() {
                 ErrorKind::Fenced | ErrorKind::Conflict { .. } => self.overtaken().await,
-                _ => {
-                    tracing::error!(%error, "an outcome could not be stored");
-                    self.failed(&error)
-                }
+                _ => self.unrecorded(error),
             },
         }
     }
@@ -304,6 +301,19 @@ impl<S: LeaseStore> Turn<S> {
         if let Err(error) = self.store.release(&self.claim, token).await {
             // It ends by itself.
             tracing::debug!(%error, "a lease could not be released");
+        }
+    }
+
+    /// The handler has answered, so its effect may have happened, whatever the store says of the
+    /// record.
+    fn unrecorded(&self, error: Error) -> Response<Bytes> {
+        tracing::error!(%error, "an outcome could not be stored");
+        match error.kind().advice() {
+            Advice::Stop { .. } | Advice::Alarm => self.failed(&error),
+            _ => {
+                let open = Error::new(ErrorKind::Ambiguous, error.operation(), error.store());
+                self.failed(&open.with_hidden_source(error))
+            }
         }
     }
 

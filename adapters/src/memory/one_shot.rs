@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use exactly_once_core::{
     Claim, Claimed, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Receipt, Result,
-    Settled, Statement, Store, one_shot::Value, refusals, settle::settle_one_shot,
+    Settled, Statement, Store,
+    one_shot::Value,
+    refusals,
+    settle::{refused_up_front, settle_one_shot},
 };
 
 use super::{MemoryStore, error::BACKEND, transaction::MemoryTx};
@@ -26,7 +29,10 @@ impl OneShotStore for MemoryStore {
             statements,
             receipt,
         } = effect;
-        receipt.check_size(self.capabilities().max_receipt_bytes, OPERATION, BACKEND)?;
+        let limit = self.capabilities().max_receipt_bytes;
+        if let Err(refusal) = receipt.check_size(limit, OPERATION, BACKEND) {
+            return refused_up_front(self, OPERATION, claim, refusal).await;
+        }
         let answer = self.attempt(claim, statements, receipt).await;
         settle_one_shot(self, OPERATION, claim, answer).await
     }

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use exactly_once_core::{
     Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Result,
-    Settled, Statement, Value, refusals, settle::settle_one_shot,
+    Settled, Statement, Value, refusals,
+    settle::{refused_up_front, settle_one_shot},
 };
 
 use super::{
@@ -79,7 +80,7 @@ impl<D: Driver> PostgresStore<D> {
         statements: &[Statement],
         operation: &'static str,
     ) -> Result<()> {
-        for (at, statement) in statements.iter().enumerate() {
+        for (at, statement) in (1..).zip(statements) {
             if let Some(reason) = refuse(statement, self.server().escapes) {
                 let message = format!("statement {at} {reason}");
                 return Err(error(ErrorKind::Invalid, operation, message));
@@ -295,10 +296,13 @@ impl<D: Driver> PostgresStore<D> {
 
 impl<D: Driver> OneShotStore for PostgresStore<D> {
     async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
-        self.check_statements(&effect.statements, ONE_SHOT)?;
-        effect
-            .receipt
-            .check_size(self.max_receipt_bytes(), ONE_SHOT, STORE)?;
+        let limit = self.max_receipt_bytes();
+        let fits = self
+            .check_statements(&effect.statements, ONE_SHOT)
+            .and_then(|()| effect.receipt.check_size(limit, ONE_SHOT, STORE));
+        if let Err(refusal) = fits {
+            return refused_up_front(self, ONE_SHOT, &effect.claim, refusal).await;
+        }
         self.within(ONE_SHOT, ErrorKind::Ambiguous, async {
             let answer = self.attempt_one_shot(effect).await;
             if answer.as_ref().is_ok_and(|done| done.replayed) {

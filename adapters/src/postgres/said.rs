@@ -3,10 +3,14 @@
 
 use std::{error::Error as StdError, fmt::Write as _};
 
+use super::sqlstate;
+
 /// The fields of a server's error that are shown.
 pub(super) struct Answer<'a> {
     pub(super) message: &'a str,
     pub(super) code: &'a str,
+    /// Whether it names a place in the text of a statement.
+    pub(super) placed: bool,
     pub(super) constraint: Option<&'a str>,
     pub(super) table: Option<&'a str>,
 }
@@ -15,9 +19,9 @@ impl Answer<'_> {
     /// `new row for relation "a" violates check constraint "b" (SQLSTATE 23514)`; names that the
     /// message does not hold are added.
     pub(super) fn text(&self) -> String {
-        let mut text = match self.code.get(..2) {
-            // A value that does not fit is quoted, and so are the texts that hold it.
-            Some("22") => without_quoted(self.message),
+        let mut text = match sqlstate::counted(self.code, self.placed).get(..2) {
+            // Such texts quote the value that does not fit, or hold its numbers.
+            Some("22" | "54") => without_values(self.message),
             _ => self.message.to_owned(),
         };
         let mut more = format!("SQLSTATE {}", self.code);
@@ -31,13 +35,32 @@ impl Answer<'_> {
     }
 }
 
+/// Without what is quoted, and without each word that has a number. What stands in parentheses stays:
+/// it is what the type or the server allows.
+fn without_values(message: &str) -> String {
+    let text = without_quoted(message);
+    let words = text.split(' ').map(|word| {
+        let before = word.split('(').next().unwrap_or_default();
+        if before.bytes().any(|byte| byte.is_ascii_digit()) {
+            "…"
+        } else {
+            word
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The quotation marks of the languages that a server may speak.
+const QUOTES: [char; 9] = ['"', '«', '»', '„', '“', '”', '‹', '›', '「'];
+
 fn without_quoted(message: &str) -> String {
-    let Some((head, rest)) = message.split_once('"') else {
+    // A quoted value may hold quotes itself: all between the first and the last one.
+    let (Some(first), Some(last)) = (message.find(QUOTES), message.rfind(QUOTES)) else {
         return message.to_owned();
     };
-    // A quoted value may hold quotes itself: all between the first and the last one.
-    let tail = rest.rsplit_once('"').map_or("", |(_, tail)| tail);
-    format!("{head}\"…\"{tail}")
+    let opening = message[first..].chars().next().map_or(0, char::len_utf8);
+    let tail = if last > first { &message[last..] } else { "" };
+    format!("{}…{tail}", &message[..first + opening])
 }
 
 /// What an error says that is no answer of the server, with its sources: some drivers say what was
@@ -64,6 +87,7 @@ mod tests {
         Answer {
             message,
             code,
+            placed: false,
             constraint,
             table,
         }
@@ -100,5 +124,40 @@ mod tests {
             ),
             "value \"…\" is out of range for type smallint (SQLSTATE 22003)"
         );
+        for (code, message, shown) in [
+            (
+                "22008",
+                "date out of range: 4711-13-01",
+                "date out of range: …",
+            ),
+            (
+                "22001",
+                "value too long for type character varying(3)",
+                "value too long for type character varying(3)",
+            ),
+            (
+                "22003",
+                "setval: value 4711 is out of bounds for sequence \"s\" (1..100)",
+                "setval: value … is out of bounds for sequence \"…\" (1..100)",
+            ),
+            (
+                "54000",
+                "requested character too large for encoding: 4711",
+                "requested character too large for encoding: …",
+            ),
+            (
+                "22P02",
+                "ungültige Eingabesyntax für Typ integer: »47»11«",
+                "ungültige Eingabesyntax für Typ integer: »…«",
+            ),
+            (
+                "42601",
+                "syntax error in tsquery: \"secret word\"",
+                "syntax error in tsquery: \"…\"",
+            ),
+        ] {
+            let shown = format!("{shown} (SQLSTATE {code})");
+            assert_eq!(text(code, message, None, None), shown);
+        }
     }
 }

@@ -44,6 +44,15 @@ pub(super) fn surely_nothing(code: &str) -> bool {
     of_code(code, Stage::Durable) != ErrorKind::Ambiguous
 }
 
+/// What a code counts as. A syntax error that has no place in a statement is one of a value: of a query
+/// of the text search, say, or of a JSON path.
+pub(super) fn counted(code: &str, placed: bool) -> &str {
+    match code {
+        "42601" if !placed => "22P02",
+        code => code,
+    }
+}
+
 /// What to do next.
 pub(super) fn kind(cause: &Cause, stage: Stage) -> ErrorKind {
     match (cause, stage) {

@@ -1,7 +1,8 @@
 //! Effects known up front: one script, one trip.
 
 use exactly_once_core::{
-    OneShot, OneShotDone, OneShotStore, Outcome, Result, Settled, settle::settle_one_shot,
+    OneShot, OneShotDone, OneShotStore, Outcome, Result, Settled,
+    settle::{refused_up_front, settle_one_shot},
 };
 
 use super::{
@@ -17,9 +18,10 @@ const OPERATION: &str = "execute_one_shot";
 
 impl OneShotStore for RedisStore {
     async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
-        effect
-            .receipt
-            .check_size(self.shared.max_receipt_bytes, OPERATION, BACKEND)?;
+        let limit = self.shared.max_receipt_bytes;
+        if let Err(refusal) = effect.receipt.check_size(limit, OPERATION, BACKEND) {
+            return refused_up_front(self, OPERATION, &effect.claim, refusal).await;
+        }
         let answer = self.attempt_one_shot(effect).await;
         settle_one_shot(self, OPERATION, &effect.claim, answer).await
     }

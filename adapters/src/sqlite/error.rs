@@ -167,7 +167,7 @@ impl Said {
             Some(_) => return None,
             None => (
                 link.downcast_ref::<ffi::Error>()?,
-                wrapper.map(ToString::to_string),
+                wrapper.map(|wrapper| without_statement(&wrapper.to_string()).to_owned()),
             ),
         };
         Some(Self {
@@ -204,12 +204,10 @@ impl Said {
         let (kind, message) = by_code(phase, self.code, &self.text);
         // What a value does not fit is quoted behind such a text.
         let said = match kind {
-            ErrorKind::Invalid => self
-                .text
-                .split(['\'', '"'])
-                .next()
-                .unwrap_or_default()
-                .trim(),
+            ErrorKind::Invalid => {
+                let said = self.text.split(['\'', '"', '[']).next();
+                said.unwrap_or_default().trim_end_matches([':', ' '])
+            }
             _ => &self.text,
         };
         match message {
@@ -230,7 +228,35 @@ fn meaning(phase: Phase, source: &rusqlite::Error) -> (ErrorKind, String) {
         | rusqlite::Error::NulError(_) => ErrorKind::Invalid,
         _ => ErrorKind::WorkFailed,
     };
-    (kind, source.to_string())
+    (kind, of_the_driver(source))
+}
+
+/// What the driver says by itself, without the value that it could not convert.
+fn of_the_driver(source: &rusqlite::Error) -> String {
+    match source {
+        rusqlite::Error::IntegralValueOutOfRange(column, _) => {
+            format!("column {column} holds a number that the type it is read as can't hold")
+        }
+        rusqlite::Error::FromSqlConversionFailure(column, kind, _) => {
+            format!("column {column} ({kind}) does not convert to the type that it is read as")
+        }
+        rusqlite::Error::ToSqlConversionFailure(_) => {
+            "a parameter does not convert to a value of SQLite".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The driver shows a statement that could not be compiled as a whole, with each value that stands
+/// in it: `near "x": syntax error in SELECT … at offset 7`.
+fn without_statement(text: &str) -> &str {
+    let is_offset = |offset: &str| offset.bytes().all(|digit| digit.is_ascii_digit());
+    match text.rsplit_once(" at offset ") {
+        Some((said, offset)) if is_offset(offset) => {
+            said.split_once(" in ").map_or(said, |(said, _)| said)
+        }
+        _ => text,
+    }
 }
 
 fn by_code(phase: Phase, code: i32, text: &str) -> (ErrorKind, Option<&'static str>) {
@@ -280,8 +306,18 @@ fn by_text(text: &str) -> (ErrorKind, Option<&'static str>) {
         "JSON path error",
         "bad JSON path",
         "JSON cannot hold BLOB values",
+        "json_object() labels must be TEXT",
+        "invalid Unicode escape",
         "LIKE or GLOB pattern too complex",
         "ESCAPE expression must be a single character",
+        "argument of ntile must be",
+        "second argument to nth_value must be",
+        "frame starting offset must be",
+        "frame ending offset must be",
+        // Of a query of the text search.
+        "fts5: ",
+        "unterminated string",
+        "malformed MATCH expression",
     ];
     if of_a_value.iter().any(|begin| text.starts_with(begin)) {
         return (

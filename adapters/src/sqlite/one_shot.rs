@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use exactly_once_core::{
     ErrorKind, OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value, refusals,
-    rules::keys::Standing, settle::settle_one_shot,
+    rules::keys::Standing,
+    settle::{refused_up_front, settle_one_shot},
 };
 use rusqlite::{
     ToSql, params_from_iter,
@@ -24,9 +25,10 @@ const OPERATION: &str = "execute_one_shot";
 
 impl OneShotStore for SqliteStore {
     async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
-        effect
-            .receipt
-            .check_size(self.settings.max_receipt_bytes, OPERATION, STORE)?;
+        let limit = self.settings.max_receipt_bytes;
+        if let Err(refusal) = effect.receipt.check_size(limit, OPERATION, STORE) {
+            return refused_up_front(self, OPERATION, &effect.claim, refusal).await;
+        }
         let answer = self.attempt_one_shot(effect).await;
         settle_one_shot(self, OPERATION, &effect.claim, answer).await
     }
@@ -110,6 +112,14 @@ pub(super) fn apply_statement(
             ErrorKind::Invalid,
             operation,
             "the statement is empty",
+        ));
+    }
+    let is_nan = |value: &Value| matches!(value, Value::Float(number) if number.is_nan());
+    if step.parameters().iter().any(is_nan) {
+        return Err(error(
+            ErrorKind::Invalid,
+            operation,
+            "NaN is bound, which SQLite would store as NULL",
         ));
     }
     let parameters = step.parameters().iter().map(Bound);

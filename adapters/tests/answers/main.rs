@@ -13,10 +13,12 @@
 // Helpers of tests may panic as tests do.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod asked;
 mod generated;
 mod heard;
 mod leaks;
 mod leaks_redis;
+mod of_values;
 mod texts;
 mod values;
 

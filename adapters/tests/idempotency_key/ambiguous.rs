@@ -6,12 +6,16 @@ use std::sync::{
 };
 
 use anyhow::Result;
-use exactly_once::{Store, http::KeyedTx, postgres::TokioPostgresStore};
+use exactly_once::{
+    Store,
+    http::{IdempotencyKeyLayer, KeyedTx},
+    postgres::TokioPostgresStore,
+};
 use exactly_once_conformance::faults::proxy::{Proxy, Rule, Trigger};
 use exactly_once_servers::Postgres;
 use http::StatusCode;
 
-use crate::bench::{Asked, Bench, answer, body, post, send};
+use crate::bench::{Asked, Bench, TTL, answer, body, post, send};
 
 /// Goal: where it is not known whether it was committed, the client is asked to repeat the request with
 /// the same key, and then finds one effect. Method: the connection is cut before the server sees the
@@ -92,5 +96,27 @@ async fn a_commit_whose_reply_is_lost_is_found_by_the_retry() -> Result<()> {
     drop(service);
     store.close().await?;
     direct.close().await?;
+    Ok(())
+}
+
+/// Goal: where the handler has answered and its outcome can't be recorded, the answer is not that
+/// nothing was done. Method: the store goes away while the handler works.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_effect_whose_record_is_lost_is_not_denied() -> Result<()> {
+    let server = Arc::new(Postgres::start(15).await?);
+    let store = TokioPostgresStore::builder(server.url()).connect().await?;
+    let layer = IdempotencyKeyLayer::leased(store, TTL).unscoped();
+    let bench = Bench::new();
+    let service = bench.service(layer, move |_| {
+        let server = server.clone();
+        async move {
+            server.stop_immediate().await.unwrap();
+            answer(StatusCode::ACCEPTED, "mailed")
+        }
+    });
+    let response = send(&service, post("/mail", Some("\"k\""), "hi")).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let said = body(response).await;
+    assert!(said.contains("may or may not have taken effect"), "{said}");
     Ok(())
 }

@@ -195,7 +195,8 @@ pub trait Effects<'run, M>: Engine<'run, M> {
     /// [key](Step::key): [fixed](Self::fix_key), or [its own](Step::with_key).
     ///
     /// `None` is what the store knew at that moment: an attempt whose statement is still under way in
-    /// the database may commit afterwards. Where that matters, repeat the step with its key instead:
+    /// the database may commit afterwards, and of a leased effect whose attempt died before it could
+    /// record an outcome, nothing is known. Where that matters, repeat the step with its key instead:
     /// it waits for the attempt, and its answer is final.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The entries of the journal behind each form of effect: what it is claimed with, then its outcome.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -11,6 +11,7 @@ use crate::{
     error::{Advice, Error, ErrorKind, Result as StoreResult},
     fingerprint::Fingerprint,
     idempotency::{Claim, IdempotencyStore, KeyState},
+    lease::FencingToken,
     names::IdempotencyKey,
     refusals,
 };
@@ -188,11 +189,24 @@ pub(super) async fn recorded<S: IdempotencyStore, T: DeserializeOwned>(
     })?;
     match store.lookup(key).await?.map(|record| record.state) {
         None => Ok(None),
-        Some(KeyState::Leased { .. }) => Err(refusals::in_progress(
-            Duration::from_secs(1),
-            OPERATION,
-            store.backend(),
-        )),
+        // No lease has this token: a claim was committed, and how it ended is not known.
+        Some(KeyState::Leased { token, .. }) if token == FencingToken::new(0) => {
+            let unsettled = refusals::unsettled(OPERATION, store.backend());
+            Ok(Some(Err(Refusal::from_error(&unsettled))))
+        }
+        Some(KeyState::Leased { deadline, .. }) => {
+            let now = store.now().await?;
+            if deadline <= now {
+                // Its attempt is gone, and perhaps no other one will record how it ended.
+                return Ok(None);
+            }
+            let retry_after = deadline.since(now);
+            Err(refusals::in_progress(
+                retry_after,
+                OPERATION,
+                store.backend(),
+            ))
+        }
         Some(KeyState::Completed { outcome, .. }) => {
             match one_shot::value_of(store, OPERATION, outcome) {
                 Ok(value) => Ok(Some(Ok(value))),

@@ -17,7 +17,7 @@ use crate::postgres::{
     driver::{Cause, Connection, Driver, DriverError, Reply},
     options::Timeouts,
     said::Answer,
-    sqlstate::PLAN_CHANGED,
+    sqlstate::{PLAN_CHANGED, counted},
     tls::refused,
 };
 
@@ -99,9 +99,32 @@ impl Driver for SqlxDriver {
     }
 }
 
-/// What may be shown of the server's answer, if it is one.
+/// What may be shown of the server's answer, or of a value that could not be read or written: why may
+/// quote it.
 fn said(error: &SqlxError) -> Option<String> {
-    server_answer(error).map(answer)
+    let (text, source) = match error {
+        SqlxError::ColumnDecode { index, source } => (
+            format!("error occurred while decoding column {index}"),
+            source,
+        ),
+        SqlxError::Decode(source) => ("error occurred while decoding".to_owned(), source),
+        SqlxError::Encode(source) => ("error occurred while encoding a value".to_owned(), source),
+        _ => return server_answer(error).map(answer),
+    };
+    // That a type does not fit is the driver's own text, and holds the names of both.
+    let of_types = source.is::<sqlx::error::UnexpectedNullError>()
+        || source
+            .to_string()
+            .starts_with("mismatched types; Rust type");
+    Some(match of_types {
+        true => format!("{text}: {source}"),
+        false => text,
+    })
+}
+
+/// The code of the server's answer.
+fn code(error: &PgDatabaseError) -> String {
+    counted(error.code(), error.position().is_some()).to_owned()
 }
 
 fn server_answer(error: &SqlxError) -> Option<&PgDatabaseError> {
@@ -114,6 +137,7 @@ fn answer(error: &PgDatabaseError) -> String {
     Answer {
         message: error.message(),
         code: error.code(),
+        placed: error.position().is_some(),
         constraint: error.constraint(),
         table: error.table(),
     }
@@ -121,6 +145,9 @@ fn answer(error: &PgDatabaseError) -> String {
 }
 
 fn cause(error: &SqlxError) -> Cause {
+    if let Some(answer) = server_answer(error) {
+        return Cause::Server(code(answer));
+    }
     match error {
         SqlxError::Database(error) => match error.code() {
             Some(code) => Cause::Server(code.into_owned()),
@@ -140,7 +167,7 @@ fn cause(error: &SqlxError) -> Cause {
 fn of_users_statement(answer: &PgDatabaseError) -> Cause {
     match answer.routine() {
         Some(PLAN_CHANGED) => Cause::PlanChanged,
-        _ => Cause::Server(answer.code().to_owned()),
+        _ => Cause::Server(code(answer)),
     }
 }
 

@@ -11,14 +11,18 @@ use std::{
 
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
 use futures_util::TryStreamExt;
-use tokio_postgres::{Client, Error as PgError, SimpleQueryMessage, error::DbError};
+use tokio_postgres::{
+    Client, Error as PgError, SimpleQueryMessage,
+    error::DbError,
+    types::{WasNull, WrongType},
+};
 
 use crate::postgres::{
     builder::Pooled,
     driver::{Cause, Connection, Driver, DriverError, Reply},
     options::Timeouts,
     said::Answer,
-    sqlstate::PLAN_CHANGED,
+    sqlstate::{PLAN_CHANGED, counted},
     tls::refused,
 };
 
@@ -97,15 +101,32 @@ impl Driver for TokioDriver {
     }
 }
 
-/// What may be shown of the server's answer, if it is one.
+/// What may be shown of the server's answer, or of a value that could not be read or written: why may
+/// quote it.
 fn said(error: &PgError) -> Option<String> {
-    error.as_db_error().map(answer)
+    if let Some(error) = error.as_db_error() {
+        return Some(answer(error));
+    }
+    let text = error.to_string();
+    // No field of the error says that it is one of these.
+    let of_a_value =
+        text.starts_with("error deserializing") || text.starts_with("error serializing");
+    let of_types = error
+        .source()
+        .is_some_and(|source| source.is::<WrongType>() || source.is::<WasNull>());
+    (of_a_value && !of_types).then_some(text)
+}
+
+/// The code of the server's answer.
+fn code(error: &DbError) -> String {
+    counted(error.code().code(), error.position().is_some()).to_owned()
 }
 
 fn answer(error: &DbError) -> String {
     Answer {
         message: error.message(),
         code: error.code().code(),
+        placed: error.position().is_some(),
         constraint: error.constraint(),
         table: error.table(),
     }
@@ -142,7 +163,7 @@ fn connect_cause(error: &PgError) -> Cause {
 fn of_users_statement(answer: &DbError) -> Cause {
     match answer.routine() {
         Some(PLAN_CHANGED) => Cause::PlanChanged,
-        _ => Cause::Server(answer.code().code().to_owned()),
+        _ => Cause::Server(code(answer)),
     }
 }
 
@@ -155,8 +176,8 @@ fn is_io(error: &PgError) -> bool {
 }
 
 fn cause(error: &PgError) -> Cause {
-    if let Some(code) = error.code() {
-        return Cause::Server(code.code().to_owned());
+    if let Some(error) = error.as_db_error() {
+        return Cause::Server(code(error));
     }
     if error.is_closed() || is_io(error) {
         return Cause::Lost;

@@ -5,7 +5,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use super::{Mode, PREFIX, Scope, State};
 
 /// Pragmas that only read, or that end with the transaction.
-const HARMLESS_PRAGMAS: [&str; 9] = [
+const HARMLESS_PRAGMAS: [&str; 10] = [
     "table_info",
     "table_xinfo",
     "table_list",
@@ -15,6 +15,8 @@ const HARMLESS_PRAGMAS: [&str; 9] = [
     "foreign_key_list",
     "foreign_key_check",
     "defer_foreign_keys",
+    // FTS5 asks for it by itself.
+    "data_version",
 ];
 
 impl State {

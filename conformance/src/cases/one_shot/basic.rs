@@ -171,7 +171,7 @@ async fn i20s_other_request<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> 
 }
 
 /// Goal: receipts come back byte for byte, and one that is too large is refused with its effect.
-/// Method: all byte values, none, the largest, one byte more.
+/// Method: all byte values, none, the largest, one byte more; that one also under a key that has an outcome.
 async fn i76s_receipts_are_bytes<H: Harness<Store: OneShotStore>>(cx: Context<H>) -> CaseResult {
     let largest = cx.store().capabilities().max_receipt_bytes;
     let receipts = [
@@ -193,6 +193,11 @@ async fn i76s_receipts_are_bytes<H: Harness<Store: OneShotStore>>(cx: Context<H>
         }
     }
     let huge = Receipt::from_bytes(vec![b'x'; largest + 1]);
+    // Another version of the program stored less.
+    let grown = effect(&claim("i76/0")?, Vec::new(), huge.clone());
+    let outcome = executed(cx.store(), &grown).await?.outcome;
+    let same = outcome == Outcome::Applied(Receipt::from_bytes(Vec::new()));
+    ensure!(same, seen: outcome, "the receipt of an effect that was applied");
     let huge = effect(&claim("i76")?, vec![statement(&cx, "i76")?], huge);
     let answer = executed(cx.store(), &huge).await;
     refused(answer, ErrorKind::TooLarge, "a receipt of one byte over")?;
