@@ -53,7 +53,8 @@ impl Receipt {
     /// # Errors
     /// [`ErrorKind::Invalid`] where the value does not survive: it can't be written (a map with keys
     /// that are no text), does not read back (`f64::NAN`, a 128-bit integer inside a tagged enum, a
-    /// field that `flatten` doubles), or reads back as another one (`Some(None)`, `Some(f64::NAN)`).
+    /// field that `flatten` doubles, more than 120 levels), or reads back as another one
+    /// (`Some(None)`, `Some(f64::NAN)`).
     pub fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<(Self, T), Error> {
         Self::read_back(value)
     }
@@ -64,6 +65,9 @@ impl Receipt {
         U: Serialize + DeserializeOwned,
     {
         let bytes = serde_json::to_vec(value).map_err(|error| lost::<T>(&error))?;
+        if depth(&bytes) > MAX_DEPTH {
+            return Err(lost::<T>(&format_args!("it nests deeper than {MAX_DEPTH}")));
+        }
         let back: U = serde_json::from_slice(&bytes).map_err(|error| lost::<T>(&why(&error)))?;
         // Not the bytes of both: a `HashMap` iterates in another order each time it is made.
         if form(value).map_err(|error| lost::<T>(&error))?
@@ -162,6 +166,34 @@ const WITHOUT_VALUE: &str = "\0applied without a value: ";
 /// How much of the reason such a receipt keeps.
 const MAX_REASON_BYTES: usize = 512;
 
+/// How deep a value may nest. What serde_json reads ends at 127, and a journal keeps the value inside of
+/// some of its own: what it could not give back would be retried for ever.
+const MAX_DEPTH: usize = 120;
+
+/// How deep the lists and objects of a text of JSON nest.
+fn depth(json: &[u8]) -> usize {
+    // Each level has a beginning and an end.
+    if json.len() < 2 * MAX_DEPTH {
+        return 0;
+    }
+    let (mut open, mut most) = (0_usize, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                open += 1;
+                most = most.max(open);
+            }
+            b']' | b'}' if !quoted => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
 /// What serde writes of a value, apart from the order of maps and sets.
 fn form(value: &(impl Serialize + ?Sized)) -> Result<[u8; 32], NoForm> {
     Canonical::new(Sha256::new(), Sequences::Sorted).digest(value)
@@ -202,6 +234,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::engine::Settled;
 
     fn refused<T: Serialize + DeserializeOwned + fmt::Debug>(value: &T) {
         let error = Receipt::of(value).unwrap_err();
@@ -261,6 +294,24 @@ mod tests {
         );
         kept(&(0..200).collect::<HashSet<_>>());
         kept(&"\0\u{1F4B3}\u{fffd}".to_owned());
+    }
+
+    #[test]
+    fn what_a_journal_can_not_give_back_is_refused() {
+        let nested = |levels| {
+            (0..levels).fold(serde_json::json!("[\\\"[["), |inner, _| {
+                serde_json::json!([inner, "]]"])
+            })
+        };
+        for levels in [1, 119, 120] {
+            let (_, value) = Receipt::of(&nested(levels)).unwrap();
+            let journal = serde_json::to_vec(&Settled::Value(value)).unwrap();
+            let read: Settled<serde_json::Value> = serde_json::from_slice(&journal).unwrap();
+            assert_eq!(read.into_result().unwrap(), nested(levels));
+        }
+        for levels in [121, 127, 500] {
+            refused(&nested(levels));
+        }
     }
 
     #[test]
