@@ -58,6 +58,48 @@ async fn a_rollback_under_a_commit_is_heuristic_until_it_is_settled(flows: &Flow
     );
 }
 
+// Fault 8: what is still in doubt ends as it was settled, however late, and by whatever comes first.
+async fn a_settlement_outlives_the_records(flows: &Flows, settled: Decision) {
+    let (plain, work) = flows.transaction(3_000).await;
+    for store in [&flows.orders, &flows.stock] {
+        prepare(store, &work).await;
+    }
+    let decided = flows.orders.decide(&work, Decision::Commit).await.unwrap();
+    assert_eq!(decided, Decision::Commit, "in time");
+    flows.wait(work.not_after()).await;
+    // The stock is away.
+    let register = &flows.orders;
+    let settlement = Settlement::now(register, settled, "alice", "no stock").await;
+    register.settle(&work, &settlement.unwrap()).await.unwrap();
+    // A contradicting one changes nothing.
+    let other = match settled {
+        Decision::Commit => Decision::Rollback,
+        Decision::Rollback => Decision::Commit,
+    };
+    let other = Settlement::now(register, other, "bob", "no").await.unwrap();
+    let stands = register.settle(&work, &other).await.unwrap();
+    assert_eq!(stands.outcome, settled);
+    let part = Flows::sweeper(register, &[("orders", register)]);
+    part.sweep().await.unwrap();
+    flows.wait(work.forget_after()).await;
+    assert!(part.forget(100).await.failed.is_empty());
+    if settled == Decision::Rollback {
+        // A late attempt comes before the sweeper.
+        let late = TwoPhaseCommit::new(register, plain)
+            .participant("stock", &flows.stock, async |_tx: &mut AnyTx| Ok(()))
+            .participant("orders", &flows.orders, async |_tx: &mut AnyTx| Ok(()));
+        let outcome = late.run().await;
+        assert!(!matches!(outcome, Ok(Outcome::Committed)), "{outcome:?}");
+    }
+    let report = flows.right().await;
+    assert!(report.alarms.is_empty(), "{report:?}");
+    let state = flows.stock.balance(&account()).await.unwrap().unwrap();
+    let amount = i64::from(settled == Decision::Commit);
+    assert_eq!(state.amount, Amount::new(amount), "{settled:?}");
+    let page = flows.stock.in_doubt(None, 9).await.unwrap();
+    assert_eq!(page.entries, []);
+}
+
 // Fault 4: a sweeper that knows a part.
 async fn a_part_is_committed_and_not_finished(flows: &Flows) {
     let work = flows.decided().await;
@@ -164,6 +206,7 @@ pub(crate) async fn every_fault(first: &AnyStore, second: &AnyStore) {
     // Most of the time each waits for its deadline.
     let (one, three, four) = (flows("1").await, flows("3").await, flows("4").await);
     let (five, six) = (flows("5").await, flows("6").await);
+    let (kept, undone) = (flows("8/commit").await, flows("8/rollback").await);
     tokio::join!(
         Box::pin(the_other_flows_sweeper_leaves_it_alone(&one)),
         Box::pin(a_rollback_under_a_commit_is_heuristic_until_it_is_settled(
@@ -172,5 +215,10 @@ pub(crate) async fn every_fault(first: &AnyStore, second: &AnyStore) {
         Box::pin(a_part_is_committed_and_not_finished(&four)),
         Box::pin(a_store_that_took_no_part_holds_up_nothing(&five)),
         Box::pin(other_participants_are_a_mismatch_before_any_work(&six)),
+        Box::pin(a_settlement_outlives_the_records(&kept, Decision::Commit)),
+        Box::pin(a_settlement_outlives_the_records(
+            &undone,
+            Decision::Rollback
+        )),
     );
 }
