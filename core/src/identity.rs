@@ -203,6 +203,29 @@ impl Participants {
         named.flat_map(|member| member.0).collect()
     }
 
+    /// With its members, where they are among these: the digest says which. Of more than twelve it is
+    /// only seen whether they are all of them, as each further one doubles the sets to try.
+    #[must_use]
+    pub fn with_named_among(self, known: impl IntoIterator<Item = NamespaceIdentity>) -> Self {
+        const MOST: usize = 12;
+        if self.named.is_some() {
+            return self;
+        }
+        let all = Self::of(known);
+        if all == self {
+            return all;
+        }
+        let known = all.named.unwrap_or_default();
+        if known.len() > MOST {
+            return self;
+        }
+        let sets = (1_u32..1 << known.len()).map(|set| {
+            let members = known.iter().enumerate();
+            Self::of(members.filter_map(|(at, member)| (set >> at & 1 == 1).then_some(*member)))
+        });
+        sets.into_iter().find(|set| *set == self).unwrap_or(self)
+    }
+
     /// With the members that [`Self::to_bytes`] gave. Bytes that don't match the digest leave the
     /// members unknown.
     #[must_use]
@@ -249,6 +272,12 @@ mod tests {
         assert_eq!((&read, read.named()), (&set, None));
         let read = read.with_named(&set.to_bytes());
         assert_eq!(read.named(), Some(&[a, b][..]));
+        let unnamed = || Participants::from_digest(*set.digest());
+        let among = unnamed().with_named_among([c, b, a]);
+        assert_eq!(among.named(), Some(&[a, b][..]));
+        assert_eq!(unnamed().with_named_among([a, c]).named(), None);
+        let many = (0..40).map(|byte| NamespaceIdentity([byte; 16]));
+        assert_eq!(unnamed().with_named_among(many).named(), None);
         let other = Participants::from_digest(*set.digest());
         assert_eq!(other.with_named(&[1; 16]).named(), None);
     }

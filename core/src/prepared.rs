@@ -173,6 +173,16 @@ impl Participation {
         }
     }
 
+    /// With the members of its participants, where they are
+    /// [among these](Participants::with_named_among).
+    #[must_use]
+    pub fn with_named_among(self, known: impl IntoIterator<Item = NamespaceIdentity>) -> Self {
+        Self {
+            participants: self.participants.with_named_among(known),
+            ..self
+        }
+    }
+
     /// What must be the same in every attempt, beside the deadlines: the fingerprint (32 bytes), the
     /// register's identity (16) and the digest of the participants (16).
     #[must_use]

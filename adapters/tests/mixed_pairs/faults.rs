@@ -1,8 +1,8 @@
 //! What one flow, or a sweeper that is configured wrongly, could do to the other.
 
 use exactly_once::{
-    Amount, AnyStore, BalanceStore, Decision, DecisionRegister, ErrorKind, PreparedStatus,
-    PreparedTransactions, Settlement, Store,
+    Amount, AnyStore, BalanceStore, ConnectByUrl, Decision, DecisionRegister, ErrorKind,
+    PreparedStatus, PreparedTransactions, Settlement, Store,
     any::AnyTx,
     coordinator::{Outcome, TwoPhaseCommit},
 };
@@ -166,6 +166,27 @@ async fn a_store_that_took_no_part_holds_up_nothing(flows: &Flows) {
     assert_eq!(third, Nothing);
 }
 
+// Fault 5, of a transaction of which nothing was decided: no tombstone where nothing can be prepared.
+async fn nor_does_it_hold_up_a_rollback(flows: &Flows, away: &AnyStore) {
+    let (_, work) = flows.transaction(1_500).await;
+    for store in [&flows.orders, &flows.stock] {
+        prepare(store, &work).await;
+    }
+    flows.wait(work.not_after()).await;
+    let all = [
+        ("away", away),
+        ("shipping", &flows.shipping),
+        ("orders", &flows.orders),
+        ("stock", &flows.stock),
+    ];
+    let report = Flows::sweeper(&flows.orders, &all).sweep().await.unwrap();
+    assert_eq!(report.rolled_back, 2, "{report:?}");
+    flows.ensure(&work, RolledBack, RolledBack).await;
+    assert!(flows.finished(&work).await, "{report:?}");
+    let third = flows.shipping.prepared_status(&work).await.unwrap();
+    assert_eq!(third, Nothing);
+}
+
 // Fault 6: an attempt with other participants.
 async fn other_participants_are_a_mismatch_before_any_work(flows: &Flows) {
     let (plain, work) = flows.transaction(60_000).await;
@@ -206,6 +227,11 @@ pub(crate) async fn every_fault(first: &AnyStore, second: &AnyStore) {
     // Most of the time each waits for its deadline.
     let (one, three, four) = (flows("1").await, flows("3").await, flows("4").await);
     let (five, six) = (flows("5").await, flows("6").await);
+    let undecided = flows("5/undecided").await;
+    let folder = tempfile::tempdir().unwrap();
+    let away = format!("sqlite:{}/away.db", folder.path().display());
+    let away = AnyStore::connect(&away).await.unwrap();
+    away.close().await.unwrap();
     let (kept, undone) = (flows("8/commit").await, flows("8/rollback").await);
     tokio::join!(
         Box::pin(the_other_flows_sweeper_leaves_it_alone(&one)),
@@ -214,6 +240,7 @@ pub(crate) async fn every_fault(first: &AnyStore, second: &AnyStore) {
         )),
         Box::pin(a_part_is_committed_and_not_finished(&four)),
         Box::pin(a_store_that_took_no_part_holds_up_nothing(&five)),
+        Box::pin(nor_does_it_hold_up_a_rollback(&undecided, &away)),
         Box::pin(other_participants_are_a_mismatch_before_any_work(&six)),
         Box::pin(a_settlement_outlives_the_records(&kept, Decision::Commit)),
         Box::pin(a_settlement_outlives_the_records(

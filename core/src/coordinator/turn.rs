@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    identity::{NamespaceIdentity, Participants},
+    identity::NamespaceIdentity,
     prepared::{InDoubt, Participation, PreparedStatus},
     register::{Decision, DecisionRegister},
 };
@@ -158,11 +158,11 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
         });
     }
 
-    /// One transaction. A rollback that this sweeper decides names the participants, where they are
-    /// those that it knows.
+    /// One transaction. A rollback that this sweeper decides names the participants, where it knows
+    /// them all.
     pub(super) async fn sweep_known(&mut self, participation: Participation) {
         let known = self.identities.iter().copied().flatten();
-        let participation = participation.with_named(&Participants::of(known).to_bytes());
+        let participation = participation.with_named_among(known);
         self.sweep_one(participation).await;
     }
 
@@ -262,7 +262,12 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
             }
             Err(error) => return Err(error),
         };
-        let named = entry.participation.participants().named();
+        let mut decided = entry.participation.clone();
+        if entry.decision == Decision::Rollback {
+            // By a sweeper that did not know them all, perhaps.
+            decided = decided.with_named_among(self.identities.iter().copied().flatten());
+        }
+        let named = decided.participants().named();
         let unknown = Vec::from_iter(
             (named.unwrap_or_default().iter())
                 .filter(|member| !self.identities.contains(&Some(**member))),
