@@ -82,6 +82,13 @@ pub(super) fn of_error(error: &Error, documentation: Option<&str>) -> Response<B
             "the request may or may not have taken effect: repeat it with the same key"
         }
         _ if kind.is_retryable() => "nothing was done: repeat the request with the same key",
+        (ErrorKind::Unreadable, _) => {
+            "the request took effect, and this version of the service can't read its answer: repeat \
+             it later, with the same key"
+        }
+        (ErrorKind::Configuration, _) => {
+            "the service has to be put right first: repeat the request later, with the same key"
+        }
         _ => "repeating the request can't help",
     };
     Problem {
@@ -146,4 +153,19 @@ pub(super) fn internal(title: &str, detail: &str) -> Response<Bytes> {
         retry_after: None,
     }
     .response(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_repair_makes_good_is_to_be_repeated() {
+        for kind in [ErrorKind::Unreadable, ErrorKind::Configuration] {
+            let response = of_error(&Error::new(kind, "claim", "memory"), None);
+            let text = String::from_utf8_lossy(response.body()).into_owned();
+            assert!(text.contains("later, with the same key"), "{text}");
+            assert_eq!(text.contains("took effect"), kind == ErrorKind::Unreadable);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use exactly_once_core::{BoxError, Error, ErrorKind, chain};
 
 use super::{
     STORE,
-    driver::{Driver, DriverError},
+    driver::{Cause, Driver, DriverError},
     said,
     sqlstate::{self, Stage},
 };
@@ -52,7 +52,11 @@ pub(super) fn garbled(operation: &'static str) -> Error {
 /// What an error that the user's statement met means; the driver's own may be wrapped.
 pub(super) fn classify<D: Driver>(operation: &'static str, source: BoxError) -> Error {
     chain::classify(operation, STORE, source, |error, _| {
-        let (cause, said) = D::cause_of(error)?;
+        let (cause, said) = match D::cause_of(error) {
+            Some(found) => found,
+            // Inside of a transparent wrapper there is only why, and the wrapper shows the text.
+            None => (Cause::Driver, Some(said::undecoded(&error.to_string())?)),
+        };
         let said = said.or_else(|| Some(said::chain(error)));
         let found = DriverError::bare(cause).saying(said);
         Some(meaning(&found, operation, Stage::Before))

@@ -63,6 +63,24 @@ fn without_quoted(message: &str) -> String {
     format!("{}…{tail}", &message[..first + opening])
 }
 
+/// What may be shown of a driver's text, if it is of a value that could not be read or written: why may
+/// quote the value.
+pub(super) fn undecoded(text: &str) -> Option<String> {
+    const OF_A_VALUE: [&str; 4] = [
+        "error deserializing column",
+        "error serializing parameter",
+        "error occurred while decoding",
+        "error occurred while encoding",
+    ];
+    const OF_TYPES: [&str; 2] = ["mismatched types; Rust type", "unexpected null"];
+    OF_A_VALUE.iter().find(|begin| text.starts_with(**begin))?;
+    let shown = match text.split_once(": ") {
+        Some((head, why)) if !OF_TYPES.iter().any(|begin| why.starts_with(begin)) => head,
+        _ => text,
+    };
+    Some(shown.to_owned())
+}
+
 /// What an error says that is no answer of the server, with its sources: some drivers say what was
 /// wrong only there.
 pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {

@@ -124,7 +124,10 @@ pub(super) fn classify(operation: &'static str, source: BoxError) -> Error {
     chain::classify(operation, STORE, source, |link, wrapper| {
         let (kind, text) = match link.downcast_ref::<rusqlite::Error>() {
             Some(error) => meaning(Phase::Statement, error),
-            None => Said::of(link, wrapper)?.meaning(Phase::Statement),
+            None => match Said::of(link, wrapper) {
+                Some(said) => said.meaning(Phase::Statement),
+                None => (ErrorKind::WorkFailed, unconverted(&link.to_string())?),
+            },
         };
         Some(error(kind, operation, text))
     })
@@ -245,6 +248,15 @@ fn of_the_driver(source: &rusqlite::Error) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// What may be shown of a wrapper around the driver's error of a value, whose text quotes the value.
+fn unconverted(text: &str) -> Option<String> {
+    if text.starts_with("Conversion error from type ") {
+        return Some("a column does not convert to the type that it is read as".to_owned());
+    }
+    let of_a_number = text.starts_with("Integer ") && text.contains(" out of range");
+    of_a_number.then(|| "a column holds a number that the type it is read as can't hold".to_owned())
 }
 
 /// The driver shows a statement that could not be compiled as a whole, with each value that stands

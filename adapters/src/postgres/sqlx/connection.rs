@@ -16,7 +16,7 @@ use crate::postgres::{
     builder::Pooled,
     driver::{Cause, Connection, Driver, DriverError, Reply},
     options::Timeouts,
-    said::Answer,
+    said::{Answer, undecoded},
     sqlstate::{PLAN_CHANGED, counted},
     tls::refused,
 };
@@ -102,24 +102,10 @@ impl Driver for SqlxDriver {
 /// What may be shown of the server's answer, or of a value that could not be read or written: why may
 /// quote it.
 fn said(error: &SqlxError) -> Option<String> {
-    let (text, source) = match error {
-        SqlxError::ColumnDecode { index, source } => (
-            format!("error occurred while decoding column {index}"),
-            source,
-        ),
-        SqlxError::Decode(source) => ("error occurred while decoding".to_owned(), source),
-        SqlxError::Encode(source) => ("error occurred while encoding a value".to_owned(), source),
-        _ => return server_answer(error).map(answer),
-    };
-    // That a type does not fit is the driver's own text, and holds the names of both.
-    let of_types = source.is::<sqlx::error::UnexpectedNullError>()
-        || source
-            .to_string()
-            .starts_with("mismatched types; Rust type");
-    Some(match of_types {
-        true => format!("{text}: {source}"),
-        false => text,
-    })
+    match server_answer(error) {
+        Some(error) => Some(answer(error)),
+        None => undecoded(&error.to_string()),
+    }
 }
 
 /// The code of the server's answer.

@@ -21,7 +21,7 @@ use crate::postgres::{
     builder::Pooled,
     driver::{Cause, Connection, Driver, DriverError, Reply},
     options::Timeouts,
-    said::Answer,
+    said::{Answer, undecoded},
     sqlstate::{PLAN_CHANGED, counted},
     tls::refused,
 };
@@ -107,14 +107,11 @@ fn said(error: &PgError) -> Option<String> {
     if let Some(error) = error.as_db_error() {
         return Some(answer(error));
     }
-    let text = error.to_string();
-    // No field of the error says that it is one of these.
-    let of_a_value =
-        text.starts_with("error deserializing") || text.starts_with("error serializing");
-    let of_types = error
-        .source()
-        .is_some_and(|source| source.is::<WrongType>() || source.is::<WasNull>());
-    (of_a_value && !of_types).then_some(text)
+    let source = error.source();
+    if source.is_some_and(|source| source.is::<WrongType>() || source.is::<WasNull>()) {
+        return None;
+    }
+    undecoded(&error.to_string())
 }
 
 /// The code of the server's answer.
