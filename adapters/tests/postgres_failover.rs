@@ -239,7 +239,8 @@ async fn attempt(
 async fn what_an_asynchronous_failover_lost_is_told_as_lost() {
     // Elsewhere: it has lost nothing.
     let register = MemoryStore::new();
-    let deadline = Duration::from_secs(8);
+    // Long enough for a busy machine to start two servers in.
+    let deadline = Duration::from_secs(20);
     let prepared = within(&register, "prepared", deadline).await;
     let committed = within(&register, "committed", deadline).await;
     let (standby, promoted) = lost(async |primary| {
