@@ -79,7 +79,7 @@ impl BalanceTransaction for RedisStore {
             Ok(step) => step,
             Err(refusal) => {
                 // A change meets the reservation at the commit; a refusal must meet it here.
-                let held = tx.holder_of(OPERATION, shard, &account).await;
+                let held = tx.holder_of(OPERATION, shard, &account, FIELDS[1]).await;
                 return match tx.noted(held)? {
                     Some(holder) => Err(rules::reserved(&holder, OPERATION, BACKEND)),
                     None => Err(refusal),

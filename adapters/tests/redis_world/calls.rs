@@ -207,3 +207,24 @@ async fn a_unix_socket_is_a_url_like_any_other() {
         assert!(store.lookup(&key("none")).await.unwrap().is_none());
     }
 }
+
+// A transaction that has read an account refuses nothing by what the account was then: the work would
+// take the refusal for its answer, and the key would keep it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_refuses_nothing_by_what_it_read_before() {
+    let server = Redis::start().await.unwrap();
+    let store = connect(&server).await.unwrap();
+    open(&store).await;
+    let mut tx = store.begin().await.unwrap();
+    store.adjust_in(&mut tx, &adjust("one", 1)).await.unwrap();
+    store.adjust(&adjust("ten", 10)).await.unwrap();
+    let answer = store.adjust_in(&mut tx, &adjust("debit", -5)).await;
+    is(&answer, ErrorKind::Busy);
+    drop(tx);
+    let mut tx = store.begin().await.unwrap();
+    let applied = store.adjust_in(&mut tx, &adjust("debit", -5)).await;
+    assert_eq!(applied.unwrap().change.after, Amount::new(5));
+    let refused = store.adjust_in(&mut tx, &adjust("more", -6)).await;
+    is(&refused, ErrorKind::InsufficientFunds);
+    store.commit(tx).await.unwrap();
+}

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use exactly_once::redis::{RedisStore, RedisTx};
 use exactly_once::{
-    AccountId, Adjust, Amount, AnyStore, BalanceStore, BegunPrepared, Claim, ConnectByUrl as _,
-    Decision, DecisionRegister, Error, ErrorKind, Fingerprint, IdempotencyKey, IdempotencyStore,
-    LeaseStore, Leased, OneShot, OneShotStore, OpenAccount, Outcome, Participation, PreparedStatus,
-    PreparedTransactions, Receipt, Statement, Store, TransactionId, Transactional,
+    AccountId, Adjust, Amount, AnyStore, BalanceStore, BalanceTransaction, BegunPrepared, Claim,
+    ConnectByUrl as _, Decision, DecisionRegister, Error, ErrorKind, Fingerprint, IdempotencyKey,
+    IdempotencyStore, LeaseStore, Leased, OneShot, OneShotStore, OpenAccount, Outcome,
+    Participation, PreparedStatus, PreparedTransactions, Receipt, Statement, Store, TransactionId,
+    Transactional,
 };
 use exactly_once_servers::{Redis, RedisOptions};
 use tokio::time::sleep;

@@ -196,26 +196,51 @@ impl RedisTx {
     }
 
     /// Which prepared transaction holds the key, if any does. Not guarded: only a refusal asks.
+    ///
+    /// # Errors
+    /// [Busy](ErrorKind::Busy) where the field, which this transaction has read, has changed since: a
+    /// refusal by the old value would be wrong, also where the holder has committed in between.
     pub(in crate::redis) async fn holder_of(
         &self,
         operation: &'static str,
         shard: Shard,
         key: &[u8],
+        field: &[u8],
     ) -> Result<Option<String>> {
         let layout = self.store.layout();
         // The last one is what the script deletes as its fence, so it must be ours and empty.
-        let keys = vec![layout.reservations(shard), layout.fence(shard)];
-        let arguments = vec![Part::Field.as_str().into(), b"1".to_vec(), key.to_vec()];
+        let keys = vec![
+            layout.reservations(shard),
+            key.to_vec(),
+            layout.fence(shard),
+        ];
+        let of =
+            |at: &[u8], field: &[u8]| [Part::Field.as_str().into(), at.to_vec(), field.to_vec()];
+        let arguments = [of(b"1", key), of(b"2", field)].concat();
         let reply = self
             .store
             .read(operation, &scripts::READ, shard, keys, arguments)
             .await?;
-        // Its word, its footprint, its value.
-        let holder = match reply.items.into_iter().next() {
-            Some(Item::List(answer)) => answer.into_iter().nth(2).and_then(Item::bytes),
-            _ => None,
+        // Of each: its word, its footprint, its value.
+        let mut answers = reply.items.into_iter().map(|item| match item {
+            Item::List(answer) => answer,
+            _ => Vec::new(),
+        });
+        let holder = answers.next().and_then(|answer| answer.into_iter().nth(2));
+        if let Some(holder) = holder.and_then(Item::bytes) {
+            return Ok(Some(String::from_utf8_lossy(&holder).into_owned()));
+        }
+        let print = answers.next().and_then(|answer| answer.into_iter().nth(1));
+        let print = print.and_then(Item::bytes);
+        let is_it = |guard: &&Guard| {
+            guard.part == Part::Field && guard.key == key && guard.argument == field
         };
-        Ok(holder.map(|holder| String::from_utf8_lossy(&holder).into_owned()))
+        let seen = self.work.guards.iter().find(is_it);
+        if seen.is_some_and(|guard| Some(&guard.footprint) != print.as_ref()) {
+            return Err(error(ErrorKind::Busy, operation)
+                .with_message("what this transaction has read has changed; run it again"));
+        }
+        Ok(None)
     }
 
     /// Reads parts that were not read yet, all in one trip.
