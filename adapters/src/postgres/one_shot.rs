@@ -108,9 +108,9 @@ impl<D: Driver> PostgresStore<D> {
         operation: &'static str,
     ) -> Result<()> {
         tx.session().leaves(Some(FORGET_NAME));
-        let spoilt = tx.spoil();
+        let before = tx.mark_rollback_only();
         self.apply_each(tx, statements, operation).await?;
-        tx.mended(spoilt);
+        tx.clear_rollback_only(before);
         tx.session().leaves(None);
         Ok(())
     }

@@ -26,7 +26,7 @@ pub struct PostgresTx<C: Connection> {
     /// When it began, which nothing else has.
     identity: i64,
     /// Whether statements that belong together were done in part.
-    spoilt: bool,
+    rollback_only: bool,
     /// What removes the work's traces from the session, where the user had it.
     clean: Option<String>,
     /// The turn of the key that it claims, until it ends.
@@ -73,7 +73,7 @@ impl<C: Connection> PostgresTx<C> {
         Self {
             session,
             identity,
-            spoilt: false,
+            rollback_only: false,
             clean: None,
             turn: None,
             home: None,
@@ -100,15 +100,15 @@ impl<C: Connection> PostgresTx<C> {
         Ok(self)
     }
 
-    /// Marks the transaction rollback-only, unless it is cleared by `mended`.
+    /// Marks the transaction rollback-only, until it is cleared by [`Self::clear_rollback_only`].
     /// Says whether it was so before.
-    pub(super) fn spoil(&mut self) -> bool {
-        std::mem::replace(&mut self.spoilt, true)
+    pub(super) fn mark_rollback_only(&mut self) -> bool {
+        std::mem::replace(&mut self.rollback_only, true)
     }
 
-    /// What was to be done as a whole is done; gives back what [`Self::spoil`] has said.
-    pub(super) fn mended(&mut self, spoilt_before: bool) {
-        self.spoilt = spoilt_before;
+    /// What was to be done as a whole is done: sets again what [`Self::mark_rollback_only`] returned.
+    pub(super) fn clear_rollback_only(&mut self, before: bool) {
+        self.rollback_only = before;
     }
 
     pub(super) fn identity(&self) -> i64 {
@@ -145,7 +145,7 @@ impl<C: Connection> PostgresTx<C> {
     /// Sends the statements that end the transaction, the probe among them. Nothing is open after
     /// an error.
     pub(super) async fn end(mut self, sql: &str) -> Result<(), DriverError> {
-        if self.spoilt {
+        if self.rollback_only {
             self.abandon().await;
             // As where the server has noticed.
             let failed = Cause::Server(IN_FAILED_TRANSACTION.to_owned());

@@ -32,7 +32,7 @@ pub(super) enum Made {
     /// Where there is none: the store is a new one.
     IfMissing,
     /// In the place of the one that stands.
-    Anew,
+    Adopted,
     /// Not at all.
     Never,
 }
@@ -42,7 +42,7 @@ impl Made {
     fn word(self) -> &'static str {
         match self {
             Self::IfMissing => "",
-            Self::Anew => "adopt",
+            Self::Adopted => "adopt",
             Self::Never => "existing",
         }
     }
@@ -389,7 +389,7 @@ impl Store for RedisStore {
     }
 
     async fn adopt(&self) -> Result<StoreIdentity> {
-        self.read_identity("adopt", Made::Anew).await
+        self.read_identity("adopt", Made::Adopted).await
     }
 
     async fn close(&self) -> Result<()> {

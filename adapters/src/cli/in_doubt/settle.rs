@@ -107,7 +107,7 @@ fn user() -> Result<String> {
         .into_iter()
         .filter_map(|name| std::env::var(name).ok());
     users.find(|user| !user.trim().is_empty()).ok_or_else(|| {
-        let why = "the environment names no user: say who settles it with --by NAME";
+        let why = "the environment names no user: name the operator with --by NAME";
         refuse(ErrorKind::Invalid, "settle", why)
     })
 }
