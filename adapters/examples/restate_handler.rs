@@ -6,7 +6,8 @@
 
 use exactly_once::{
     AnyStore, ConnectByUrl, Statement,
-    restate::{Effect, ExactlyOnce, serve, shutdown_signal},
+    engine::Effect,
+    restate::{ExactlyOnce, serve, shutdown_signal},
 };
 use restate_sdk::prelude::*;
 

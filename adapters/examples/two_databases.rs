@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use exactly_once::{
     Participation,
-    coordinator::{Outcome, Sweeper, TwoPhaseCommit},
     sqlite::{SqliteStore, SqliteTx},
+    two_phase::{Sweeper, TwoPhaseCommit, TwoPhaseOutcome},
 };
 
 /// Moves 30 cents. Call it until it returns an outcome, in any process: a retry goes on where an
 /// earlier attempt crashed, and pays once.
-pub(crate) async fn pay(bank: &SqliteStore, shop: &SqliteStore) -> exactly_once::Result<Outcome> {
+pub(crate) async fn pay(
+    bank: &SqliteStore,
+    shop: &SqliteStore,
+) -> exactly_once::Result<TwoPhaseOutcome> {
     // The bank records name, request and deadline before the transaction uses them, and decides it.
     let minute = Duration::from_secs(60);
     let payment = Participation::recorded(bank, "payment 17", &("alice", 30), minute).await?;

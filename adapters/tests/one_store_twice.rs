@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use exactly_once::{
     DecisionRegister, Error, ErrorKind, Fingerprint, OneShotParticipant, Participation, Statement,
-    Store, TransactionId, coordinator::TwoPhaseCommit, postgres::TokioPostgresStore,
-    redis::RedisStore,
+    Store, TransactionId, postgres::TokioPostgresStore, redis::RedisStore,
+    two_phase::TwoPhaseCommit,
 };
 use exactly_once_servers::{Postgres, Redis};
 

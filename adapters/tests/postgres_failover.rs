@@ -16,11 +16,10 @@ use std::{process::Command, time::Duration};
 
 use exactly_once::{
     BegunPrepared, Decision, DecisionRegister, ErrorKind, Participants, Participation,
-    PreparedStatus, PreparedTransactions, Store,
-    coordinator::{Outcome, Sweeper, TwoPhaseCommit},
-    identity_of,
+    PreparedStatus, PreparedTransactions, Store, identity_of,
     memory::{MemoryStore, MemoryTx},
     postgres::{TokioPostgresStore, TokioPostgresTx},
+    two_phase::{Sweeper, TwoPhaseCommit, TwoPhaseOutcome},
 };
 use exactly_once_servers::{Postgres, Replication, Standby};
 use world::{between, major, participation, refused, timeouts};
@@ -221,7 +220,7 @@ async fn attempt(
     register: &MemoryStore,
     store: &TokioPostgresStore,
     transaction: &Participation,
-) -> exactly_once::Result<Outcome> {
+) -> exactly_once::Result<TwoPhaseOutcome> {
     TwoPhaseCommit::new(register, transaction.clone())
         // With a second one, or it would commit in one phase and ask no register.
         .participant("b", register, async |_tx: &mut MemoryTx| Ok(()))
@@ -290,7 +289,7 @@ async fn a_retry_in_time_mends_what_a_failover_lost() {
     .await;
     for _ in 0..2 {
         let outcome = attempt(&register, &promoted, &transaction).await.unwrap();
-        assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+        assert!(matches!(outcome, TwoPhaseOutcome::Committed), "{outcome:?}");
         assert_eq!(rows(standby.postgres()).await, "1");
     }
 }

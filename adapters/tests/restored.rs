@@ -7,11 +7,10 @@
 use std::{fs, path::Path, time::Duration};
 
 use exactly_once::{
-    AnyStore, BegunPrepared, ConnectByUrl, Decision, DecisionRegister, ErrorKind, Fingerprint,
-    Participants, Participation, PreparedStatus, PreparedTransactions, Store, TransactionId,
-    any::AnyTx,
-    coordinator::{Outcome, SweepReport, Sweeper, TwoPhaseCommit},
-    identity_of,
+    AnyStore, AnyTx, BegunPrepared, ConnectByUrl, Decision, DecisionRegister, ErrorKind,
+    Fingerprint, Participants, Participation, PreparedStatus, PreparedTransactions, Store,
+    TransactionId, identity_of,
+    two_phase::{SweepReport, Sweeper, TwoPhaseCommit, TwoPhaseOutcome},
 };
 use exactly_once_servers::Postgres;
 
@@ -50,7 +49,11 @@ async fn wait(store: &AnyStore, work: &Participation) {
     }
 }
 
-async fn run(orders: &AnyStore, stock: &AnyStore, name: &str) -> exactly_once::Result<Outcome> {
+async fn run(
+    orders: &AnyStore,
+    stock: &AnyStore,
+    name: &str,
+) -> exactly_once::Result<TwoPhaseOutcome> {
     let work = within(orders, name, 60_000).await;
     TwoPhaseCommit::new(orders, work)
         .participant("orders", orders, async |_tx: &mut AnyTx| Ok(()))
@@ -98,7 +101,7 @@ async fn distinguished(original_url: &str, copy_url: &str) {
     assert_eq!(connect(original_url).await.identity().await.unwrap(), both);
     for (orders, stock, name) in [(&original, &copy, "one"), (&copy, &original, "two")] {
         let outcome = run(orders, stock, name).await.unwrap();
-        assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+        assert!(matches!(outcome, TwoPhaseOutcome::Committed), "{outcome:?}");
         let report = sweep(orders, stock).await;
         assert!(
             report.failed.is_empty() && report.alarms.is_empty(),

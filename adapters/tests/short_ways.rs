@@ -9,10 +9,9 @@ use std::time::Duration;
 use exactly_once::{
     BegunPrepared, Decision, DecisionRegister, ErrorKind, Fingerprint, LastResource,
     OneShotParticipant, Participants, Participation, PreparedOneShot, PreparedStatus,
-    PreparedTransactions, Rejection, Statement, Store, TransactionId,
-    coordinator::{Outcome, Sweeper, TwoPhaseCommit},
-    identity_of,
+    PreparedTransactions, Rejection, Statement, Store, TransactionId, identity_of,
     memory::{MemoryStore, VirtualClock},
+    two_phase::{Sweeper, TwoPhaseCommit, TwoPhaseOutcome},
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -103,7 +102,10 @@ async fn the_only_one_that_writes_asks_no_register_and_replays() {
         let placed = bench
             .transaction()
             .participant("stock", &bench.stock, sell!());
-        assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+        assert!(matches!(
+            placed.run().await.unwrap(),
+            TwoPhaseOutcome::Committed
+        ));
         assert_eq!(sold(&bench.stock), 1);
         assert_eq!(bench.decision().await, None);
     }
@@ -113,7 +115,10 @@ async fn the_only_one_that_writes_asks_no_register_and_replays() {
     let late = bench
         .transaction()
         .participant("stock", &bench.stock, sell!());
-    assert!(matches!(late.run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(
+        late.run().await.unwrap(),
+        TwoPhaseOutcome::Committed
+    ));
     assert_eq!(sold(&bench.stock), 1);
 }
 
@@ -126,7 +131,7 @@ async fn a_refusal_of_the_only_one_stands_against_every_later_attempt() {
             tx.append("sold", "x");
             Err(Rejection::new(422, "out of stock").into())
         });
-    let Outcome::RolledBack {
+    let TwoPhaseOutcome::RolledBack {
         refused: Some((name, error)),
     } = refused.run().await.unwrap()
     else {
@@ -140,7 +145,10 @@ async fn a_refusal_of_the_only_one_stands_against_every_later_attempt() {
         .transaction()
         .participant("stock", &bench.stock, sell!());
     let again = again.run().await.unwrap();
-    assert!(matches!(again, Outcome::RolledBack { refused: None }));
+    assert!(matches!(
+        again,
+        TwoPhaseOutcome::RolledBack { refused: None }
+    ));
     assert_eq!((sold(&bench.stock), bench.decision().await), (0, None));
 }
 
@@ -163,7 +171,10 @@ async fn a_refusal_beside_a_zombie_waits_for_it_and_tells_its_commit() {
     let busy = attempt().run().await.unwrap_err();
     assert!(busy.is_retryable(), "{busy}");
     bench.stock.commit_alone(zombie, &work).await.unwrap();
-    assert!(matches!(attempt().run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(
+        attempt().run().await.unwrap(),
+        TwoPhaseOutcome::Committed
+    ));
     assert_eq!(sold(&bench.stock), 1);
 }
 
@@ -179,7 +190,10 @@ async fn one_that_reads_may_refuse_and_keeps_nothing() {
             Err(Rejection::new(409, "blocked").into())
         });
     let outcome = refused.run().await.unwrap();
-    assert!(matches!(outcome, Outcome::RolledBack { refused: Some(_) }));
+    assert!(matches!(
+        outcome,
+        TwoPhaseOutcome::RolledBack { refused: Some(_) }
+    ));
     assert_eq!(bench.decision().await, Some((Decision::Rollback, true)));
 
     let bench = Bench::new().await;
@@ -189,7 +203,10 @@ async fn one_that_reads_may_refuse_and_keeps_nothing() {
         .participant("stock", &bench.stock, sell!())
         // What it writes is undone, whatever it says.
         .reader("customers", &third, sell!());
-    assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(
+        placed.run().await.unwrap(),
+        TwoPhaseOutcome::Committed
+    ));
     assert_eq!(
         (sold(&bench.orders), sold(&bench.stock), sold(&third)),
         (1, 1, 0)
@@ -206,7 +223,10 @@ async fn one_that_holds_the_register_commits_with_the_decision() {
             .transaction()
             .last_participant("orders", &bench.orders, sell!())
             .participant("stock", &bench.stock, sell!());
-        assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+        assert!(matches!(
+            placed.run().await.unwrap(),
+            TwoPhaseOutcome::Committed
+        ));
         assert_eq!((sold(&bench.orders), sold(&bench.stock)), (1, 1));
         assert_eq!(bench.decision().await, Some((Decision::Commit, true)));
     }
@@ -239,7 +259,10 @@ async fn a_crash_right_after_the_last_commit_is_finished_by_the_next_attempt_or_
             .transaction()
             .last_participant("orders", &bench.orders, sell!())
             .participant("stock", &bench.stock, sell!());
-        assert!(matches!(next.run().await.unwrap(), Outcome::Committed));
+        assert!(matches!(
+            next.run().await.unwrap(),
+            TwoPhaseOutcome::Committed
+        ));
         assert_eq!((sold(&bench.orders), sold(&bench.stock)), (1, 1));
         assert_eq!(bench.decision().await, Some((Decision::Commit, true)));
     }
@@ -255,7 +278,10 @@ async fn the_last_one_obeys_a_decision_that_stands() {
         .last_participant("orders", &bench.orders, sell!())
         .participant("stock", &bench.stock, sell!());
     let late = late.run().await.unwrap();
-    assert!(matches!(late, Outcome::RolledBack { refused: None }));
+    assert!(matches!(
+        late,
+        TwoPhaseOutcome::RolledBack { refused: None }
+    ));
     assert_eq!((sold(&bench.orders), sold(&bench.stock)), (0, 0));
     for store in [&bench.orders, &bench.stock] {
         assert_eq!(bench.status(store).await, PreparedStatus::RolledBack);
@@ -283,7 +309,10 @@ async fn work_that_is_known_up_front_takes_the_same_ways() {
             } else {
                 placed.one_shot_participant("orders", &bench.orders, selling())
             };
-            assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+            assert!(matches!(
+                placed.run().await.unwrap(),
+                TwoPhaseOutcome::Committed
+            ));
             assert_eq!((sold(&bench.orders), sold(&bench.stock)), (1, 1));
             assert_eq!(bench.decision().await, Some((Decision::Commit, true)));
         }
@@ -291,7 +320,10 @@ async fn work_that_is_known_up_front_takes_the_same_ways() {
     let bench = Bench::new().await;
     for _ in 0..3 {
         let placed = (bench.transaction()).one_shot_participant("stock", &bench.stock, selling());
-        assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+        assert!(matches!(
+            placed.run().await.unwrap(),
+            TwoPhaseOutcome::Committed
+        ));
         assert_eq!((sold(&bench.stock), bench.decision().await), (1, None));
     }
 }
@@ -303,7 +335,7 @@ async fn a_refusal_of_the_last_one_rolls_back_what_is_prepared() {
     let refused = (bench.transaction())
         .one_shot_participant("stock", &bench.stock, selling())
         .last_one_shot_participant("orders", &bench.orders, refusing);
-    let Outcome::RolledBack {
+    let TwoPhaseOutcome::RolledBack {
         refused: Some((name, error)),
     } = refused.run().await.unwrap()
     else {
@@ -329,7 +361,10 @@ async fn a_crash_after_everything_was_prepared_is_finished_by_the_next_attempt()
     let next = (bench.transaction())
         .one_shot_participant("orders", &bench.orders, selling())
         .one_shot_participant("stock", &bench.stock, selling());
-    assert!(matches!(next.run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(
+        next.run().await.unwrap(),
+        TwoPhaseOutcome::Committed
+    ));
     assert_eq!((sold(&bench.orders), sold(&bench.stock)), (1, 1));
 }
 
@@ -341,7 +376,10 @@ async fn the_last_one_that_was_prepared_by_an_older_attempt_is_told_the_decision
     let next = (bench.transaction())
         .last_one_shot_participant("orders", &bench.orders, selling())
         .one_shot_participant("stock", &bench.stock, selling());
-    assert!(matches!(next.run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(
+        next.run().await.unwrap(),
+        TwoPhaseOutcome::Committed
+    ));
     assert_eq!((sold(&bench.orders), sold(&bench.stock)), (1, 1));
     assert_eq!(bench.decision().await, Some((Decision::Commit, true)));
 }
@@ -386,7 +424,7 @@ async fn an_erased_store_is_the_last_participant_too() {
     use exactly_once::{AnyStore, memory::MemoryTx};
     let bench = Bench::new().await;
     let orders = AnyStore::with_last_participant(bench.orders.clone());
-    let sell_here = async |tx: &mut exactly_once::any::AnyTx| {
+    let sell_here = async |tx: &mut exactly_once::AnyTx| {
         let tx = tx.downcast_mut::<MemoryTx>().unwrap();
         tx.append("sold", "x");
         Ok(())
@@ -394,7 +432,10 @@ async fn an_erased_store_is_the_last_participant_too() {
     let placed = TwoPhaseCommit::new(&orders, bench.work.clone())
         .participant("stock", &bench.stock, sell!())
         .last_participant("orders", &orders, sell_here);
-    assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(
+        placed.run().await.unwrap(),
+        TwoPhaseOutcome::Committed
+    ));
     assert_eq!((sold(&bench.orders), sold(&bench.stock)), (1, 1));
     assert_eq!(bench.decision().await, Some((Decision::Commit, true)));
 
@@ -403,7 +444,10 @@ async fn an_erased_store_is_the_last_participant_too() {
     let placed = TwoPhaseCommit::new(&orders, bench.work.clone())
         .participant("stock", &bench.stock, sell!())
         .last_one_shot_participant("orders", &orders, selling());
-    assert!(matches!(placed.run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(
+        placed.run().await.unwrap(),
+        TwoPhaseOutcome::Committed
+    ));
     assert_eq!(bench.decision().await, Some((Decision::Commit, true)));
 
     let bench = Bench::new().await;

@@ -7,7 +7,7 @@ mod example;
 
 use std::path::Path;
 
-use exactly_once::{coordinator::Outcome, sqlite::SqliteStore};
+use exactly_once::{sqlite::SqliteStore, two_phase::TwoPhaseOutcome};
 
 #[test]
 fn it_runs() {
@@ -35,7 +35,7 @@ async fn every_attempt_gets_one_outcome_and_pays_once() {
         let one = SqliteStore::open(&bank).await.unwrap();
         let other = SqliteStore::open(&shop).await.unwrap();
         let outcome = example::pay(&one, &other).await.unwrap();
-        assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+        assert!(matches!(outcome, TwoPhaseOutcome::Committed), "{outcome:?}");
         assert_eq!((cents(&bank), cents(&shop)), (70, 130));
     }
 }

@@ -15,8 +15,8 @@ use std::{
 
 use exactly_once::{
     Fingerprint, Participation, Statement, Store, TransactionId, Transactional,
-    coordinator::{Outcome, TwoPhaseCommit},
     postgres::TokioPostgresStore,
+    two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
 };
 use exactly_once_conformance::faults::proxy::Proxy;
 use exactly_once_servers::Postgres;
@@ -124,7 +124,7 @@ impl Bench {
             _ => transaction.participant("second", second, work!()),
         };
         let outcome = transaction.run().await.unwrap();
-        assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+        assert!(matches!(outcome, TwoPhaseOutcome::Committed), "{outcome:?}");
     }
 
     fn trips(&self) -> u64 {

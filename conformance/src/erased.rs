@@ -7,7 +7,7 @@ use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use exactly_once_core::{
-    AccountId, AnyStore, Error, Namespace, Statement, Transactional, Version, WorkError, any::AnyTx,
+    AccountId, AnyStore, AnyTx, Error, Namespace, Statement, Transactional, Version, WorkError,
 };
 
 use crate::{

@@ -15,61 +15,54 @@
 //! with the feature `restate`, by the glue to `restate-sdk`.
 //!
 //! # Layout
-//! - [`names`], [`amount`], [`time`], [`fingerprint`], [`receipt`], [`rejection`]: values, checked
-//!   when they are made.
-//! - [`error`]: one error; its kind says what to do next.
-//! - [`chain`]: what an error of the user's own type means.
-//! - [`store`], [`place`], [`transaction`]: what every store has.
-//! - [`nested`]: calls from inside of a store's own work.
-//! - [`idempotency`], [`one_shot`], [`lease`], [`execute`], [`settle`]: idempotency keys.
-//! - [`rules`], [`refusals`]: what is stored and what it means to the next call; the one text of each
-//!   refusal.
-//! - [`balance`]: versioned balances.
-//! - [`prepared`], [`one_shot_participant`], [`register`], [`identity`]: two-phase commit.
-//! - [`coordinator`]: one transaction over several databases.
-//! - [`any`]: a store chosen at run time.
+//! - At the root: the traits, what they take and what they return.
+//! - [`two_phase`]: one transaction over several databases, and the sweeper.
 //! - [`engine`]: what a durable engine provides, and the effects that it gets.
 //! - `restate`: the glue to `restate-sdk`, with the feature of that name.
+//! - [`adapter`]: what only an implementation of the traits needs.
+//!
+//! Each item has one public path.
 
-pub mod amount;
-pub mod any;
-pub mod balance;
+pub mod adapter;
+mod amount;
+mod any;
+mod balance;
 mod canonical;
-pub mod chain;
-pub mod coordinator;
+mod chain;
 pub mod engine;
-pub mod error;
-pub mod execute;
-pub mod fingerprint;
-pub mod idempotency;
-pub mod identity;
-pub mod lease;
-pub mod names;
-pub mod nested;
-pub mod one_shot;
-pub mod one_shot_participant;
+mod error;
+mod execute;
+mod fingerprint;
+mod idempotency;
+mod identity;
+mod lease;
+mod names;
+mod nested;
+mod one_shot;
+mod one_shot_participant;
 mod participation;
-pub mod place;
-pub mod prepared;
-pub mod receipt;
+mod place;
+mod prepared;
+mod receipt;
 mod refusal_text;
-pub mod refusals;
-pub mod register;
-pub mod rejection;
+mod refusals;
+mod register;
+mod rejection;
 #[cfg(feature = "restate")]
 pub mod restate;
-pub mod rules;
-pub mod settle;
-pub mod store;
-pub mod time;
-pub mod transaction;
+mod rules;
+mod settle;
+mod store;
+mod time;
+mod transaction;
+pub mod two_phase;
 
 pub use amount::{Amount, InvalidVersion, Version};
-pub use any::AnyStore;
+pub use any::{AnyStore, AnyStoreBuilder, AnyTx};
 pub use balance::{
     AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Change, ChangeKind,
-    CloseAccount, CompareAndSet, Expected, Floor, HistoryPage, Leg, OpenAccount, Transfer,
-    Transferred,
+    CloseAccount, CompareAndSet, Expected, Floor, HistoryPage, Leg, MAX_HISTORY_PAGE, MAX_LEGS,
+    OpenAccount, Transfer, Transferred,
 };
 pub use error::{Advice, BoxError, Error, ErrorKind, Result};
 pub use execute::{ExecuteOnce, Executed, Work, WorkError};
@@ -86,8 +79,10 @@ pub use prepared::{
     PreparedTransactions, TransactionDigest,
 };
 pub use receipt::{MAX_RECEIPT_BYTES, Receipt};
-pub use register::{Decision, DecisionRegister, RegisterEntry, RegisterPage, Settlement};
-pub use rejection::Rejection;
+pub use register::{
+    Decision, DecisionRegister, MAX_SETTLEMENT_BYTES, RegisterEntry, RegisterPage, Settlement,
+};
+pub use rejection::{MAX_REJECTION_BYTES, Rejection};
 pub use store::{Capabilities, ClaimMode, Durability, Store, TwoPhase};
 pub use time::{InvalidDuration, MAX_DURATION, Retention, Timestamp};
 pub use transaction::Transactional;

@@ -35,7 +35,7 @@ impl Drop for Polling {
 /// Runs work that has a transaction open at this place.
 ///
 /// ```
-/// # use exactly_once_core::{Place, nested::{is_within, within}};
+/// # use exactly_once_core::{adapter::nested::{is_within, within}, Place};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let here = Place::new(["file", "shop.db"]);

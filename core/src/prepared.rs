@@ -152,7 +152,7 @@ impl Participation {
 
     /// With the register that decides it, and with the participants that write.
     ///
-    /// [`TwoPhaseCommit`](crate::coordinator::TwoPhaseCommit) does this. A caller that drives
+    /// [`TwoPhaseCommit`](crate::two_phase::TwoPhaseCommit) does this. A caller that drives
     /// participants by hand does it as well: a sweeper leaves alone what names no register, or
     /// another one than its own.
     #[must_use]

@@ -10,7 +10,8 @@ use std::time::Duration;
 use exactly_once_core::{
     AccountId, Adjust, Amount, AnyStore, BalanceTransaction, Expected, IdempotencyKey, LeaseStore,
     Leg, OneShotStore, Rejection, Statement, Version,
-    restate::{Effect, ExactlyOnce, Refusal, Step},
+    engine::{Effect, Refusal, Step},
+    restate::ExactlyOnce,
 };
 use restate_sdk::prelude::*;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use exactly_once_core::{
-    Claim, Claimed, Error, ErrorKind, IdempotencyStore, Receipt, Settled, nested::within,
-    settle::settle_refusal,
+    Claim, Claimed, Error, ErrorKind, IdempotencyStore, Receipt, Settled,
+    adapter::{nested::within, settle_refusal},
 };
 use http::{Request, Response};
 use http_body_util::Either;

@@ -4,8 +4,7 @@ use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Change,
     CloseAccount, CompareAndSet, Error, Fingerprint, HistoryPage, IdempotencyKey, OpenAccount,
     Result, Transfer, Transferred, Version,
-    balance::{Refused, check_page, rules},
-    refusals,
+    adapter::{Refused, check_page, refusals, rules::balances},
 };
 
 use super::{
@@ -42,7 +41,7 @@ impl MemoryStore {
         key: &IdempotencyKey,
         fingerprint: Fingerprint,
         accounts: impl Iterator<Item = &'a AccountId>,
-        step: impl Fn(usize, Option<&AccountState>) -> Result<rules::Step>,
+        step: impl Fn(usize, Option<&AccountState>) -> Result<balances::Step>,
     ) -> Result<Transferred> {
         let mut state = self.state(operation)?;
         // The replay comes first: before reservations, existence, version and funds.
@@ -106,7 +105,7 @@ impl MemoryStore {
         key: &IdempotencyKey,
         fingerprint: Fingerprint,
         account: &AccountId,
-        step: impl Fn(Option<&AccountState>) -> Result<rules::Step>,
+        step: impl Fn(Option<&AccountState>) -> Result<balances::Step>,
     ) -> Result<Applied> {
         let accounts = std::iter::once(account);
         let done = self.apply(operation, key, fingerprint, accounts, |_, state| {
@@ -129,7 +128,7 @@ impl BalanceStore for MemoryStore {
             key,
             operation.fingerprint()?,
             account,
-            |state| rules::open(operation, state, BACKEND),
+            |state| balances::open(operation, state, BACKEND),
         )
     }
 
@@ -140,7 +139,7 @@ impl BalanceStore for MemoryStore {
             key,
             operation.fingerprint()?,
             account,
-            |state| rules::close(operation, state, BACKEND),
+            |state| balances::close(operation, state, BACKEND),
         )
     }
 
@@ -153,7 +152,7 @@ impl BalanceStore for MemoryStore {
     async fn adjust(&self, operation: &Adjust) -> Result<Applied> {
         let Adjust { key, account, .. } = operation;
         self.apply_one("adjust", key, operation.fingerprint()?, account, |state| {
-            rules::adjust(operation, state, BACKEND)
+            balances::adjust(operation, state, BACKEND)
         })
     }
 
@@ -164,7 +163,7 @@ impl BalanceStore for MemoryStore {
             key,
             operation.fingerprint()?,
             account,
-            |state| rules::compare_and_set(operation, state, BACKEND),
+            |state| balances::compare_and_set(operation, state, BACKEND),
         )
     }
 
@@ -177,7 +176,7 @@ impl BalanceStore for MemoryStore {
             operation.key(),
             fingerprint,
             accounts,
-            |index, state| rules::leg(operation, &legs[index], state, BACKEND),
+            |index, state| balances::leg(operation, &legs[index], state, BACKEND),
         )
     }
 
@@ -190,7 +189,7 @@ impl BalanceStore for MemoryStore {
         let limit = usize::try_from(check_page(limit, BACKEND)?).unwrap_or(usize::MAX);
         let mut state = self.state("history")?;
         let Some(account) = state.space(&self.namespace).accounts.get(account) else {
-            return Err(rules::unknown_account("history", BACKEND));
+            return Err(balances::unknown_account("history", BACKEND));
         };
         let mut rest = account
             .history
@@ -233,7 +232,7 @@ impl BalanceTransaction for MemoryStore {
             return Err(busy(OPERATION));
         }
         let current = own.map(|own| own.state).or(committed);
-        let (change, after) = rules::adjust(operation, current.as_ref(), BACKEND)?;
+        let (change, after) = balances::adjust(operation, current.as_ref(), BACKEND)?;
         let write = tx
             .writes
             .accounts

@@ -1,6 +1,9 @@
 //! The errors of this store: there is no driver, so each is made here.
 
-use exactly_once_core::{Error, ErrorKind, chain, error::BoxError, refusals};
+use exactly_once_core::{
+    BoxError, Error, ErrorKind,
+    adapter::{chain, refusals},
+};
 
 /// The store's name in errors.
 pub(super) const BACKEND: &str = "memory";

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, Claimed, FencingToken, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt,
-    Rejection, Result, Settled, Store, Timestamp, refusals,
-    register::check_limit,
-    rules::keys::{self, KeyRow, RowState, Standing},
+    Rejection, Result, Settled, Store, Timestamp,
+    adapter::{
+        check_limit, refusals,
+        rules::keys::{self, KeyRow, RowState, Standing},
+    },
 };
 
 use super::{

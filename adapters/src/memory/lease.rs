@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Claim, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store, refusals,
-    rules::keys::{self, Finalize, KeyRow, RowState},
+    Claim, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store,
+    adapter::{
+        refusals,
+        rules::keys::{self, Finalize, KeyRow, RowState},
+    },
 };
 
 use super::{

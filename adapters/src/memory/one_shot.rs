@@ -3,10 +3,8 @@
 use bytes::Bytes;
 use exactly_once_core::{
     Claim, Claimed, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Receipt, Result,
-    Settled, Statement, Store,
-    one_shot::Value,
-    refusals,
-    settle::{refused_up_front, settle_one_shot},
+    Settled, Statement, Store, Value,
+    adapter::{refusals, refused_up_front, settle_one_shot},
 };
 
 use super::{MemoryStore, error::BACKEND, transaction::MemoryTx};

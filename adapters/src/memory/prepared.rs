@@ -2,9 +2,11 @@
 
 use exactly_once_core::{
     BegunPrepared, Decision, InDoubt, InDoubtPage, LastResource, Participation, PreparedStatus,
-    PreparedTransactions, Result, TransactionDigest, refusals,
-    register::check_limit,
-    rules::participants::{Asked, Commit, Known, RollBack},
+    PreparedTransactions, Result, TransactionDigest,
+    adapter::{
+        check_limit, refusals,
+        rules::participants::{Asked, Commit, Known, RollBack},
+    },
 };
 
 use super::{

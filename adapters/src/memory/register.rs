@@ -2,7 +2,8 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, Participation, RegisterEntry, RegisterPage, Result, Settlement,
-    TransactionDigest, refusals, register::check_limit,
+    TransactionDigest,
+    adapter::{check_limit, refusals},
 };
 
 use super::{

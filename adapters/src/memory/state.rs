@@ -6,8 +6,10 @@ use bytes::Bytes;
 use exactly_once_core::{
     AccountId, AccountState, Change, Decision, FencingToken, Fingerprint, IdempotencyKey,
     Namespace, Participation, Settlement, Timestamp, TransactionDigest,
-    balance::Refused,
-    rules::{keys::KeyRow, participants},
+    adapter::{
+        Refused,
+        rules::{keys::KeyRow, participants},
+    },
 };
 
 use super::transaction::Writes;

@@ -8,9 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use exactly_once_core::{
-    AccountId, AccountState, Change, Claim, Error, ErrorKind, Fingerprint, IdempotencyKey,
-    Namespace, Participation, Result, TransactionDigest, Transactional, Version, balance::rules,
-    error::BoxError, refusals,
+    AccountId, AccountState, BoxError, Change, Claim, Error, ErrorKind, Fingerprint,
+    IdempotencyKey, Namespace, Participation, Result, TransactionDigest, Transactional, Version,
+    adapter::{refusals, rules::balances},
 };
 
 use super::{
@@ -282,7 +282,7 @@ fn refuse_in_doubt(
 ) -> Result<()> {
     match holder {
         None => Ok(()),
-        Some((_, digest, _)) => Err(rules::reserved(&digest.to_string(), operation, BACKEND)),
+        Some((_, digest, _)) => Err(balances::reserved(&digest.to_string(), operation, BACKEND)),
     }
 }
 

@@ -7,11 +7,10 @@ use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Change,
     CloseAccount, CompareAndSet, Error, ErrorKind, Fingerprint, HistoryPage, OpenAccount, Result,
     Transfer, Transferred, Version,
-    balance::{
-        Refused, check_page,
-        rules::{self, Step},
+    adapter::{
+        Refused, check_page, refusals,
+        rules::balances::{self, Step},
     },
-    refusals,
 };
 use tokio::time::sleep;
 
@@ -221,7 +220,7 @@ impl<D: Driver> PostgresStore<D> {
         match holder {
             Some(holder) => {
                 let holder = holder.transaction().to_string();
-                rules::reserved(&holder, asked.operation, STORE)
+                balances::reserved(&holder, asked.operation, STORE)
             }
             None => convert(failed, asked.operation, Stage::Ours),
         }
@@ -279,11 +278,11 @@ macro_rules! on_one {
 
 impl<D: Driver> BalanceStore for PostgresStore<D> {
     async fn open_account(&self, operation: &OpenAccount) -> Result<Applied> {
-        on_one!(self, "open_account", operation, rules::open)
+        on_one!(self, "open_account", operation, balances::open)
     }
 
     async fn close_account(&self, operation: &CloseAccount) -> Result<Applied> {
-        on_one!(self, "close_account", operation, rules::close)
+        on_one!(self, "close_account", operation, balances::close)
     }
 
     async fn balance(&self, id: &AccountId) -> Result<Option<AccountState>> {
@@ -300,7 +299,7 @@ impl<D: Driver> BalanceStore for PostgresStore<D> {
         {
             return Ok(applied);
         }
-        on_one!(self, "adjust", operation, rules::adjust)
+        on_one!(self, "adjust", operation, balances::adjust)
     }
 
     async fn compare_and_set(&self, operation: &CompareAndSet) -> Result<Applied> {
@@ -314,7 +313,12 @@ impl<D: Driver> BalanceStore for PostgresStore<D> {
         {
             return Ok(applied);
         }
-        on_one!(self, "compare_and_set", operation, rules::compare_and_set)
+        on_one!(
+            self,
+            "compare_and_set",
+            operation,
+            balances::compare_and_set
+        )
     }
 
     async fn transfer(&self, operation: &Transfer) -> Result<Transferred> {
@@ -330,7 +334,7 @@ impl<D: Driver> BalanceStore for PostgresStore<D> {
                 .legs()
                 .iter()
                 .zip(states)
-                .map(|(leg, state)| rules::leg(operation, leg, state.as_ref(), STORE))
+                .map(|(leg, state)| balances::leg(operation, leg, state.as_ref(), STORE))
                 .collect()
         };
         let (changes, replayed) = self.change(&asked, decide).await?;
@@ -356,7 +360,7 @@ impl<D: Driver> BalanceStore for PostgresStore<D> {
         );
         let replies = self.read("history", &sql).await?;
         if account(replies.get(1), "history")?.is_none() {
-            return Err(rules::unknown_account("history", STORE));
+            return Err(balances::unknown_account("history", STORE));
         }
         let rows = replies.first().map_or(&[][..], |reply| &reply.rows);
         let mut changes = rows
@@ -399,7 +403,7 @@ impl<D: Driver> BalanceTransaction for PostgresStore<D> {
                 return single((changes, true), ADJUST_IN);
             }
             let states = states(replies.get(1), &asked)?;
-            let step = rules::adjust(operation, states.first().and_then(Option::as_ref), STORE)?;
+            let step = balances::adjust(operation, states.first().and_then(Option::as_ref), STORE)?;
             let write = self.write_step_quietly(&asked, &step);
             let replies = tx
                 .session()

@@ -3,7 +3,7 @@
 use exactly_once_core::{
     AccountId, AccountState, Amount, Change, ChangeKind, Fingerprint, Floor, IdempotencyKey,
     Result, Version,
-    balance::{Refused, rules::Step},
+    adapter::{Refused, rules::balances::Step},
 };
 
 use super::{

@@ -1,6 +1,6 @@
 //! Errors of the drivers, as errors of this crate.
 
-use exactly_once_core::{BoxError, Error, ErrorKind, chain};
+use exactly_once_core::{BoxError, Error, ErrorKind, adapter::chain};
 
 use super::{
     STORE,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, Claimed, ErrorKind, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt,
-    Rejection, Result, Settled, register::check_limit, rules::keys,
+    Rejection, Result, Settled,
+    adapter::{check_limit, rules::keys},
 };
 
 use super::{

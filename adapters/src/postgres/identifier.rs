@@ -2,7 +2,7 @@
 //! prepared transaction.
 
 use exactly_once_core::{
-    Participation, Result, Timestamp, TransactionDigest, prepared::TERMS_BYTES,
+    Participation, Result, Timestamp, TransactionDigest, adapter::TERMS_BYTES,
 };
 use sha2::{Digest, Sha256};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use exactly_once_core::{
     Claim, FencingToken, Fingerprint, IdempotencyKey, Outcome, Receipt, Rejection, Result,
     Retention, Timestamp,
-    rules::keys::{self, KeyRow, RowState, Standing},
+    adapter::rules::keys::{self, KeyRow, RowState, Standing},
 };
 use sha2::{Digest, Sha256};
 

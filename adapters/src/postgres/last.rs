@@ -1,7 +1,7 @@
 //! The participant that holds the register: its work, its marker and the decision in one commit.
 
 use exactly_once_core::{
-    Decision, DecisionRegister, LastResource, Participation, Result, refusals,
+    Decision, DecisionRegister, LastResource, Participation, Result, adapter::refusals,
 };
 
 use super::{STORE, driver::Driver, sqlstate::DIVISION_BY_ZERO, store::PostgresStore};

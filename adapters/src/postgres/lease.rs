@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Timestamp,
-    rules::keys::{self, Finalize, KeyRow},
-    time::check_duration,
+    adapter::{
+        check_duration,
+        rules::keys::{self, Finalize, KeyRow},
+    },
 };
 
 use super::{

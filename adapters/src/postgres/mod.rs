@@ -21,7 +21,7 @@
 //! TRANSACTION`; if it ends the transaction all the same, completing answers *invalid*.
 //!
 //! # Layout
-//! - [`store`], [`transaction`], [`builder`], [`options`], [`tls`]: the store, what a user holds, what
+//! - `store`, `transaction`, `builder`, `options`, [`tls`]: the store, what a user holds, what
 //!   can be chosen.
 //! - `driver`: what the two drivers have in common; `session`: a connection that is closed unless
 //!   it is given back.
@@ -39,7 +39,7 @@
 mod balance;
 mod balance_row;
 mod base64;
-pub mod builder;
+mod builder;
 mod checks;
 mod driver;
 mod error;
@@ -54,7 +54,7 @@ mod literal;
 mod migrate;
 mod one_shot;
 mod one_shot_participant;
-pub mod options;
+mod options;
 mod outcome;
 mod plain_insert;
 mod pooler;
@@ -68,24 +68,43 @@ mod sql_text;
 mod sqlstate;
 mod standby;
 mod statements;
-pub mod store;
+mod store;
 pub mod tls;
-pub mod transaction;
+mod transaction;
 
 #[cfg(feature = "sqlx-postgres")]
 pub mod sqlx;
 #[cfg(feature = "tokio-postgres")]
 pub mod tokio_postgres;
 
-pub use builder::PostgresBuilder;
+pub use builder::{Pooled, PostgresBuilder};
 pub use options::Timeouts;
 pub use store::PostgresStore;
 pub use transaction::PostgresTx;
 
+/// A store in Postgres, through sqlx.
 #[cfg(feature = "sqlx-postgres")]
-pub use self::sqlx::{SqlxPostgresBuilder, SqlxPostgresStore, SqlxPostgresTx};
+pub type SqlxPostgresStore = PostgresStore<self::sqlx::SqlxDriver>;
+
+/// An open transaction of a [`SqlxPostgresStore`].
+#[cfg(feature = "sqlx-postgres")]
+pub type SqlxPostgresTx = PostgresTx<self::sqlx::SqlxConnection>;
+
+/// Says how to connect.
+#[cfg(feature = "sqlx-postgres")]
+pub type SqlxPostgresBuilder = PostgresBuilder<self::sqlx::SqlxDriver>;
+
+/// A store in Postgres, through tokio-postgres.
 #[cfg(feature = "tokio-postgres")]
-pub use self::tokio_postgres::{TokioPostgresBuilder, TokioPostgresStore, TokioPostgresTx};
+pub type TokioPostgresStore = PostgresStore<self::tokio_postgres::TokioDriver>;
+
+/// An open transaction of a [`TokioPostgresStore`].
+#[cfg(feature = "tokio-postgres")]
+pub type TokioPostgresTx = PostgresTx<self::tokio_postgres::TokioConnection>;
+
+/// Says how to connect.
+#[cfg(feature = "tokio-postgres")]
+pub type TokioPostgresBuilder = PostgresBuilder<self::tokio_postgres::TokioDriver>;
 
 /// The backend's name, in errors and spans.
 const STORE: &str = "postgres";

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use exactly_once_core::{
     Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Result,
-    Settled, Statement, Value, refusals,
-    settle::{refused_up_front, settle_one_shot},
+    Settled, Statement, Value,
+    adapter::{refusals, refused_up_front, settle_one_shot},
 };
 
 use super::{

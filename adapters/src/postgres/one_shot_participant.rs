@@ -3,7 +3,7 @@
 
 use exactly_once_core::{
     Decision, LastOneShotParticipant, OneShotParticipant, Participation, PreparedOneShot, Result,
-    Statement, one_shot_participant::by_steps,
+    Statement, adapter::by_steps,
 };
 
 use super::{

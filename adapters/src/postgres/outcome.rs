@@ -1,8 +1,11 @@
 //! What a participant and the register keep of a transaction, and how both are read.
 
 use exactly_once_core::{
-    Participation, Result, Settlement, Timestamp, TransactionDigest, refusals,
-    rules::participants::{Asked, Known, Stage},
+    Participation, Result, Settlement, Timestamp, TransactionDigest,
+    adapter::{
+        refusals,
+        rules::participants::{Asked, Known, Stage},
+    },
 };
 
 use super::{

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use exactly_once_core::{
     BegunPrepared, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
-    PreparedTransactions, Result, Timestamp, TransactionDigest, refusals,
-    register::check_limit,
-    rules::participants::{Commit, Known, RollBack},
+    PreparedTransactions, Result, Timestamp, TransactionDigest,
+    adapter::{
+        check_limit, refusals,
+        rules::participants::{Commit, Known, RollBack},
+    },
 };
 use tokio::time::sleep;
 

@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, Participation, RegisterEntry, RegisterPage, Result,
-    Settlement, Store as _, Timestamp, TransactionDigest, register::check_limit,
+    Settlement, Store as _, Timestamp, TransactionDigest, adapter::check_limit,
 };
 
 use super::{

@@ -7,7 +7,7 @@ use exactly_once_core::{
     AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, Change, ChangeKind,
     CloseAccount, CompareAndSet, Error, ErrorKind, Expected, Fingerprint, Floor, HistoryPage,
     IdempotencyKey, OpenAccount, Result, Transfer, Transferred, Version,
-    balance::{Refused, check_page, rules},
+    adapter::{Refused, check_page, rules::balances},
 };
 
 use super::{
@@ -225,7 +225,7 @@ impl RedisStore {
     async fn change_one(
         &self,
         request: Request<'_>,
-        rule: impl Fn(Option<&AccountState>) -> Result<rules::Step> + Send + Sync,
+        rule: impl Fn(Option<&AccountState>) -> Result<balances::Step> + Send + Sync,
     ) -> Result<Applied> {
         let operation = request.operation;
         let word = |_, state: Option<&AccountState>| worded(operation, rule(state));
@@ -265,13 +265,13 @@ fn read_known(request: &Request<'_>, reply: &Reply) -> Result<Done> {
             None => Err(corrupt(operation)),
         },
         "mismatch" => Err(mismatch(operation)),
-        "reserved" => Err(rules::reserved(&reply.lossy(1), operation, BACKEND)),
+        "reserved" => Err(balances::reserved(&reply.lossy(1), operation, BACKEND)),
         _ => Err(refusal(operation, reply)),
     }
 }
 
 /// The rules' own word for what the script refused.
-fn worded(operation: &'static str, ruled: Result<rules::Step>) -> Error {
+fn worded(operation: &'static str, ruled: Result<balances::Step>) -> Error {
     match ruled {
         Err(error) => error,
         Ok(_) => error(ErrorKind::Configuration, operation)
@@ -308,7 +308,7 @@ impl BalanceStore for RedisStore {
                 floor: Some(operation.floor),
             }],
         };
-        self.change_one(request, |state| rules::open(operation, state, BACKEND))
+        self.change_one(request, |state| balances::open(operation, state, BACKEND))
             .await
     }
 
@@ -325,7 +325,7 @@ impl BalanceStore for RedisStore {
                 floor: None,
             }],
         };
-        self.change_one(request, |state| rules::close(operation, state, BACKEND))
+        self.change_one(request, |state| balances::close(operation, state, BACKEND))
             .await
     }
 
@@ -358,7 +358,7 @@ impl BalanceStore for RedisStore {
                 floor: operation.floor,
             }],
         };
-        self.change_one(request, |state| rules::adjust(operation, state, BACKEND))
+        self.change_one(request, |state| balances::adjust(operation, state, BACKEND))
             .await
     }
 
@@ -380,7 +380,7 @@ impl BalanceStore for RedisStore {
             }],
         };
         self.change_one(request, |state| {
-            rules::compare_and_set(operation, state, BACKEND)
+            balances::compare_and_set(operation, state, BACKEND)
         })
         .await
     }
@@ -403,7 +403,7 @@ impl BalanceStore for RedisStore {
                 .collect(),
         };
         let word = |leg, state: Option<&AccountState>| match legs.get(leg) {
-            Some(leg) => worded("transfer", rules::leg(operation, leg, state, BACKEND)),
+            Some(leg) => worded("transfer", balances::leg(operation, leg, state, BACKEND)),
             None => corrupt("transfer"),
         };
         let Done { changes, replayed } = self.change(request, word).await?;
@@ -433,7 +433,7 @@ impl BalanceStore for RedisStore {
         match reply.word() {
             "page" => {}
             "none" => {
-                return Err(rules::unknown_account("history", BACKEND));
+                return Err(balances::unknown_account("history", BACKEND));
             }
             _ => return Err(reply.unexpected()),
         }

@@ -5,7 +5,7 @@
 
 use exactly_once_core::{
     AccountState, Adjust, Applied, BalanceTransaction, ChangeKind, ErrorKind, Result,
-    balance::{Refused, rules},
+    adapter::{Refused, rules::balances},
 };
 
 use super::{
@@ -75,13 +75,13 @@ impl BalanceTransaction for RedisStore {
 
         let state = read_state(tx, &account).await;
         let state = tx.noted(state)?;
-        let (change, after) = match rules::adjust(operation, state.as_ref(), BACKEND) {
+        let (change, after) = match balances::adjust(operation, state.as_ref(), BACKEND) {
             Ok(step) => step,
             Err(refusal) => {
                 // A change meets the reservation at the commit; a refusal must meet it here.
                 let held = tx.holder_of(OPERATION, shard, &account, FIELDS[1]).await;
                 return match tx.noted(held)? {
-                    Some(holder) => Err(rules::reserved(&holder, OPERATION, BACKEND)),
+                    Some(holder) => Err(balances::reserved(&holder, OPERATION, BACKEND)),
                     None => Err(refusal),
                 };
             }

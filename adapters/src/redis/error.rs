@@ -1,6 +1,6 @@
 //! What an error of the driver or the server means.
 
-use exactly_once_core::{BoxError, Error, ErrorKind, chain};
+use exactly_once_core::{BoxError, Error, ErrorKind, adapter::chain};
 use redis::{ErrorKind as DriverKind, RedisError, ServerErrorKind};
 
 /// The backend's name, in errors and spans.

@@ -2,9 +2,11 @@
 
 use exactly_once_core::{
     Claim, Claimed, ErrorKind, FencingToken, Fingerprint, IdempotencyKey, IdempotencyStore,
-    KeyRecord, Outcome, Receipt, Rejection, Result, Retention, Settled, Timestamp, refusals,
-    register::check_limit,
-    rules::keys::{self, KeyRow, RowState, Standing},
+    KeyRecord, Outcome, Receipt, Rejection, Result, Retention, Settled, Timestamp,
+    adapter::{
+        check_limit, refusals,
+        rules::keys::{self, KeyRow, RowState, Standing},
+    },
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, FencingToken, Lease, LeaseStore, Leased, Outcome, Result,
-    rules::keys::{self, Finalize},
-    time::check_duration,
+    adapter::{
+        check_duration,
+        rules::keys::{self, Finalize},
+    },
 };
 
 use super::{

@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     OneShot, OneShotDone, OneShotStore, Outcome, Result, Settled,
-    settle::{refused_up_front, settle_one_shot},
+    adapter::{refused_up_front, settle_one_shot},
 };
 
 use super::{

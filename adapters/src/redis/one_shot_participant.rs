@@ -1,6 +1,6 @@
 //! A participant whose work is known up front, by the steps of any other.
 
-use exactly_once_core::{ErrorKind, OneShotParticipant, Result, Statement, refusals};
+use exactly_once_core::{ErrorKind, OneShotParticipant, Result, Statement, adapter::refusals};
 
 use super::{
     commands::{Verb, Write},

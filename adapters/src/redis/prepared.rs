@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use exactly_once_core::{
     BegunPrepared, Error, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
-    PreparedTransactions, Result, Timestamp, TransactionDigest, refusals,
-    register::check_limit,
-    rules::participants::{Asked, Commit, Known, RollBack, Stage},
+    PreparedTransactions, Result, Timestamp, TransactionDigest,
+    adapter::{
+        check_limit, refusals,
+        rules::participants::{Asked, Commit, Known, RollBack, Stage},
+    },
 };
 
 use super::{

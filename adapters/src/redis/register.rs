@@ -2,8 +2,8 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, Error, Participation, RegisterEntry, RegisterPage, Result,
-    Settlement, Store as _, TransactionDigest, refusals, register::check_limit,
-    rules::participants::Asked,
+    Settlement, Store as _, TransactionDigest,
+    adapter::{check_limit, refusals, rules::participants::Asked},
 };
 
 use super::{

@@ -5,7 +5,7 @@ use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, CloseAccount,
     CompareAndSet, Fingerprint, HistoryPage, IdempotencyKey, Namespace, OpenAccount, Result,
     Transfer, Transferred, Version,
-    balance::{check_page, rules},
+    adapter::{check_page, rules::balances},
 };
 use rusqlite::{Connection, params};
 
@@ -57,7 +57,7 @@ macro_rules! one_account {
             let (key, fingerprint) = (operation.key.clone(), operation.fingerprint()?);
             let operation = operation.clone();
             self.ledger(stringify!($method), Undo::Nothing, key, fingerprint, move |ledger| {
-                ledger.apply(&operation.account, |state| rules::$rule(&operation, state, STORE))
+                ledger.apply(&operation.account, |state| balances::$rule(&operation, state, STORE))
             })
             .await
         }
@@ -119,7 +119,7 @@ fn read_page(
 ) -> Result<HistoryPage> {
     const OPERATION: &str = "history";
     if read_state(connection, OPERATION, namespace, account)?.is_none() {
-        return Err(rules::unknown_account(OPERATION, STORE));
+        return Err(balances::unknown_account(OPERATION, STORE));
     }
     let sql = format!(
         "{CHANGE} WHERE namespace = ?1 AND account = ?2 AND version > ?3 ORDER BY version LIMIT ?4"
@@ -170,7 +170,7 @@ impl BalanceTransaction for SqliteStore {
             // them: a refusal leaves the transaction as it was.
             bench.savepoint("adjust_in", || {
                 ledger.apply(&operation.account, |state| {
-                    rules::adjust(&operation, state, STORE)
+                    balances::adjust(&operation, state, STORE)
                 })?
             })
         })

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use exactly_once_core::{ErrorKind, Namespace, Result, Timestamp, time::check_duration};
+use exactly_once_core::{ErrorKind, Namespace, Result, Timestamp, adapter::check_duration};
 
 use super::{
     SqliteStore,

@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     Claim, Error, ErrorKind, Executed, Outcome, Receipt, Rejection, Result, WorkError,
-    rules::keys::Standing, settle::settle_refusal,
+    adapter::{rules::keys::Standing, settle_refusal},
 };
 use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};

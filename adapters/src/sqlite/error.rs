@@ -5,7 +5,7 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
-use exactly_once_core::{BoxError, Error, ErrorKind, chain};
+use exactly_once_core::{BoxError, Error, ErrorKind, adapter::chain};
 use rusqlite::ffi;
 
 /// The backend's name in errors, spans and metrics.

@@ -2,9 +2,11 @@
 
 use exactly_once_core::{
     Claim, Claimed, ErrorKind, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt,
-    Rejection, Result, Settled, refusals,
-    register::check_limit,
-    rules::keys::{self, Standing},
+    Rejection, Result, Settled,
+    adapter::{
+        check_limit, refusals,
+        rules::keys::{self, Standing},
+    },
 };
 use rusqlite::params;
 

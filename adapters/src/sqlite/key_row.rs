@@ -3,7 +3,7 @@
 use exactly_once_core::{
     Claim, ErrorKind, FencingToken, Fingerprint, IdempotencyKey, Namespace, Outcome, Receipt,
     Rejection, Result, Timestamp,
-    rules::keys::{KeyRow, RowState},
+    adapter::rules::keys::{KeyRow, RowState},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use exactly_once_core::{
     Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result,
-    rules::keys::{self, Finalize},
-    time::check_duration,
+    adapter::{
+        check_duration,
+        rules::keys::{self, Finalize},
+    },
 };
 use rusqlite::params;
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use exactly_once_core::{
     AccountId, AccountState, Amount, Applied, Change, ChangeKind, Error, ErrorKind, Fingerprint,
-    Floor, IdempotencyKey, Namespace, Result, Transfer, Transferred, Version, balance::rules,
-    refusals,
+    Floor, IdempotencyKey, Namespace, Result, Transfer, Transferred, Version,
+    adapter::{refusals, rules::balances},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
@@ -95,7 +95,7 @@ impl Ledger<'_> {
         let connection = self.bench.connection;
         match holder_of_account(connection, self.operation, self.namespace, account)? {
             None => Ok(()),
-            Some(holder) => Err(rules::reserved(&holder, self.operation, STORE)),
+            Some(holder) => Err(balances::reserved(&holder, self.operation, STORE)),
         }
     }
 
@@ -108,7 +108,7 @@ impl Ledger<'_> {
         )
     }
 
-    fn record(&self, leg: i64, (change, state): rules::Step) -> Result<Change> {
+    fn record(&self, leg: i64, (change, state): balances::Step) -> Result<Change> {
         let floor = match state.floor {
             Floor::At(amount) => Some(amount.get()),
             Floor::None => None,
@@ -156,7 +156,7 @@ impl Ledger<'_> {
     pub(super) fn apply(
         &self,
         account: &AccountId,
-        rule: impl Fn(Option<&AccountState>) -> Result<rules::Step>,
+        rule: impl Fn(Option<&AccountState>) -> Result<balances::Step>,
     ) -> Result<Ended<Applied>> {
         if !self.replays.load(Ordering::Relaxed)
             && let Some(change) = self.apply_new(account, &rule)?
@@ -193,7 +193,7 @@ impl Ledger<'_> {
     fn apply_new(
         &self,
         account: &AccountId,
-        rule: impl Fn(Option<&AccountState>) -> Result<rules::Step>,
+        rule: impl Fn(Option<&AccountState>) -> Result<balances::Step>,
     ) -> Result<Option<Change>> {
         let Some(before) = self.state_of_new(account)? else {
             return Ok(None);
@@ -255,7 +255,7 @@ impl Ledger<'_> {
         let mut steps = Vec::with_capacity(operation.legs().len());
         for leg in operation.legs() {
             let state = self.state(&leg.account)?;
-            match rules::leg(operation, leg, state.as_ref(), STORE) {
+            match balances::leg(operation, leg, state.as_ref(), STORE) {
                 Ok(step) => steps.push(step),
                 Err(refusal) => {
                     for leg in operation.legs() {

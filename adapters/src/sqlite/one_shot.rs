@@ -3,9 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use exactly_once_core::{
-    ErrorKind, OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value, refusals,
-    rules::keys::Standing,
-    settle::{refused_up_front, settle_one_shot},
+    ErrorKind, OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value,
+    adapter::{refusals, refused_up_front, rules::keys::Standing, settle_one_shot},
 };
 use rusqlite::{
     ToSql, params_from_iter,

@@ -1,8 +1,11 @@
 //! The stored row of a prepared transaction, and who holds a reserved row.
 
 use exactly_once_core::{
-    ErrorKind, Namespace, Participation, Result, Timestamp, TransactionDigest, refusals,
-    rules::participants::{Known, Stage},
+    ErrorKind, Namespace, Participation, Result, Timestamp, TransactionDigest,
+    adapter::{
+        refusals,
+        rules::participants::{Known, Stage},
+    },
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 

@@ -2,9 +2,11 @@
 
 use exactly_once_core::{
     BegunPrepared, ErrorKind, InDoubt, InDoubtPage, Participation, PreparedStatus,
-    PreparedTransactions, Result, Timestamp, TransactionDigest, refusals,
-    register::check_limit,
-    rules::participants::{Asked, Begin, Commit, Known, RollBack, Stage},
+    PreparedTransactions, Result, Timestamp, TransactionDigest,
+    adapter::{
+        check_limit, refusals,
+        rules::participants::{Asked, Begin, Commit, Known, RollBack, Stage},
+    },
 };
 use rusqlite::{Connection, Row, params};
 

@@ -1,6 +1,6 @@
 //! Refused balance operations: kept by their keys, and reported again.
 
-use exactly_once_core::{Error, Fingerprint, Result, balance::Refused};
+use exactly_once_core::{Error, Fingerprint, Result, adapter::Refused};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{

@@ -2,7 +2,8 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, Namespace, Participation, RegisterEntry, RegisterPage,
-    Result, Settlement, StoreIdentity, TransactionDigest, refusals, register::check_limit,
+    Result, Settlement, StoreIdentity, TransactionDigest,
+    adapter::{check_limit, refusals},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 

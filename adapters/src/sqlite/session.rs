@@ -3,7 +3,7 @@
 
 use std::{sync::mpsc::RecvTimeoutError, time::Instant};
 
-use exactly_once_core::{Error, ErrorKind, refusals};
+use exactly_once_core::{Error, ErrorKind, adapter::refusals};
 
 use super::{
     connection::Purpose,

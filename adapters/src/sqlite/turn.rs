@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use exactly_once_core::{Error, ErrorKind, Place, Result, nested::is_within, refusals};
+use exactly_once_core::{
+    Error, ErrorKind, Place, Result,
+    adapter::{nested::is_within, refusals},
+};
 use tokio::sync::oneshot;
 
 use super::{

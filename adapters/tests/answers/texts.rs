@@ -176,7 +176,7 @@ async fn keys<S: OneShotStore + LeaseStore + BalanceStore>(store: &S, nothing: S
         let foreign = foreign.unwrap_err();
         assert_eq!(
             foreign.message(),
-            exactly_once::refusals::foreign("", "").message()
+            exactly_once::adapter::refusals::foreign("", "").message()
         );
     }
     told

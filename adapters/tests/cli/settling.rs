@@ -1,10 +1,9 @@
 //! The way out of a heuristic outcome.
 
 use exactly_once::{
-    Decision, DecisionRegister, PreparedStatus, PreparedTransactions,
-    coordinator::{Outcome, TwoPhaseCommit},
-    identity_of,
+    Decision, DecisionRegister, PreparedStatus, PreparedTransactions, identity_of,
     sqlite::SqliteTx,
+    two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
 };
 
 use crate::bench::{Times, Two, expect, json, open, prepare, transaction, url_of};
@@ -179,7 +178,10 @@ async fn a_participant_that_is_not_given_is_named_before_anything_is_settled() {
         .run()
         .await
         .unwrap();
-    assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome:?}");
+    assert!(
+        matches!(outcome, TwoPhaseOutcome::RolledBack { .. }),
+        "{outcome:?}"
+    );
     let status = two.stock.prepared_status(&made).await.unwrap();
     assert_eq!(status, PreparedStatus::RolledBack);
 }

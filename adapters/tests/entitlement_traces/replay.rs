@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use exactly_once::{
     AnyStore, DecisionRegister, Error, ErrorKind, Fingerprint, Participants, Participation,
-    PreparedTransactions, Store, Timestamp, TransactionId, coordinator::Sweeper, identity_of,
+    PreparedTransactions, Store, Timestamp, TransactionId, identity_of, two_phase::Sweeper,
 };
 
 use crate::{

@@ -1,10 +1,9 @@
 //! What one flow, or a sweeper that is configured wrongly, could do to the other.
 
 use exactly_once::{
-    Amount, AnyStore, BalanceStore, ConnectByUrl, Decision, DecisionRegister, ErrorKind,
+    Amount, AnyStore, AnyTx, BalanceStore, ConnectByUrl, Decision, DecisionRegister, ErrorKind,
     PreparedStatus, PreparedTransactions, Settlement, Store,
-    any::AnyTx,
-    coordinator::{Outcome, TwoPhaseCommit},
+    two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
 };
 
 use crate::flows::{Flows, account, credit, prepare};
@@ -89,7 +88,10 @@ async fn a_settlement_outlives_the_records(flows: &Flows, settled: Decision) {
             .participant("stock", &flows.stock, async |_tx: &mut AnyTx| Ok(()))
             .participant("orders", &flows.orders, async |_tx: &mut AnyTx| Ok(()));
         let outcome = late.run().await;
-        assert!(!matches!(outcome, Ok(Outcome::Committed)), "{outcome:?}");
+        assert!(
+            !matches!(outcome, Ok(TwoPhaseOutcome::Committed)),
+            "{outcome:?}"
+        );
     }
     let report = flows.right().await;
     assert!(report.alarms.is_empty(), "{report:?}");
@@ -214,7 +216,7 @@ async fn other_participants_are_a_mismatch_before_any_work(flows: &Flows) {
         .participant("stock", &flows.stock, async |_tx: &mut AnyTx| Ok(()))
         .participant("orders", &flows.orders, async |_tx: &mut AnyTx| Ok(()));
     let outcome = right.run().await.unwrap();
-    assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+    assert!(matches!(outcome, TwoPhaseOutcome::Committed), "{outcome:?}");
     flows.ensure(&work, Committed, Committed).await;
 }
 

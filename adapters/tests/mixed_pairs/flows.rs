@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use exactly_once::{
-    AccountId, Adjust, Amount, AnyStore, BalanceStore, BalanceTransaction, BegunPrepared, Decision,
-    DecisionRegister, Fingerprint, IdempotencyKey, Namespace, OpenAccount, Participants,
+    AccountId, Adjust, Amount, AnyStore, AnyTx, BalanceStore, BalanceTransaction, BegunPrepared,
+    Decision, DecisionRegister, Fingerprint, IdempotencyKey, Namespace, OpenAccount, Participants,
     Participation, PreparedStatus, PreparedTransactions, Store, Timestamp, TransactionId,
-    any::AnyTx,
-    coordinator::{SweepReport, Sweeper},
     identity_of,
+    two_phase::{SweepReport, Sweeper},
 };
 
 /// Flow 1 is orders and stock, flow 2 shipping and stock; each has its register in its first store.

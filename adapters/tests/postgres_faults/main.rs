@@ -56,7 +56,7 @@ use exactly_once::{
     Claimed, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Receipt, Result, Statement,
     WorkError,
     postgres::{
-        PostgresBuilder, PostgresStore, PostgresTx, builder::Pooled, sqlx::SqlxDriver,
+        Pooled, PostgresBuilder, PostgresStore, PostgresTx, sqlx::SqlxDriver,
         tokio_postgres::TokioDriver,
     },
 };

@@ -5,13 +5,12 @@ use std::time::Duration;
 use exactly_once::{
     BegunPrepared, Decision, DecisionRegister, Error, ErrorKind, Fingerprint, Participants,
     Participation, PreparedStatus, PreparedTransactions, Store, Timestamp, TransactionId,
-    Transactional,
-    coordinator::{
+    Transactional, identity_of,
+    postgres::TokioPostgresStore,
+    two_phase::{
         Sweeper,
         machine::{Role, Sweep},
     },
-    identity_of,
-    postgres::TokioPostgresStore,
 };
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use exactly_once::coordinator::machine::Role;
+use exactly_once::two_phase::machine::Role;
 
 /// One step of an actor.
 #[derive(Clone, Debug, PartialEq, Eq)]

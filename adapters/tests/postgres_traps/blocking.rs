@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use exactly_once::{
     BegunPrepared, Claimed, IdempotencyStore, Participants, PreparedTransactions, Store,
-    Transactional,
-    coordinator::Sweeper,
-    identity_of,
+    Transactional, identity_of,
     postgres::{Timeouts, TokioPostgresStore},
+    two_phase::Sweeper,
 };
 
 use crate::{

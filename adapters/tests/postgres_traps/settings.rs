@@ -44,8 +44,8 @@ async fn two_phase_off_is_found_at_connect() {
 async fn two_phase_off_is_asked_of_those_alone_that_prepare() {
     use exactly_once::{
         Statement,
-        coordinator::{Outcome, TwoPhaseCommit},
         memory::MemoryStore,
+        two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
     };
 
     let server = Postgres::options(major())
@@ -59,17 +59,26 @@ async fn two_phase_off_is_asked_of_those_alone_that_prepare() {
         &store,
         async |_tx| Ok(()),
     );
-    assert!(matches!(alone.run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(
+        alone.run().await.unwrap(),
+        TwoPhaseOutcome::Committed
+    ));
     let alone = TwoPhaseCommit::new(&memory, participation(&store, "statements").await)
         .one_shot_participant("pg", &store, [Statement::new("SELECT 1")]);
-    assert!(matches!(alone.run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(
+        alone.run().await.unwrap(),
+        TwoPhaseOutcome::Committed
+    ));
     let last = TwoPhaseCommit::new(&store, participation(&store, "last").await)
         .participant("memory", &memory, async |tx| {
             tx.put("last", "1");
             Ok(())
         })
         .last_participant("pg", &store, async |_tx| Ok(()));
-    assert!(matches!(last.run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(
+        last.run().await.unwrap(),
+        TwoPhaseOutcome::Committed
+    ));
     assert!(memory.get("last").is_some());
 
     let both = participation(&store, "both").await;
@@ -94,7 +103,7 @@ async fn two_phase_off_is_asked_of_those_alone_that_prepare() {
     server.set("max_prepared_transactions", "8").await.unwrap();
     server.stop().await.unwrap();
     server.restart().await.unwrap();
-    assert!(matches!(run().await.unwrap(), Outcome::Committed));
+    assert!(matches!(run().await.unwrap(), TwoPhaseOutcome::Committed));
     assert!(memory.get("both").is_some());
 }
 

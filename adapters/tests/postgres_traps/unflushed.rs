@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use exactly_once::{
     DecisionRegister, Fingerprint, Namespace, Participants, Participation, Statement, Store,
-    TransactionId,
-    coordinator::{Outcome, TwoPhaseCommit},
-    identity_of,
+    TransactionId, identity_of,
     postgres::TokioPostgresStore,
+    two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
 };
 use exactly_once_servers::Postgres;
 
@@ -46,7 +45,7 @@ async fn a_mark_that_a_crash_took_back_is_made_again() {
             .one_shot_participant("other", &other, insert())
     };
     let outcome = transaction().run().await.unwrap();
-    assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+    assert!(matches!(outcome, TwoPhaseOutcome::Committed), "{outcome:?}");
     let finished = async || {
         let entry = store.decision(&work).await;
         entry.map(|entry| entry.unwrap().finished)
@@ -64,7 +63,7 @@ async fn a_mark_that_a_crash_took_back_is_made_again() {
     };
     assert!(!found, "the mark was waited for");
     let outcome = transaction().run().await.unwrap();
-    assert!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+    assert!(matches!(outcome, TwoPhaseOutcome::Committed), "{outcome:?}");
     assert!(finished().await.unwrap());
     let seats = server.sql("postgres", "SELECT taken FROM seat ORDER BY 1");
     assert_eq!(seats.await.unwrap(), "1\n7");

@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, PreparedStatus, PreparedTransactions, Settlement, Store,
-    coordinator::Sweeper, identity_of,
+    identity_of, two_phase::Sweeper,
 };
 
 use super::{

@@ -3,7 +3,7 @@
 
 use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, Participation, PreparedStatus, PreparedTransactions,
-    Store, coordinator::Sweeper,
+    Store, two_phase::Sweeper,
 };
 
 use super::{

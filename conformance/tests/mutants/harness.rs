@@ -5,8 +5,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use exactly_once::{
-    AnyStore, BoxError, Statement, WorkError,
-    any::AnyTx,
+    AnyStore, AnyTx, BoxError, Statement, WorkError,
     memory::{MemoryStore, MemoryTx},
 };
 use exactly_once_conformance::{

@@ -6,8 +6,8 @@
 //! - [`rules`]: the one place that decides what an operation does to an account; pure, so that
 //!   every backend decides alike.
 
-pub mod change;
-pub mod operation;
+mod change;
+mod operation;
 mod refused;
 pub mod rules;
 

@@ -15,7 +15,6 @@ use crate::{
         Adjust, Applied, BalanceStore, CloseAccount, CompareAndSet, Expected, Leg, OpenAccount,
         Transfer, Transferred,
     },
-    coordinator::TwoPhaseCommit,
     execute::{ExecuteOnce, Work, WorkError},
     idempotency::IdempotencyStore,
     lease::LeaseStore,
@@ -23,6 +22,7 @@ use crate::{
     one_shot::OneShotStore,
     receipt::Receipt,
     register::DecisionRegister,
+    two_phase::TwoPhaseCommit,
 };
 
 /// Effects that happen once, on each [`Engine`].
@@ -111,7 +111,7 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         })
     }
 
-    /// Commits a transaction in several databases, all or none; see [`crate::coordinator`]. The
+    /// Commits a transaction in several databases, all or none; see [`crate::two_phase`]. The
     /// name and the deadlines are journaled before they are used.
     ///
     /// # Errors

@@ -9,13 +9,13 @@ use super::{
     steps::{Answer, answer, begin, identity_entry},
 };
 use crate::{
-    coordinator::{Outcome, TwoPhaseCommit},
     error::{Error, ErrorKind, Result},
     fingerprint::Fingerprint,
     names::{IdempotencyKey, TransactionId},
     prepared::Participation,
     register::DecisionRegister,
     time::{MAX_DURATION, Retention, Timestamp, check_duration},
+    two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
 };
 
 const OPERATION: &str = "two_phase";
@@ -172,13 +172,13 @@ fn check(step: &Step, journaled: bool, engine: &'static str) -> Result<()> {
 }
 
 /// A participant's refusal is the answer; so is a rollback without one.
-fn settle(outcome: Outcome, engine: &'static str) -> Result<()> {
+fn settle(outcome: TwoPhaseOutcome, engine: &'static str) -> Result<()> {
     match outcome {
-        Outcome::Committed => Ok(()),
-        Outcome::RolledBack {
+        TwoPhaseOutcome::Committed => Ok(()),
+        TwoPhaseOutcome::RolledBack {
             refused: Some((_, error)),
         } => Err(error),
-        Outcome::RolledBack { refused: None } => {
+        TwoPhaseOutcome::RolledBack { refused: None } => {
             Err(Error::new(ErrorKind::RolledBack, OPERATION, engine)
                 .with_message("rolled back everywhere, past the deadline or by an earlier attempt"))
         }
@@ -218,12 +218,12 @@ mod tests {
 
     #[test]
     fn a_refusal_is_the_answer_and_a_rollback_without_one_is_told_apart() {
-        assert!(settle(Outcome::Committed, "t").is_ok());
+        assert!(settle(TwoPhaseOutcome::Committed, "t").is_ok());
         let rejection = Error::rejected(Rejection::new(422, "out of stock"), OPERATION, "sqlite");
         let refused = Some(("stock".to_owned(), rejection));
-        let answer = settle(Outcome::RolledBack { refused }, "t").unwrap_err();
+        let answer = settle(TwoPhaseOutcome::RolledBack { refused }, "t").unwrap_err();
         assert_eq!(answer.kind(), ErrorKind::Rejected { status: 422 });
-        let answer = settle(Outcome::RolledBack { refused: None }, "t").unwrap_err();
+        let answer = settle(TwoPhaseOutcome::RolledBack { refused: None }, "t").unwrap_err();
         assert_eq!(answer.kind(), ErrorKind::RolledBack);
     }
 }

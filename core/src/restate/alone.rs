@@ -10,7 +10,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{context::Journal, refusal::Refusal};
+use super::context::Journal;
+use crate::engine::Refusal;
 use crate::{
     engine::Step,
     error::{Error, ErrorKind},

@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use restate_sdk::errors::{HandlerError, TerminalError};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{alone::Alone, context::Journal, identity::derive, refusal::Refusal};
+use super::{alone::Alone, context::Journal, identity::derive};
+use crate::engine::Refusal;
 use crate::{
     engine::{Engine, Entered, Retry, Step, Timer},
     names::IdempotencyKey,

@@ -6,20 +6,18 @@ use futures_util::future::BoxFuture;
 use restate_sdk::errors::TerminalError;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{
-    BalanceOperation, Permit, Refusal, Step, ValuedEffect, context::Journal, engine::Restate,
-};
+use super::{context::Journal, engine::Restate};
 use crate::{
     amount::Amount,
     balance::{Applied, BalanceStore, Expected, Leg, Transferred},
-    coordinator::TwoPhaseCommit,
-    engine::Effects,
+    engine::{BalanceOperation, Effects, Permit, Refusal, Step, ValuedEffect},
     execute::{Work, WorkError},
     idempotency::IdempotencyStore,
     lease::LeaseStore,
     names::{AccountId, IdempotencyKey},
     one_shot::OneShotStore,
     register::DecisionRegister,
+    two_phase::TwoPhaseCommit,
 };
 
 /// The answer of a step.
@@ -31,7 +29,7 @@ type Answer<'a, T> = BoxFuture<'a, Result<T, TerminalError>>;
 /// Restate retry what may succeed later; see the [module](super) for the whole protocol.
 ///
 /// # Errors
-/// A terminal error is either a [`Refusal`](super::Refusal), or a cancellation of the invocation
+/// A terminal error is either a [`Refusal`](crate::engine::Refusal), or a cancellation of the invocation
 /// (409 `cancelled`, and the effect may have been applied: see [`Self::outcome_of`]).
 ///
 /// A step that is made while another one of the same context is under way, for a `join!` say, is
@@ -131,14 +129,14 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> + Sized {
         Effects::<'ctx, Restate>::leased_effect(self, store, step, request, ttl, work)
     }
 
-    /// Commits a transaction in several databases, all or none; see [`crate::coordinator`].
+    /// Commits a transaction in several databases, all or none; see [`crate::two_phase`].
     ///
     /// `participants` names the databases and the work in each:
     /// `|order| order.participant("stock", &stock, async move |tx| …)`. `request` is as in
     /// [`Self::execute_once`]. What a dead invocation leaves is ended by a
-    /// [sweeper](crate::coordinator::Sweeper) past the [deadline](Step::with_deadline).
+    /// [sweeper](crate::two_phase::Sweeper) past the [deadline](Step::with_deadline).
     ///
-    /// The answer is a [`Refusal`](super::Refusal) if a participant refused: then all have rolled
+    /// The answer is a [`Refusal`](crate::engine::Refusal) if a participant refused: then all have rolled
     /// back, for good. The kind [rolled back](crate::ErrorKind::RolledBack) is a rollback without a
     /// reason that is known here: by the deadline, a sweeper, or an attempt that crashed before it
     /// could tell. Nothing was done, so another step may try again.

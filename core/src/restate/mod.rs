@@ -51,7 +51,7 @@
 //!
 //! | the store says | Restate gets |
 //! |---|---|
-//! | stop, alarm | a terminal error with the HTTP status; journaled; [`Refusal`] reads it back |
+//! | stop, alarm | a terminal error with the HTTP status; journaled; [`Refusal`](crate::engine::Refusal) reads it back |
 //! | retry, retry with the same key | a retryable error: the engine tries again, with the same key |
 //! | fix | a retryable error too: fix the configuration, or deploy the program that reads the receipt, and the invocation goes on |
 //!
@@ -59,7 +59,7 @@
 //! error although the effect may be committed.
 //!
 //! A cancelled invocation gets a terminal error 409 from the SDK at its next await, and **cancelled
-//! does not mean not applied**. A conflict is 409 too; [`Refusal::of`] distinguishes them.
+//! does not mean not applied**. A conflict is 409 too; [`Refusal::of`](crate::engine::Refusal::of) distinguishes them.
 //!
 //! # Rules
 //! - Await one step before you make the next: the SDK can't run two side by side, and the second is
@@ -86,8 +86,6 @@ mod listener;
 mod refusal;
 pub mod services;
 
-pub use crate::engine::{BalanceOperation, Effect, Permit, Step, ValuedEffect};
 pub use engine::Restate;
 pub use exactly_once::ExactlyOnce;
 pub use listener::{Listener, serve, shutdown_signal};
-pub use refusal::Refusal;

@@ -2,7 +2,7 @@
 
 use restate_sdk::errors::TerminalError;
 
-pub use crate::engine::Refusal;
+use crate::engine::Refusal;
 use crate::names::InvalidName;
 
 /// # In Restate
@@ -10,7 +10,7 @@ use crate::names::InvalidName;
 /// survives calls from service to service, and the ingress.
 ///
 /// ```
-/// # use exactly_once_core::{ErrorKind, restate::Refusal};
+/// # use exactly_once_core::{engine::Refusal, ErrorKind};
 /// # use restate_sdk::errors::TerminalError;
 /// let conflict = TerminalError::new_with_code(409, "exactly-once/conflict;current=7: too late");
 /// let refusal = Refusal::of(&conflict).ok_or("it is one")?;

@@ -1,7 +1,5 @@
 //! A last participant that can't commit the decision with its work.
-use exactly_once_core::{
-    Participation, PreparedTransactions, DecisionRegister, coordinator::TwoPhaseCommit,
-};
+use exactly_once_core::{two_phase::TwoPhaseCommit, DecisionRegister, Participation, PreparedTransactions};
 
 fn last<R: DecisionRegister, S: PreparedTransactions>(
     register: &R,

@@ -1,5 +1,5 @@
 //! A store that does not have the operation.
-use exactly_once_core::{IdempotencyStore, Statement, restate::{Effect, ExactlyOnce}};
+use exactly_once_core::{engine::Effect, restate::ExactlyOnce, IdempotencyStore, Statement};
 use restate_sdk::prelude::*;
 
 async fn handler<S: IdempotencyStore>(ctx: &Context<'_>, store: &S) -> Result<i64, TerminalError> {

@@ -6,7 +6,7 @@
 //! quoted name, another role, staging without reservations) are none of the protocol: the
 //! conformance suite and the adapters' tests kill those.
 
-use exactly_once_core::coordinator::machine::Role;
+use exactly_once_core::two_phase::machine::Role;
 
 use crate::world::config::{ADOPTED, ANOTHER, COPY, Config, Knowing, OWN, SMALL, Terms};
 

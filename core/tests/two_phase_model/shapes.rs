@@ -1,6 +1,6 @@
 //! The worlds that are explored.
 
-use exactly_once_core::coordinator::machine::Role::{Alone, Last, Prepared, Reader};
+use exactly_once_core::two_phase::machine::Role::{Alone, Last, Prepared, Reader};
 
 use crate::world::config::{ADOPTED, ANOTHER, COPY, Config, Knowing, OWN, SMALL, Terms};
 

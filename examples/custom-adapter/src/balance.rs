@@ -1,12 +1,6 @@
 //! Versioned balances. What an operation does to an account is decided by the core's rules.
 
-use exactly_once_core::{
-    AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, BalanceTransaction, Change,
-    ChangeKind, CloseAccount, CompareAndSet, ErrorKind, Fingerprint, Floor, HistoryPage,
-    IdempotencyKey, OpenAccount, Result, Transfer, Transferred, Version,
-    balance::{Refused, check_page, rules},
-    refusals,
-};
+use exactly_once_core::{adapter::{check_page, refusals, rules::balances, Refused}, AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, BalanceTransaction, Change, ChangeKind, CloseAccount, CompareAndSet, ErrorKind, Fingerprint, Floor, HistoryPage, IdempotencyKey, OpenAccount, Result, Transfer, Transferred, Version};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{
@@ -31,7 +25,7 @@ impl Operation<'_> {
         &self,
         tx: &WriteTransaction,
         accounts: impl Iterator<Item = &'l AccountId>,
-        step: impl Fn(usize, Option<&AccountState>) -> Result<rules::Step>,
+        step: impl Fn(usize, Option<&AccountState>) -> Result<balances::Step>,
     ) -> Result<Then<Result<Transferred>>> {
         if let Some(ended) = self.ended_before(tx)? {
             return Ok(Then::Leave(ended));
@@ -75,7 +69,7 @@ impl Operation<'_> {
         &self,
         tx: &WriteTransaction,
         accounts: impl Iterator<Item = &'l AccountId>,
-        step: impl Fn(usize, Option<&AccountState>) -> Result<rules::Step>,
+        step: impl Fn(usize, Option<&AccountState>) -> Result<balances::Step>,
     ) -> Result<Then<Result<Transferred>>> {
         let refusal = match self.apply(tx, accounts, step)? {
             Then::Commit(Err(refusal)) => refusal,
@@ -249,11 +243,11 @@ macro_rules! on_one_account {
 
 impl BalanceStore for RedbStore {
     async fn open_account(&self, operation: &OpenAccount) -> Result<Applied> {
-        on_one_account!(self, operation, "open_account", rules::open)
+        on_one_account!(self, operation, "open_account", balances::open)
     }
 
     async fn close_account(&self, operation: &CloseAccount) -> Result<Applied> {
-        on_one_account!(self, operation, "close_account", rules::close)
+        on_one_account!(self, operation, "close_account", balances::close)
     }
 
     async fn balance(&self, account: &AccountId) -> Result<Option<AccountState>> {
@@ -266,11 +260,11 @@ impl BalanceStore for RedbStore {
     }
 
     async fn adjust(&self, operation: &Adjust) -> Result<Applied> {
-        on_one_account!(self, operation, "adjust", rules::adjust)
+        on_one_account!(self, operation, "adjust", balances::adjust)
     }
 
     async fn compare_and_set(&self, operation: &CompareAndSet) -> Result<Applied> {
-        on_one_account!(self, operation, "compare_and_set", rules::compare_and_set)
+        on_one_account!(self, operation, "compare_and_set", balances::compare_and_set)
     }
 
     async fn transfer(&self, operation: &Transfer) -> Result<Transferred> {
@@ -285,7 +279,7 @@ impl BalanceStore for RedbStore {
             };
             let legs = operation.legs();
             asked.apply_for_good(tx, legs.iter().map(|leg| &leg.account), |index, state| {
-                rules::leg(&operation, &legs[index], state, BACKEND)
+                balances::leg(&operation, &legs[index], state, BACKEND)
             })
         })
         .await?
@@ -303,7 +297,7 @@ impl BalanceStore for RedbStore {
             let (namespace, id) = (namespace.as_str(), account.as_str());
             let accounts = tx.open_table(ACCOUNTS).during("history")?;
             if read_account(&accounts, namespace, &account, "history")?.is_none() {
-                return Err(rules::unknown_account("history", BACKEND));
+                return Err(balances::unknown_account("history", BACKEND));
             }
             let table = tx.open_table(HISTORY).during("history")?;
             let first = after.map_or(0, |after| after.get().saturating_add(1));
@@ -334,7 +328,7 @@ impl BalanceTransaction for RedbStore {
         };
         let account = std::iter::once(&operation.account);
         let done = asked.apply(tx.transaction(), account, |_, state| {
-            rules::adjust(operation, state, BACKEND)
+            balances::adjust(operation, state, BACKEND)
         });
         match done? {
             Then::Commit(done) | Then::Leave(done) => one(done?, "adjust_in"),

@@ -1,11 +1,6 @@
 //! Keys and receipts, committed with the user's own writes.
 
-use exactly_once_core::{
-    Claim, Claimed, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt, Rejection,
-    Result, Settled, Store,
-    register::check_limit,
-    rules::keys::{self, Standing},
-};
+use exactly_once_core::{adapter::{check_limit, rules::keys::{self, Standing}}, Claim, Claimed, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt, Rejection, Result, Settled, Store};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{

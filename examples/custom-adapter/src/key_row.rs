@@ -1,10 +1,6 @@
 //! A key's row, as it is stored. What it means is decided by the core's rules.
 
-use exactly_once_core::{
-    Claim, ErrorKind, FencingToken, Fingerprint, Outcome, Receipt, Rejection, Result, Timestamp,
-    refusals,
-    rules::keys::{KeyRow, RowState},
-};
+use exactly_once_core::{adapter::{refusals, rules::keys::{KeyRow, RowState}}, Claim, ErrorKind, FencingToken, Fingerprint, Outcome, Receipt, Rejection, Result, Timestamp};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{

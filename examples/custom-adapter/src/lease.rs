@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use exactly_once_core::{
-    Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store,
-    rules::keys::{self, Finalize, KeyRow, RowState},
-    time::check_duration,
-};
+use exactly_once_core::{adapter::{check_duration, rules::keys::{self, Finalize, KeyRow, RowState}}, Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{

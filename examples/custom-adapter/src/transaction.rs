@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use exactly_once_core::{BoxError, Claim, Error, Namespace, Result, Transactional, refusals};
+use exactly_once_core::{adapter::refusals, BoxError, Claim, Error, Namespace, Result, Transactional};
 use redb::WriteTransaction;
 use tokio::sync::OwnedSemaphorePermit;
 

@@ -4,10 +4,10 @@
 //! each step of the protocol, where a power cut would hurt.
 
 use exactly_once::{
-    BegunPrepared, Capabilities, Decision, DecisionRegister, Error, InDoubtPage, Namespace,
-    Participation, Place, PreparedStatus, PreparedTransactions, RegisterEntry, RegisterPage,
-    Result, Settlement, Store, StoreIdentity, Timestamp, TransactionDigest, Transactional,
-    error::BoxError,
+    BegunPrepared, BoxError, Capabilities, Decision, DecisionRegister, Error, InDoubtPage,
+    Namespace, Participation, Place, PreparedStatus, PreparedTransactions, RegisterEntry,
+    RegisterPage, Result, Settlement, Store, StoreIdentity, Timestamp, TransactionDigest,
+    Transactional,
 };
 
 use crate::control::{Control, CrashPoint, Database, Faults};

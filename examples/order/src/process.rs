@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use exactly_once::{
     DecisionRegister,
-    coordinator::Sweeper,
     restate::{serve, shutdown_signal},
+    two_phase::Sweeper,
 };
 use restate_sdk::prelude::Endpoint;
 

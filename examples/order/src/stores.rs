@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use exactly_once::{
-    Namespace, Transactional, coordinator::Sweeper, postgres::TokioPostgresStore,
-    redis::RedisStore, sqlite::SqliteStore,
+    Namespace, Transactional, postgres::TokioPostgresStore, redis::RedisStore, sqlite::SqliteStore,
+    two_phase::Sweeper,
 };
 
 use crate::{

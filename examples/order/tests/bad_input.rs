@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use exactly_once::{
     ErrorKind, Fingerprint, Namespace, Participation, PreparedTransactions, Rejection, Store,
     Timestamp, TransactionId,
-    coordinator::{Outcome, TwoPhaseCommit},
     postgres::{Timeouts, TokioPostgresStore},
     redis::RedisStore,
     sqlite::SqliteStore,
+    two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
 };
 use exactly_once_servers::{Postgres, Redis};
 use tempfile::TempDir;
@@ -185,7 +185,7 @@ async fn one_store_under_two_names_is_refused_before_anything_begins() -> Result
         .participant("database", &database, async |_tx| Ok(()))
         .run()
         .await?;
-    ensure!(matches!(outcome, Outcome::Committed), "{outcome:?}");
+    ensure!(matches!(outcome, TwoPhaseOutcome::Committed), "{outcome:?}");
     ensure!(bench.committed().await? == [2, 0, 1]);
     Ok(())
 }
@@ -240,7 +240,7 @@ async fn a_deadline_in_the_past_rolls_back_and_one_refusal_rolls_all_back() -> R
         .run()
         .await?;
     ensure!(
-        matches!(late, Outcome::RolledBack { refused: None }),
+        matches!(late, TwoPhaseOutcome::RolledBack { refused: None }),
         "{late:?}"
     );
 
@@ -253,7 +253,7 @@ async fn a_deadline_in_the_past_rolls_back_and_one_refusal_rolls_all_back() -> R
         .participant("quota", quota, work!(quota))
         .run()
         .await?;
-    let Outcome::RolledBack {
+    let TwoPhaseOutcome::RolledBack {
         refused: Some((name, error)),
     } = outcome
     else {

@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use exactly_once::{
-    AccountId, AccountState, Adjust, Applied, BalanceStore, BegunPrepared, Capabilities, Claim,
-    Claimed, CloseAccount, CompareAndSet, Decision, DecisionRegister, Error, FencingToken,
+    AccountId, AccountState, Adjust, Applied, BalanceStore, BegunPrepared, BoxError, Capabilities,
+    Claim, Claimed, CloseAccount, CompareAndSet, Decision, DecisionRegister, Error, FencingToken,
     HistoryPage, IdempotencyKey, IdempotencyStore, InDoubtPage, KeyRecord, Lease, LeaseStore,
     Leased, Namespace, OneShot, OneShotDone, OneShotStore, OpenAccount, Outcome, Participation,
     Place, PreparedStatus, PreparedTransactions, Receipt, RegisterEntry, RegisterPage, Rejection,
     Result, Settled, Settlement, Store, StoreIdentity, Timestamp, TransactionDigest, Transactional,
-    Transfer, Transferred, Version, error::BoxError,
+    Transfer, Transferred, Version,
 };
 
 use crate::control::{Control, Faults, Point};

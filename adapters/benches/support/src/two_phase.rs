@@ -7,7 +7,7 @@ use exactly_once_core::{
     BegunPrepared, DecisionRegister, Fingerprint, LastOneShotParticipant, LastResource,
     OneShotParticipant, Participation, PreparedOneShot, PreparedTransactions, Statement, Store,
     TransactionId,
-    coordinator::{Outcome, TwoPhaseCommit},
+    two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
 };
 
 use crate::{
@@ -37,8 +37,8 @@ async fn participation<S: Store>(store: &S, turn: Turn) -> Result<Participation>
 
 async fn committed<R: DecisionRegister>(commit: TwoPhaseCommit<'_, R>) -> Result<()> {
     match commit.run().await? {
-        Outcome::Committed => Ok(()),
-        Outcome::RolledBack { refused } => bail!("it was rolled back: {refused:?}"),
+        TwoPhaseOutcome::Committed => Ok(()),
+        TwoPhaseOutcome::RolledBack { refused } => bail!("it was rolled back: {refused:?}"),
     }
 }
 

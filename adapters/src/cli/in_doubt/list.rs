@@ -6,11 +6,11 @@ use super::find::{PAGE, parse};
 use crate::{
     DecisionRegister, InDoubt, Participation, PreparedTransactions, RegisterEntry, Result, Store,
     Timestamp, TransactionDigest,
+    adapter::check_limit,
     cli::{
         output::{Answer, Cell},
         stores::{Given, Stores, about},
     },
-    register::check_limit,
 };
 
 const COLUMNS: [&str; 7] = [

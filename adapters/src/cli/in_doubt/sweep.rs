@@ -10,7 +10,7 @@ use crate::{
         output::{Answer, Cell, confirm},
         stores::{Given, Stores},
     },
-    coordinator::{SweepReport, Sweeper},
+    two_phase::{SweepReport, Sweeper},
 };
 
 const COLUMNS: [&str; 3] = ["what", "register", "where"];

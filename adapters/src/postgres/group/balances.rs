@@ -16,9 +16,9 @@ use std::{
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, Change, CompareAndSet, Error, Expected, Fingerprint,
     Floor, IdempotencyKey, Result,
-    balance::{
+    adapter::{
         Refused,
-        rules::{self, Step},
+        rules::balances::{self, Step},
     },
 };
 
@@ -50,8 +50,8 @@ pub(in crate::postgres) enum Operation {
 impl Operation {
     fn decide(&self, state: Option<&AccountState>) -> Result<Step> {
         match self {
-            Self::Adjust(operation) => rules::adjust(operation, state, STORE),
-            Self::CompareAndSet(operation) => rules::compare_and_set(operation, state, STORE),
+            Self::Adjust(operation) => balances::adjust(operation, state, STORE),
+            Self::CompareAndSet(operation) => balances::compare_and_set(operation, state, STORE),
         }
     }
 

@@ -37,21 +37,12 @@ use sqlx::{
 };
 
 use super::{
-    PostgresBuilder, PostgresStore, PostgresTx,
+    SqlxPostgresTx,
     error::{connection_lost, error},
     options::Timeouts,
     tls::{Asked, Mode},
 };
 pub use connection::{SqlxConnection, SqlxDriver};
-
-/// A store in Postgres, through sqlx.
-pub type SqlxPostgresStore = PostgresStore<SqlxDriver>;
-
-/// An open transaction of a [`SqlxPostgresStore`].
-pub type SqlxPostgresTx = PostgresTx<SqlxConnection>;
-
-/// Says how to connect.
-pub type SqlxPostgresBuilder = PostgresBuilder<SqlxDriver>;
 
 /// The parameters that sqlx reads from a URL, and those of libpq that it may pass over in the log
 /// since their values are no secrets.

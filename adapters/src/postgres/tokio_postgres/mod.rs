@@ -36,21 +36,12 @@ use exactly_once_core::{ErrorKind, Result, WorkError};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use super::{
-    PostgresBuilder, PostgresStore, PostgresTx,
+    TokioPostgresTx,
     error::{connection_lost, error},
     options::Timeouts,
     tls::Asked,
 };
 pub use connection::{TokioConnection, TokioDriver};
-
-/// A store in Postgres, through tokio-postgres.
-pub type TokioPostgresStore = PostgresStore<TokioDriver>;
-
-/// An open transaction of a [`TokioPostgresStore`].
-pub type TokioPostgresTx = PostgresTx<TokioConnection>;
-
-/// Says how to connect.
-pub type TokioPostgresBuilder = PostgresBuilder<TokioDriver>;
 
 /// A pool of the store's own kind.
 pub(crate) fn pool(url: &str, size: u32, timeouts: &Timeouts) -> Result<Pool> {

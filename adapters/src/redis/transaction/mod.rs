@@ -11,7 +11,7 @@ mod user;
 use std::{collections::HashMap, fmt};
 
 use exactly_once_core::{
-    BoxError, Claim, Error, ErrorKind, Namespace, Result, Store, Transactional, refusals,
+    BoxError, Claim, Error, ErrorKind, Namespace, Result, Store, Transactional, adapter::refusals,
 };
 
 pub(super) use keys::check_user_key;

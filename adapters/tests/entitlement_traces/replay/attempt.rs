@@ -3,7 +3,7 @@
 use exactly_once::{
     AnyStore, BegunPrepared, Decision, DecisionRegister, ErrorKind, OneShotParticipant,
     Participation, PreparedTransactions, Transactional,
-    coordinator::machine::{Action, Attempt as Machine, Role, Vote},
+    two_phase::machine::{Action, Attempt as Machine, Role, Vote},
 };
 
 use super::{Answer, Replay, answer};

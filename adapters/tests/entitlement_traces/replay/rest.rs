@@ -1,6 +1,6 @@
 //! What is wrong when all attempts have ended, and the library's own sweepers have run.
 
-use exactly_once::coordinator::SweepReport;
+use exactly_once::two_phase::SweepReport;
 
 use super::{AnyStore, DecisionRegister, ErrorKind, PreparedTransactions, Replay, Sweeper};
 

@@ -2,9 +2,8 @@
 
 use exactly_once::{
     Decision, DecisionRegister, ErrorKind, NamespaceIdentity, PreparedStatus, PreparedTransactions,
-    Store,
-    coordinator::machine::{Found, Named, Ruling, Sweep, SweepAction, one_identity_at_two_places},
-    identity_of,
+    Store, identity_of,
+    two_phase::machine::{Found, Named, Ruling, Sweep, SweepAction, one_identity_at_two_places},
 };
 
 use super::{Answer, Replay, answer};

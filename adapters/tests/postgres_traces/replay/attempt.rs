@@ -3,7 +3,7 @@
 use exactly_once::{
     BegunPrepared, Decision, DecisionRegister, ErrorKind, LastResource, PreparedTransactions,
     Transactional,
-    coordinator::machine::{Action, Attempt as Machine, Role, Vote},
+    two_phase::machine::{Action, Attempt as Machine, Role, Vote},
 };
 
 use super::{Answer, Replay, answer, begin, role};

@@ -2,7 +2,7 @@
 
 use exactly_once::{
     Decision, DecisionRegister, ErrorKind, PreparedTransactions,
-    coordinator::machine::{Found, Named, Ruling, Sweep, SweepAction},
+    two_phase::machine::{Found, Named, Ruling, Sweep, SweepAction},
 };
 
 use super::{Answer, Replay, answer};

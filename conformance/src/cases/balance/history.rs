@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use exactly_once_core::{BalanceStore, Durability, ErrorKind, Store, balance::MAX_HISTORY_PAGE};
+use exactly_once_core::{BalanceStore, Durability, ErrorKind, MAX_HISTORY_PAGE, Store};
 
 use super::support::{
     MAX, adjust, close, ensure_held, ensure_sound, held, opened, version, whole_history,

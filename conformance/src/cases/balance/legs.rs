@@ -1,7 +1,7 @@
 //! Several legs: a transfer is applied whole or not at all.
 
 use exactly_once_core::{
-    BalanceStore, Error, ErrorKind, IdempotencyKey, Leg, Store, Transfer, balance::MAX_LEGS,
+    BalanceStore, Error, ErrorKind, IdempotencyKey, Leg, MAX_LEGS, Store, Transfer,
 };
 
 use super::support::{

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Claimed, IdempotencyStore, MAX_NAME_BYTES, Store, Transactional, store::ClaimMode,
+    ClaimMode, Claimed, IdempotencyStore, MAX_NAME_BYTES, Store, Transactional,
 };
 
 use super::support::{ensure_recorded, fresh};

@@ -1,6 +1,6 @@
 //! Words: each refusal of a key or a lease has the one text of `core::refusals`.
 
-use exactly_once_core::{LeaseStore, refusals};
+use exactly_once_core::{LeaseStore, adapter::refusals};
 
 use super::support::{LONG, applied, granted};
 use crate::{

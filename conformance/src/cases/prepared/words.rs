@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use exactly_once_core::{
-    Error, Fingerprint, Participation, PreparedTransactions, Timestamp, TransactionId, refusals,
+    Error, Fingerprint, Participation, PreparedTransactions, Timestamp, TransactionId,
+    adapter::refusals,
 };
 
 use super::support::{after, begin_again, commit, fresh, rollback};

@@ -3,7 +3,7 @@
 use exactly_once_core::{
     Decision, DecisionRegister, ErrorKind, OneShotParticipant, PreparedStatus,
     PreparedTransactions, Statement, Transactional,
-    coordinator::{Outcome, TwoPhaseCommit},
+    two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
 };
 
 use super::support::{refused_statement, statement};
@@ -47,7 +47,7 @@ async fn run<H: Harness<Store: OneShotParticipant + DecisionRegister>>(
     name: &str,
     orders: &[Statement],
     stock: &[Statement],
-) -> CaseResult<Outcome> {
+) -> CaseResult<TwoPhaseOutcome> {
     let pattern = participation(cx, "pattern").await?;
     let work = named(&pattern, name)?;
     let both = participants(cx).await?;
@@ -59,8 +59,8 @@ async fn run<H: Harness<Store: OneShotParticipant + DecisionRegister>>(
     });
     let outcome = outcome.await?;
     let (decision, status) = match outcome {
-        Outcome::Committed => (Decision::Commit, PreparedStatus::Committed),
-        Outcome::RolledBack { .. } => (Decision::Rollback, PreparedStatus::RolledBack),
+        TwoPhaseOutcome::Committed => (Decision::Commit, PreparedStatus::Committed),
+        TwoPhaseOutcome::RolledBack { .. } => (Decision::Rollback, PreparedStatus::RolledBack),
     };
     let entry = cx.store().decision(&work).await?.expecting("the entry")?;
     ensure_eq!(
@@ -85,14 +85,14 @@ async fn t89_all_or_none<H: Harness<Store: OneShotParticipant + DecisionRegister
         [statement(&cx, "t89/stock")?],
     );
     let outcome = run(&cx, "t89", &one, &other).await?;
-    ensure_matches!(outcome, Outcome::Committed, "both to commit");
+    ensure_matches!(outcome, TwoPhaseOutcome::Committed, "both to commit");
     ensure_effects(&cx, "t89/orders", 1).await?;
     ensure_effects(&cx, "t89/stock", 1).await?;
 
     let refusing = [other[0].clone(), refused_statement(&cx)?];
     let outcome = run(&cx, "t89/refused", &one, &refusing).await?;
     match outcome {
-        Outcome::RolledBack {
+        TwoPhaseOutcome::RolledBack {
             refused: Some((name, error)),
         } => ensure_eq!(
             (name.as_str(), error.kind()),
@@ -146,14 +146,14 @@ async fn t90_goes_on_where_it_stands<H: Harness<Store: OneShotParticipant + Deci
                 .one_shot_participant("stock", &both.stock, stock.clone())
                 .run()
         });
-        ensure_matches!(outcome.await?, Outcome::Committed, "both to commit");
+        ensure_matches!(outcome.await?, TwoPhaseOutcome::Committed, "both to commit");
         ensure_effects(&cx, &id("orders"), 1).await?;
         ensure_effects(&cx, &id("stock"), 1).await?;
     }
     ensure_nothing_open(&cx).await
 }
 
-cases! { "prepared_one_shot::together" for OneShotParticipant where DecisionRegister, "core::coordinator";
+cases! { "prepared_one_shot::together" for OneShotParticipant where DecisionRegister, "core::two_phase";
     T89 t89_all_or_none: "participants in one-shot form commit all or none",
         "one commits at once instead of preparing";
     T90 t90_goes_on_where_it_stands: "an attempt goes on where another one died",

@@ -2,7 +2,8 @@
 
 use exactly_once::{
     Adjust, Applied, BalanceStore, Error, ErrorKind, IdempotencyStore as _, Leg, OneShot,
-    OneShotDone, OneShotStore, Result, Transfer, Transferred, balance::rules, memory::MemoryStore,
+    OneShotDone, OneShotStore, Result, Transfer, Transferred, adapter::rules::balances,
+    memory::MemoryStore,
 };
 
 use crate::{harness::assert_killed, patch::Patch};
@@ -10,7 +11,7 @@ use crate::{harness::assert_killed, patch::Patch};
 /// What the rules say of the account as it is now; nothing is recorded.
 async fn refused_now(right: &MemoryStore, operation: &Adjust) -> Result<()> {
     let state = right.balance(&operation.account).await?;
-    rules::adjust(operation, state.as_ref(), "mutant").map(drop)
+    balances::adjust(operation, state.as_ref(), "mutant").map(drop)
 }
 
 /// Whether the key was used for an applied change.
@@ -81,7 +82,7 @@ impl Patch for TransfersAnew {
             });
             if !known {
                 let state = right.balance(account).await?;
-                rules::leg(operation, leg, state.as_ref(), "mutant")?;
+                balances::leg(operation, leg, state.as_ref(), "mutant")?;
             }
         }
         right.transfer(operation).await

@@ -8,8 +8,7 @@ use std::{
 
 use exactly_once::{
     AccountId, Adjust, Applied, BalanceStore, CloseAccount, HistoryPage, IdempotencyKey,
-    OpenAccount, Result, Transfer, Transferred, Version, balance::MAX_HISTORY_PAGE,
-    memory::MemoryStore,
+    MAX_HISTORY_PAGE, OpenAccount, Result, Transfer, Transferred, Version, memory::MemoryStore,
 };
 use tokio::time::sleep;
 

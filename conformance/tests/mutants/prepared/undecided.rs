@@ -3,7 +3,7 @@
 use exactly_once::{
     Adjust, Applied, BalanceStore, BalanceTransaction, CloseAccount, CompareAndSet, Error,
     ErrorKind, Result, Transfer, Transferred,
-    balance::rules::{self, Step},
+    adapter::rules::balances::{self, Step},
     memory::{MemoryStore, MemoryTx},
 };
 
@@ -24,7 +24,7 @@ struct RefusesUndecided;
 impl Patch for RefusesUndecided {
     async fn adjust(&self, right: &MemoryStore, operation: &Adjust) -> Result<Applied> {
         let state = right.balance(&operation.account).await?;
-        let ruled = rules::adjust(operation, state.as_ref(), "mutant");
+        let ruled = balances::adjust(operation, state.as_ref(), "mutant");
         refusal_first(right.adjust(operation).await, ruled)
     }
     async fn compare_and_set(
@@ -33,7 +33,7 @@ impl Patch for RefusesUndecided {
         operation: &CompareAndSet,
     ) -> Result<Applied> {
         let state = right.balance(&operation.account).await?;
-        let ruled = rules::compare_and_set(operation, state.as_ref(), "mutant");
+        let ruled = balances::compare_and_set(operation, state.as_ref(), "mutant");
         refusal_first(right.compare_and_set(operation).await, ruled)
     }
     async fn close_account(
@@ -42,14 +42,14 @@ impl Patch for RefusesUndecided {
         operation: &CloseAccount,
     ) -> Result<Applied> {
         let state = right.balance(&operation.account).await?;
-        let ruled = rules::close(operation, state.as_ref(), "mutant");
+        let ruled = balances::close(operation, state.as_ref(), "mutant");
         refusal_first(right.close_account(operation).await, ruled)
     }
     async fn transfer(&self, right: &MemoryStore, operation: &Transfer) -> Result<Transferred> {
         let mut ruled = Err(Error::new(ErrorKind::Reserved, "transfer", "mutant"));
         for leg in operation.legs() {
             let state = right.balance(&leg.account).await?;
-            ruled = rules::leg(operation, leg, state.as_ref(), "mutant");
+            ruled = balances::leg(operation, leg, state.as_ref(), "mutant");
             if ruled.is_err() {
                 break;
             }
@@ -63,7 +63,7 @@ impl Patch for RefusesUndecided {
         operation: &Adjust,
     ) -> Result<Applied> {
         let state = right.balance(&operation.account).await?;
-        let ruled = rules::adjust(operation, state.as_ref(), "mutant");
+        let ruled = balances::adjust(operation, state.as_ref(), "mutant");
         refusal_first(right.adjust_in(tx, operation).await, ruled)
     }
 }

@@ -9,8 +9,9 @@ use crate::{
         AccountState, Adjust, Applied, BalanceStore, CloseAccount, CompareAndSet, Expected, Floor,
         HistoryPage, OpenAccount,
     },
+    engine::Step,
     names::{AccountId, IdempotencyKey},
-    restate::{ExactlyOnce, Step},
+    restate::ExactlyOnce,
 };
 
 /// How many changes a page of the history has if not said.
@@ -34,7 +35,7 @@ const PAGE: u32 = 100;
 /// | `history` (shared) | [`HistoryQuery`] | a page of changes |
 ///
 /// What is refused is a terminal error with its HTTP status; see
-/// [`Refusal`](crate::restate::Refusal).
+/// [`Refusal`](crate::engine::Refusal).
 pub struct Account<S>(S);
 
 impl<S: BalanceStore> Account<S> {

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! # use exactly_once_core::{BalanceStore, DecisionRegister, IdempotencyStore, PreparedTransactions,
-//! #     coordinator::Sweeper, restate::{serve, shutdown_signal, services::{Account, InDoubtSweep, KeyExpiry}}};
+//! #     two_phase::Sweeper, restate::{serve, shutdown_signal, services::{Account, InDoubtSweep, KeyExpiry}}};
 //! # use restate_sdk::prelude::Endpoint;
 //! # async fn run<S>(store: S) -> Result<(), Box<dyn std::error::Error>>
 //! # where S: IdempotencyStore + BalanceStore + PreparedTransactions + DecisionRegister {

@@ -20,8 +20,9 @@ use restate_sdk::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    engine::Refusal,
     error::{Error, ErrorKind, Result},
-    restate::{context::Journal, refusal::Refusal},
+    restate::context::Journal,
     time::check_duration,
 };
 

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use restate_sdk::prelude::*;
 
 use super::schedule::{self, Chore, MAX_ROUNDS, Report, Schedule, Status, Turn};
-use crate::{coordinator::Sweeper, register::DecisionRegister};
+use crate::{register::DecisionRegister, two_phase::Sweeper};
 
 const NAME: &str = "InDoubtSweep";
 

@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     Decision,
-    coordinator::machine::{Action, Attempt, Role, Vote},
+    two_phase::machine::{Action, Attempt, Role, Vote},
 };
 
 use super::{Label, Step, World, label};

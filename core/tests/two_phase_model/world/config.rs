@@ -1,6 +1,6 @@
 //! How large a world is, which actors it has, and which faults.
 
-use exactly_once_core::coordinator::machine::Role;
+use exactly_once_core::two_phase::machine::Role;
 
 /// What an attempt is made with: the stores of its participants, and the register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

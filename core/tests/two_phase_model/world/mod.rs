@@ -13,7 +13,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use exactly_once_core::coordinator::machine::Attempt;
+use exactly_once_core::two_phase::machine::Attempt;
 
 use self::{config::Config, sweeper::SweeperRun};
 use crate::{

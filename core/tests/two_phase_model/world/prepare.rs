@@ -1,6 +1,6 @@
 //! The statements by which an attempt prepares, and those by which anybody rolls back.
 
-use exactly_once_core::coordinator::machine::{Role, Vote};
+use exactly_once_core::two_phase::machine::{Role, Vote};
 
 use super::{Label, Step, World, label};
 use crate::{

@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     Decision, PreparedStatus,
-    coordinator::machine::{Found, Named, Ruling, Sweep, SweepAction, one_identity_at_two_places},
+    two_phase::machine::{Found, Named, Ruling, Sweep, SweepAction, one_identity_at_two_places},
 };
 
 use super::{Label, Step, World, config::Knowing, label};

@@ -1,6 +1,6 @@
 //! Terms: the participants of an attempt, and the register that decides.
 
-use exactly_once_core::{Decision, coordinator::machine::Role};
+use exactly_once_core::{Decision, two_phase::machine::Role};
 
 use super::World;
 use crate::{

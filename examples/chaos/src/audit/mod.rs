@@ -13,7 +13,7 @@ use std::{
     fmt,
 };
 
-use exactly_once::{ErrorKind, restate::Refusal};
+use exactly_once::{ErrorKind, engine::Refusal};
 use exactly_once_order::audit as orders;
 
 use self::evidence::Evidence;

@@ -20,7 +20,7 @@ use std::{
 
 use anyhow::Result;
 use clap::Args;
-use exactly_once::restate::Refusal;
+use exactly_once::engine::Refusal;
 use exactly_once_conformance::seed::Seed;
 use exactly_once_servers::{Call, Ingress, Reply};
 use indicatif::{ProgressBar, ProgressStyle};

@@ -10,7 +10,7 @@ use std::{
 
 use exactly_once::{
     AnyStore, ErrorKind, Fingerprint, Participation, Statement, Store, TransactionId,
-    coordinator::{Outcome, TwoPhaseCommit},
+    two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
 };
 use exactly_once_conformance::seed::{CaseRng, Seed};
 use tokio::{
@@ -130,8 +130,8 @@ impl Clients {
             let patience = if random.one_in(5) { moment } else { PATIENCE };
             let run = self.attempt(planned, members, &work).run();
             match timeout(patience, run).await {
-                Ok(Ok(Outcome::Committed)) => return Answer::Committed(members),
-                Ok(Ok(Outcome::RolledBack { .. })) => return Answer::RolledBack,
+                Ok(Ok(TwoPhaseOutcome::Committed)) => return Answer::Committed(members),
+                Ok(Ok(TwoPhaseOutcome::RolledBack { .. })) => return Answer::RolledBack,
                 Ok(Err(error)) if error.is_retryable() => sleep(PAUSE).await,
                 // The other participants were first; or the records are gone.
                 Ok(Err(error)) if error.kind() == ErrorKind::Mismatch && planned.crossed => {

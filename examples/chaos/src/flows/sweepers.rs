@@ -12,7 +12,7 @@ use std::{
 use anyhow::Result;
 use exactly_once::{
     AnyStore, Decision, DecisionRegister, ErrorKind, PreparedTransactions, Store,
-    coordinator::{SweepReport, Sweeper},
+    two_phase::{SweepReport, Sweeper},
 };
 use tokio::{task::JoinSet, time::sleep};
 

@@ -11,7 +11,8 @@ use std::{net::SocketAddr, time::Duration};
 use exactly_once::{
     AccountId, AccountState, Adjust, Amount, BalanceStore, CompareAndSet, Expected, Leg, Rejection,
     WorkError,
-    restate::{Effect, ExactlyOnce, Permit},
+    engine::{Effect, Permit},
+    restate::ExactlyOnce,
 };
 use restate_sdk::prelude::*;
 

@@ -1,7 +1,7 @@
 //! Where the idempotency key of an operation comes from.
 
 use clap::ValueEnum;
-use exactly_once::{IdempotencyKey, restate::Step};
+use exactly_once::{IdempotencyKey, engine::Step};
 use restate_sdk::prelude::TerminalError;
 
 use crate::model::Operation;

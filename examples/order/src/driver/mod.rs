@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::Args;
-use exactly_once::coordinator::SweepReport;
+use exactly_once::two_phase::SweepReport;
 use exactly_once_servers::restate::Action;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;

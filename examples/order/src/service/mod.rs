@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use exactly_once::{
     ErrorKind,
-    restate::{ExactlyOnce, Refusal, Step},
+    engine::{Refusal, Step},
+    restate::ExactlyOnce,
 };
 use restate_sdk::prelude::*;
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use exactly_once::restate::{Listener, Refusal};
+use exactly_once::{engine::Refusal, restate::Listener};
 use exactly_once_order::{
     audit::Seeds,
     control::{CrashPoint, Faults},

@@ -2,7 +2,8 @@
 
 use exactly_once::{
     IdempotencyKey,
-    restate::{ExactlyOnce, Step},
+    engine::Step,
+    restate::ExactlyOnce,
     sqlite::{SqliteStore, SqliteTx},
 };
 use restate_sdk::prelude::*;

@@ -4,9 +4,8 @@
 //! past it.
 
 use exactly_once::{
-    AccountId, Amount, BalanceStore, Expected, IdempotencyKey, Result as StoreResult,
-    restate::{ExactlyOnce, Step},
-    sqlite::SqliteStore,
+    AccountId, Amount, BalanceStore, Expected, IdempotencyKey, Result as StoreResult, engine::Step,
+    restate::ExactlyOnce, sqlite::SqliteStore,
 };
 use restate_sdk::prelude::*;
 use rusqlite::params;

@@ -12,12 +12,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use exactly_once::{
     Store as _, WorkError,
-    coordinator::Sweeper,
+    engine::Refusal,
     restate::{
-        Listener, Refusal,
+        Listener,
         services::{Account, InDoubtSweep, KeyExpiry},
     },
     sqlite::{SqliteStore, SqliteTx},
+    two_phase::Sweeper,
 };
 use exactly_once_patterns::{patterns::PAYMENTS, plain};
 use exactly_once_servers::Restate;

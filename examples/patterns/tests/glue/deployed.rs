@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Result, ensure};
 use exactly_once::{
     Error, ErrorKind, Fingerprint, IdempotencyKey, Statement,
-    restate::{Effect, ExactlyOnce, Step},
+    engine::{Effect, Step},
+    restate::ExactlyOnce,
     sqlite::{SqliteStore, SqliteTx},
 };
 use exactly_once_patterns::{

@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use exactly_once::{
     IdempotencyKey,
-    restate::{ExactlyOnce, Step},
+    engine::Step,
+    restate::ExactlyOnce,
     sqlite::{SqliteStore, SqliteTx},
 };
 use exactly_once_servers::restate::Action;

@@ -13,7 +13,8 @@ use anyhow::{Result, ensure};
 use exactly_once::{
     AccountId, Adjust, Amount, BalanceStore as _, Error, ErrorKind, Expected, Leg,
     PreparedTransactions as _, Statement,
-    restate::{Effect, ExactlyOnce},
+    engine::Effect,
+    restate::ExactlyOnce,
     sqlite::{SqliteStore, SqliteTx},
 };
 use exactly_once_patterns::{

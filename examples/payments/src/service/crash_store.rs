@@ -5,11 +5,10 @@
 //! before the store's commit, and right after it while Restate has not heard of it yet.
 
 use exactly_once::{
-    AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, Capabilities,
-    Claim, Claimed, CloseAccount, CompareAndSet, Error, HistoryPage, IdempotencyKey,
+    AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, BoxError,
+    Capabilities, Claim, Claimed, CloseAccount, CompareAndSet, Error, HistoryPage, IdempotencyKey,
     IdempotencyStore, KeyRecord, Namespace, OpenAccount, Place, Receipt, Rejection, Result,
     Settled, Store, StoreIdentity, Timestamp, Transactional, Transfer, Transferred, Version,
-    error::BoxError,
 };
 
 use crate::control::{Control, Counter, CrashPoint, Faults, Handler};

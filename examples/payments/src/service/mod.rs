@@ -11,9 +11,7 @@ pub mod table;
 
 use exactly_once::{
     AccountId, Adjust, Amount, BalanceTransaction, Change, IdempotencyKey, IdempotencyStore, Leg,
-    Rejection, WorkError,
-    restate::{ExactlyOnce, Step},
-    sqlite::SqliteTx,
+    Rejection, WorkError, engine::Step, restate::ExactlyOnce, sqlite::SqliteTx,
 };
 use restate_sdk::prelude::*;
 

@@ -12,8 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use exactly_once::{
     AccountId, Amount, BalanceStore as _, Error, ErrorKind, IdempotencyKey, OpenAccount,
-    PreparedTransactions as _, Transactional as _,
-    restate::{Listener, Refusal},
+    PreparedTransactions as _, Transactional as _, engine::Refusal, restate::Listener,
     sqlite::SqliteStore,
 };
 use exactly_once_payments::{

@@ -5,7 +5,8 @@ use std::{io, time::Duration};
 use exactly_once::{
     AccountId, BalanceStore as _, CompareAndSet, Expected, IdempotencyKey, Rejection, Statement,
     Version, WorkError,
-    restate::{Effect, ExactlyOnce, Step},
+    engine::{Effect, Step},
+    restate::ExactlyOnce,
     sqlite::{SqliteStore, SqliteTx},
 };
 use restate_sdk::prelude::*;

@@ -77,8 +77,8 @@ pub(super) fn alarm(kind: ErrorKind, name: &str, what: &str, source: Error) -> E
 mod tests {
     use super::*;
     use crate::{
-        coordinator::machine::{Action, Role},
         register::Decision,
+        two_phase::machine::{Action, Role},
     };
 
     fn votes(kinds: &[ErrorKind]) -> (Attempt, Result<Option<(String, Error)>>) {

@@ -3,10 +3,10 @@
 //! Every participant prepares; a [decision register](crate::DecisionRegister) says commit or roll
 //! back, once and for good; every participant receives the decision. A handler that crashes at any point is run
 //! again by its durable engine and goes on where it stands; what a dead handler leaves is ended by
-//! a [sweeper](sweep::Sweeper) once the deadline has passed.
+//! a [sweeper](Sweeper) once the deadline has passed.
 //!
 //! ```
-//! # use exactly_once_core::{*, coordinator::{TwoPhaseCommit, Outcome}};
+//! # use exactly_once_core::{*, two_phase::{TwoPhaseCommit, TwoPhaseOutcome}};
 //! # async fn order<P: PreparedTransactions, S: PreparedTransactions + DecisionRegister>(
 //! #     orders: P, stock: S, participation: Participation) -> Result<()> {
 //! let outcome = TwoPhaseCommit::new(&stock, participation)
@@ -14,7 +14,7 @@
 //!     .participant("stock", &stock, async |tx| Ok(()))
 //!     .run()
 //!     .await?;
-//! assert!(matches!(outcome, Outcome::Committed));
+//! assert!(matches!(outcome, TwoPhaseOutcome::Committed));
 //! # Ok(())
 //! # }
 //! ```
@@ -46,25 +46,26 @@
 //! a transaction names before it acts on it.
 //!
 //! # Layout
-//! - [`machine`]: the protocol as a pure state machine, which the real code drives and a model
+//! - `machine`: the protocol as a pure state machine, which the real code drives and a model
 //!   checker explores.
 //! - `participant`: a store and its work, of any backend. `one_shot`: the same, with work that is known
 //!   up front. `stores`: which participants can't go together. `votes`: what came of those that did
 //!   not consent.
-//! - [`run`]: drives the machine against real stores.
-//! - [`sweep`]: ends what dead coordinators left; `turn`: one sweep; `swept`: a store that it looks
+//! - `run`: drives the machine against real stores.
+//! - `sweep`: ends what dead coordinators left; `turn`: one sweep; `swept`: a store that it looks
 //!   after.
 
+#[doc(hidden)]
 pub mod machine;
 mod one_shot;
 mod participant;
-pub mod run;
+mod run;
 mod stores;
-pub mod sweep;
+mod sweep;
 mod swept;
 mod turn;
 mod votes;
 
-pub use run::{Outcome, TwoPhaseCommit};
+pub use run::{TwoPhaseCommit, TwoPhaseOutcome};
 pub use stores::MAX_PARTICIPANTS;
 pub use sweep::{Foreign, ForgetReport, SweepReport, Sweeper};

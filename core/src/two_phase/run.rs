@@ -24,7 +24,7 @@ use crate::{
 /// How a transaction ended, for good; every later attempt gets the same.
 #[derive(Debug)]
 #[must_use = "a transaction that was rolled back did nothing"]
-pub enum Outcome {
+pub enum TwoPhaseOutcome {
     /// Every participant has committed.
     Committed,
     /// Every participant has rolled back, or will have: nothing can be prepared any more.
@@ -46,7 +46,7 @@ type Open<'a> = BoxFuture<'a, Result<Ended>>;
 /// With a single participant that writes, it commits in one phase, and the register is not asked.
 ///
 /// Build it on each attempt, with the same [`Participation`], the same participants and the
-/// same work, and run it until it answers with an [`Outcome`].
+/// same work, and run it until it answers with an [`TwoPhaseOutcome`].
 #[must_use = "nothing happens until it is run"]
 pub struct TwoPhaseCommit<'a, R> {
     register: R,
@@ -162,7 +162,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     /// - [Mismatch](ErrorKind::Mismatch): the transaction's name was used for another request, with
     ///   another register or with other participants.
     /// - [Heuristic](ErrorKind::Heuristic), [lost](ErrorKind::Lost): participants disagree; alarm.
-    pub async fn run(mut self) -> Result<Outcome> {
+    pub async fn run(mut self) -> Result<TwoPhaseOutcome> {
         let register = (self.register.place(), self.register.namespace().clone());
         stores::check(&self.participants, &register)?;
         self.participation =
@@ -192,8 +192,10 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
                     self.register.finish(&self.participation).await?;
                     attempt.finished();
                 }
-                [Action::Report(Decision::Commit)] => return Ok(Outcome::Committed),
-                [Action::Report(Decision::Rollback)] => return Ok(Outcome::RolledBack { refused }),
+                [Action::Report(Decision::Commit)] => return Ok(TwoPhaseOutcome::Committed),
+                [Action::Report(Decision::Rollback)] => {
+                    return Ok(TwoPhaseOutcome::RolledBack { refused });
+                }
                 actions => self.tell_all(&mut attempt, actions).await?,
             }
         }
