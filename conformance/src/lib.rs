@@ -35,11 +35,13 @@
 //!   future, and barriers that hold a zombie where the script wants it.
 //! * [`history`]: records concurrent histories and checks that they are linearizable.
 //! * [`process`]: the same test target, started again to act as another process.
+//! * [`engines`]: the matrix of engines: every form of effect on an engine, under every fault.
 //! * [`seed`]: deterministic randomness, and [`shrink`]: shorter schedules for what failed.
 
 mod cases;
 pub mod check;
 pub mod context;
+pub mod engines;
 mod erased;
 pub mod faults;
 #[doc = include_str!("../WRITE-AN-ADAPTER.md")]

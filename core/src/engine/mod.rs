@@ -30,6 +30,7 @@ mod leased;
 mod one_shot;
 mod operation;
 mod refusal;
+pub mod script;
 mod step;
 mod steps;
 mod two_phase;
