@@ -9,7 +9,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -33,6 +33,8 @@ use serde::{Serialize, de::DeserializeOwned};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mistake {
     None,
+    /// None either: each step after a cancellation gets it, as on Temporal.
+    CancelledForGood,
     /// Each attempt has identities of its own.
     IdentityOfTheAttempt,
     /// Two steps of one name have one identity.
@@ -102,6 +104,7 @@ where
                 engine,
                 mistake,
                 attempt,
+                cancelled: AtomicBool::new(false),
             })
             .await
         });
@@ -139,6 +142,7 @@ struct Broken<'e, E> {
     engine: &'e E,
     mistake: Mistake,
     attempt: u64,
+    cancelled: AtomicBool,
 }
 
 impl<'run, M, E: Engine<'run, M, Failure = Failure>> Engine<'run, M> for Broken<'_, E> {
@@ -190,7 +194,16 @@ impl<'run, M, E: Engine<'run, M, Failure = Failure>> Engine<'run, M> for Broken<
 
     fn cancelled(&self) -> Option<Failure> {
         let cancelled = self.engine.cancelled();
-        cancelled.filter(|_| self.mistake != Mistake::NeverCancelled)
+        if cancelled.is_some() {
+            self.cancelled.store(true, Ordering::Relaxed);
+        }
+        match self.mistake {
+            Mistake::NeverCancelled => None,
+            Mistake::CancelledForGood if self.cancelled.load(Ordering::Relaxed) => {
+                Some(Failure::Cancelled)
+            }
+            _ => cancelled,
+        }
     }
 
     fn refused(&self, refusal: Refusal) -> Failure {
@@ -241,5 +254,16 @@ fn each_mistake_fails_its_case_and_none_fails_none() {
     ] {
         assert_eq!(ends(Mistake::None, case), Status::Passed, "{case}");
         assert_eq!(ends(mistake, case), Status::Failed, "{mistake:?}: {case}");
+    }
+}
+
+#[test]
+fn a_run_that_stays_cancelled_may_still_ask_for_an_outcome() {
+    for case in ["e12x_fix_key_and_outcome_of", "e13x_two_steps_of_one_name"] {
+        assert_eq!(
+            ends(Mistake::CancelledForGood, case),
+            Status::Passed,
+            "{case}"
+        );
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     EngineStore, Job,
-    job::ROW,
+    job::{ROW, Tally},
     refusing::{Refusing, refuse},
 };
 use crate::Harness;
@@ -89,7 +89,7 @@ where
         let store = &self.first.store;
         match self.form {
             Form::OneShot => {
-                let value = self.tally.executed();
+                let value = Tally::value();
                 let statement = self.harness.effect_statement_at(self.guard(), ROW);
                 let effect = Effect::of_request(&REQUEST).statements(statement);
                 let value = ctx.one_shot(store, "pay", effect.value(&value)).await?;
@@ -107,7 +107,7 @@ where
                     let execution = tally.executed();
                     faults.point().await;
                     fail(execution <= tally.failing)?;
-                    Ok(execution)
+                    Ok(Tally::value())
                 };
                 let sent = ctx.leased_effect(store, step, &REQUEST, LEASE, work);
                 Ok(json!(sent.await?))
@@ -120,7 +120,7 @@ where
                     fail(execution <= tally.failing)?;
                     faults.point().await;
                     let alice = store.balance(&alice).await?;
-                    Ok((execution, alice.map(|alice| alice.amount.get())))
+                    Ok((Tally::value(), alice.map(|alice| alice.amount.get())))
                 };
                 Ok(json!(ctx.durable_read("read", read).await?))
             }
@@ -235,7 +235,7 @@ where
             harness.write_effect(tx, ROW).await?;
             faults.point().await;
             fail(execution <= tally.failing)?;
-            Ok(execution)
+            Ok(Tally::value())
         }
     }
 

@@ -70,6 +70,12 @@ impl Tally {
         self.executions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// A value that no other execution gives, also none of a replay.
+    pub(super) fn value() -> u64 {
+        static VALUES: AtomicU64 = AtomicU64::new(1);
+        VALUES.fetch_add(1, Ordering::Relaxed)
+    }
+
     pub(super) fn executions(&self) -> u64 {
         self.executions.load(Ordering::Relaxed)
     }

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     BalanceOperation, Engine, Permit, Refusal, Step, TransactionIdentity, ValuedEffect, leased,
-    steps::{Answer, apply, fix_key, keyed, recorded, unkeyed},
+    steps::{Answer, apply, asked, fix_key, keyed, recorded, unkeyed},
     two_phase,
 };
 use crate::{
@@ -192,7 +192,8 @@ pub trait Effects<'run, M>: Engine<'run, M> {
 
     /// The outcome that the store has recorded under the step's key: `None` if nothing is recorded,
     /// the value if the effect was applied, or the refusal. The step must have a
-    /// [key](Step::key): [fixed](Self::fix_key), or [its own](Step::with_key).
+    /// [key](Step::key): [fixed](Self::fix_key), or [its own](Step::with_key). A run that was
+    /// [cancelled](Engine::cancelled) may ask as well.
     ///
     /// `None` is what the store knew at that moment: an attempt whose statement is still under way in
     /// the database may commit afterwards, and of a leased effect whose attempt died before it could
@@ -213,7 +214,7 @@ pub trait Effects<'run, M>: Engine<'run, M> {
     {
         let (store, key) = (store.clone(), step.key().cloned());
         let lookup = Step::named(format!("{}/outcome", step.name()));
-        unkeyed(self, lookup, move || async move {
+        asked(self, lookup, move || async move {
             recorded(&store, key.as_ref()).await
         })
     }

@@ -13,7 +13,9 @@
 //! - **Is there another attempt?** [`Verdict`]: never, retry, retry after. [`Settled`] and [`Retry`]
 //!   carry the kind and the HTTP status along.
 //! - **Was the run cancelled?** [`Engine::cancelled`]: then no further step begins. A step that has
-//!   begun runs to its answer.
+//!   begun runs to its answer, and [`Effects::outcome_of`] may be asked.
+//!
+//! [`script`] is an engine in memory, for tests of a handler without a server.
 //!
 //! # What each engine gives
 //! | | identity | another attempt | cancellation |
@@ -48,6 +50,7 @@ pub use one_shot::{Effect, ValuedEffect};
 pub use operation::BalanceOperation;
 pub use refusal::{Details, Refusal, Settled};
 pub use step::Step;
+pub use steps::Answer;
 pub use two_phase::TransactionIdentity;
 pub use verdict::{Retry, Verdict};
 
@@ -100,7 +103,11 @@ pub trait Engine<'run, M>: Sync {
     /// attempts has to come from the caller: the deadlines of a two-phase commit.
     fn has_journal(&self) -> bool;
 
-    /// The failure to end with, if the run was cancelled.
+    /// The failure to end with, if the run was cancelled: asked before each step that has an effect or
+    /// reads. Once is enough (the handler may then undo what it did by further steps), for ever is
+    /// allowed too.
+    ///
+    /// To ensure correctness on an engine with a journal, a replay must see it at the same step.
     fn cancelled(&self) -> Option<Self::Failure>;
 
     /// The failure that ends the run with this refusal: it must never lead to another attempt, and

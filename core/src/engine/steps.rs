@@ -17,7 +17,27 @@ use crate::{
 };
 
 /// The answer of a step: a boxed future, because no other form compiles in every handler.
-pub(crate) type Answer<'a, T, F> = BoxFuture<'a, Result<T, F>>;
+///
+/// A function over any engine returns one too, where a handler of Restate or an activity calls it:
+///
+/// ```
+/// # use exactly_once_core::{AccountId, Amount, BalanceStore, engine::{Answer, Effects, Engine}};
+/// fn pay<'a, 'run: 'a, M: 'a, E, S>(
+///     ctx: &'a E,
+///     bank: &'a S,
+///     from: &'a AccountId,
+/// ) -> Answer<'a, i64, E::Failure>
+/// where
+///     E: Engine<'run, M>,
+///     S: BalanceStore,
+/// {
+///     Box::pin(async move {
+///         let paid = ctx.adjust(bank, "pay", from, Amount::new(-300)).await?;
+///         Ok(paid.change.after.get())
+///     })
+/// }
+/// ```
+pub type Answer<'a, T, F> = BoxFuture<'a, Result<T, F>>;
 
 /// What an effect is claimed with, in one entry of the journal: a later version of the handler may
 /// build another request, and its retry is the same effect. So it is also where the key is the
@@ -156,6 +176,36 @@ where
 pub(super) fn unkeyed<'a, 'run: 'a, M, E, T, F, Fut>(
     engine: &'a E,
     step: Step,
+    read: F,
+) -> Answer<'a, T, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    F: FnOnce() -> Fut + Send + 'run,
+    Fut: Future<Output = StoreResult<T>> + Send + 'run,
+{
+    journaled(engine, step, begin, read)
+}
+
+/// The same in a run that was cancelled as well: it asks what has become of an effect.
+pub(super) fn asked<'a, 'run: 'a, M, E, T, F, Fut>(
+    engine: &'a E,
+    step: Step,
+    read: F,
+) -> Answer<'a, T, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    F: FnOnce() -> Fut + Send + 'run,
+    Fut: Future<Output = StoreResult<T>> + Send + 'run,
+{
+    journaled(engine, step, |_| Ok(()), read)
+}
+
+fn journaled<'a, 'run: 'a, M, E, T, F, Fut>(
+    engine: &'a E,
+    step: Step,
+    begin: fn(&E) -> Result<(), E::Failure>,
     read: F,
 ) -> Answer<'a, T, E::Failure>
 where

@@ -14,7 +14,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use exactly_once::{
-    engine::{Effects, Engine},
+    engine::{Answer, Effects, Engine},
     sqlite::{SqliteStore, SqliteTx},
 };
 use exactly_once_toy_engine::run;
@@ -35,18 +35,24 @@ async fn main() -> Result<()> {
 }
 
 /// Three payments, and a parcel: each exactly once. It is the same handler on any engine.
-async fn fulfil<'run, M, E>(ctx: &E, store: &SqliteStore, order: &str) -> Result<i64, E::Failure>
+fn fulfil<'a, 'run: 'a, M: 'a, E>(
+    ctx: &'a E,
+    store: &'a SqliteStore,
+    order: &'a str,
+) -> Answer<'a, i64, E::Failure>
 where
     E: Engine<'run, M>,
 {
-    for instalment in 1..=3 {
-        let request = (order.to_owned(), instalment);
-        let paid = ctx.execute_once(store, "pay", &request, insert("payment", order));
-        println!("{order}: paid as row {}", paid.await?);
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    let shipped = ctx.execute_once(store, "ship", &order, insert("parcel", order));
-    shipped.await
+    Box::pin(async move {
+        for instalment in 1..=3 {
+            let request = (order, instalment);
+            let paid = ctx.execute_once(store, "pay", &request, insert("payment", order));
+            println!("{order}: paid as row {}", paid.await?);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let shipped = ctx.execute_once(store, "ship", order, insert("parcel", order));
+        shipped.await
+    })
 }
 
 /// Adds a row; without a unique key, so that a second one would show.

@@ -7,18 +7,24 @@
 //! ```
 //! use exactly_once_core::{
 //!     AccountId, Amount, BalanceStore,
-//!     engine::{Effects, Engine, script::{self, Fault}},
+//!     engine::{Answer, Effects, Engine, script::{self, Fault}},
 //! };
 //!
 //! /// What the service calls with its context, and the test with a script's.
-//! async fn pay<'run, M, E, S>(ctx: &E, bank: &S, from: &AccountId) -> Result<i64, E::Failure>
+//! fn pay<'a, 'run: 'a, M: 'a, E, S>(
+//!     ctx: &'a E,
+//!     bank: &'a S,
+//!     from: &'a AccountId,
+//! ) -> Answer<'a, i64, E::Failure>
 //! where
 //!     E: Engine<'run, M>,
 //!     S: BalanceStore,
 //! {
-//!     ctx.open_account(bank, "open", from, Amount::new(1_000)).await?;
-//!     let paid = ctx.adjust(bank, "pay", from, Amount::new(-300)).await?;
-//!     Ok(paid.change.after.get())
+//!     Box::pin(async move {
+//!         ctx.open_account(bank, "open", from, Amount::new(1_000)).await?;
+//!         let paid = ctx.adjust(bank, "pay", from, Amount::new(-300)).await?;
+//!         Ok(paid.change.after.get())
+//!     })
 //! }
 //!
 //! async fn one_payment_wherever_it_crashes<S: BalanceStore>(new_bank: impl Fn() -> S, alice: AccountId) {
