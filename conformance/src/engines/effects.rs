@@ -159,7 +159,7 @@ where
         let (first, second) = (self.first.store.clone(), self.second.store.clone());
         let (here, there) = (self.participant(), self.participant());
         let register = first.clone();
-        let participants = move |order: exactly_once_core::coordinator::TwoPhaseCommit<'run, _>| {
+        let participants = move |order: exactly_once_core::two_phase::TwoPhaseCommit<'run, _>| {
             let order = order.participant("here", &first, here);
             order.participant("there", &second, there)
         };

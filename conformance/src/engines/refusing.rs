@@ -267,7 +267,7 @@ where
         tally.executed();
         Err(rejection(451).into())
     };
-    let participants = move |order: exactly_once_core::coordinator::TwoPhaseCommit<'run, _>| {
+    let participants = move |order: exactly_once_core::two_phase::TwoPhaseCommit<'run, _>| {
         let order = order.participant("here", &first, writing);
         order.participant("there", &second, refusing)
     };
