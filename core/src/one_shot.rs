@@ -174,7 +174,7 @@ pub struct OneShotDone {
 ///   into one commit: a refused statement of one must neither fail nor undo the effect of another.
 /// - **A refusal is final**: it is recorded as the outcome of the key before it is reported. Otherwise a
 ///   message of an earlier attempt that is still under way is applied after its caller was assured that
-///   it never will be. [`settle_one_shot`](crate::settle::settle_one_shot) does it for adapters.
+///   it never will be. [`settle_one_shot`](crate::adapter::settle_one_shot) does it for adapters.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't apply statements that are known up front",
     label = "this store has no one-shot effects",

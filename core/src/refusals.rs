@@ -1,7 +1,7 @@
 //! The one text of each refusal, for adapters: the same event has the same words on every backend, at
 //! the first answer and at each replay.
 //!
-//! Most are made by [`rules`](crate::rules); an adapter calls one here only where its own server has
+//! Most are made by [`rules`](crate::adapter::rules); an adapter calls one here only where its own server has
 //! decided.
 
 use std::time::Duration;

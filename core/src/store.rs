@@ -55,7 +55,7 @@ pub enum ClaimMode {
 pub struct Capabilities {
     /// The largest receipt, in bytes.
     pub max_receipt_bytes: usize,
-    /// The longest name, in bytes; never below what [`crate::names`] allows.
+    /// The longest name, in bytes; never below [`MAX_NAME_BYTES`](crate::MAX_NAME_BYTES).
     pub max_name_bytes: usize,
     /// What an acknowledged write survives.
     pub durability: Durability,

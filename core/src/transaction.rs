@@ -52,7 +52,7 @@ pub trait Transactional: Store {
     /// [work failed](crate::ErrorKind::WorkFailed); an [`Error`] of this crate, a
     /// [`Rejection`](crate::Rejection) and an error of the driver keep their meaning wherever they
     /// are in the chain of sources. To ensure correctness, write it as a call of
-    /// [`chain::classify`](crate::chain::classify): otherwise a user's own error type turns a refusal
+    /// [`chain::classify`](crate::adapter::chain::classify): otherwise a user's own error type turns a refusal
     /// into endless retries.
     ///
     /// The text is made of the server's primary message and of the names of the constraint and the

@@ -55,7 +55,7 @@ pub const MAX_HISTORY_PAGE: u32 = 1_000;
 /// - Keys of balance operations are a space of their own, apart from those of
 ///   [`crate::IdempotencyStore`]; they are kept as long as the history is.
 ///
-/// What an operation does to a state is decided by [`rules`], the same for every backend.
+/// What an operation does to a state is decided by [`rules`](crate::adapter::rules::balances), the same for every backend.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no versioned balances",
     label = "this store has no balances",

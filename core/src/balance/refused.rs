@@ -17,7 +17,7 @@ use crate::{
 pub struct Refused(String);
 
 impl Refused {
-    /// What is to be recorded; `None` for an error that is no refusal by the [`rules`](super::rules),
+    /// What is to be recorded; `None` for an error that is no refusal by the [`rules`](crate::adapter::rules),
     /// such as a mismatch, a reservation or a lost connection.
     #[must_use]
     pub fn of(error: &Error) -> Option<Self> {

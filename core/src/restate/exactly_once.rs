@@ -102,7 +102,7 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> + Sized {
     /// The lease is held for `ttl` and renewed while the work lasts; after a crash, the next
     /// attempt waits until it has expired. No database can make an outside effect exactly-once: an
     /// attempt that crashes between the effect and its record is followed by another one. So send
-    /// the [permit's](super::Permit) key along as the other side's idempotency key, or its token
+    /// the [permit's](crate::engine::Permit) key along as the other side's idempotency key, or its token
     /// for the other side to compare.
     ///
     /// A [rejection](crate::Rejection) is recorded and final; any other error gives the key back,

@@ -40,7 +40,7 @@
 //!
 //! # Entitlement
 //! The coordinator completes the [participation](crate::Participation::entitled) with the
-//! [identity](crate::identity) of the register and with the set of participants that write. Both stand
+//! [identity](crate::StoreIdentity) of the register and with the set of participants that write. Both stand
 //! in each prepared transaction, in each outcome and in the decision. So an attempt with other
 //! participants is a *mismatch* before any work, and a sweeper proves that it holds the register that
 //! a transaction names before it acts on it.

@@ -1,7 +1,7 @@
 //! The coordinator's side of the protocol, as a pure state machine.
 //!
 //! It knows no store, no clock and no future: it takes what happened and returns what may be done
-//! next. [`super::run`] drives it against real stores, and the model test drives the very same code
+//! next. `run` drives it against real stores, and the model test drives the very same code
 //! through every interleaving of attempts, zombies, crashes and a sweeper.
 //!
 //! # The short ways
