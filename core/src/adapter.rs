@@ -10,6 +10,9 @@
 //! - [`settle_refusal`], [`settle_one_shot`], [`refused_up_front`]: a refusal is recorded before it is
 //!   reported.
 //! - [`by_steps`]: a one-shot participant by the steps of the general form.
+//! - [`check_statements`], [`check_statements_without_rows`]: what is wrong with statements, whatever the
+//!   database; [`Word`]: statements of a backend without a syntax.
+//! - [`RowsWriter`], [`returned`]: the rows that statements return, and the receipt that holds them.
 //! - [`check_limit`], [`check_page`], [`check_duration`]: the limits of what a caller asks for.
 
 pub use crate::{
@@ -18,9 +21,18 @@ pub use crate::{
     one_shot_participant::by_steps,
     prepared::TERMS_BYTES,
     register::check_limit,
+    rows::RowsWriter,
     settle::{refused_up_front, settle_one_shot, settle_refusal},
+    statement::{Word, check_statements, check_statements_without_rows},
     time::check_duration,
 };
+
+/// The receipt of an effect whose statements return rows, for an adapter whose database writes it:
+/// the [head](returned::head), the rows of each statement between
+/// [separators](returned::SEPARATOR), the [end](returned::END).
+pub mod returned {
+    pub use crate::rows::returned::{END, SEPARATOR, head};
+}
 
 /// What is stored, and what it means to the next call: pure functions.
 ///

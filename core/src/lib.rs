@@ -50,12 +50,15 @@ mod register;
 mod rejection;
 #[cfg(feature = "restate")]
 pub mod restate;
+mod rows;
 mod rules;
 mod settle;
+mod statement;
 mod store;
 mod time;
 mod transaction;
 pub mod two_phase;
+mod value;
 
 pub use amount::{Amount, InvalidVersion, Version};
 pub use any::{AnyStore, AnyStoreBuilder, AnyTx};
@@ -71,7 +74,7 @@ pub use idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, KeyState, Out
 pub use identity::{NamespaceIdentity, Participants, StoreIdentity, identity_of};
 pub use lease::{FencingToken, Lease, LeaseStore, Leased};
 pub use names::{AccountId, IdempotencyKey, InvalidName, MAX_NAME_BYTES, Namespace, TransactionId};
-pub use one_shot::{OneShot, OneShotDone, OneShotStore, Statement, Value};
+pub use one_shot::{OneShot, OneShotDone, OneShotStore};
 pub use one_shot_participant::{LastOneShotParticipant, OneShotParticipant, PreparedOneShot};
 pub use place::Place;
 pub use prepared::{
@@ -83,6 +86,12 @@ pub use register::{
     Decision, DecisionRegister, MAX_SETTLEMENT_BYTES, RegisterEntry, RegisterPage, Settlement,
 };
 pub use rejection::{MAX_REJECTION_BYTES, Rejection};
+pub use rows::{Ran, Returned, Rows};
+pub use statement::{Returning, Statement};
 pub use store::{Capabilities, ClaimMode, Durability, Store, TwoPhase};
 pub use time::{InvalidDuration, MAX_DURATION, Retention, Timestamp};
-pub use transaction::Transactional;
+pub use transaction::{StatementTransaction, Transactional};
+pub use value::{
+    Date, DateTime, InvalidMoment, InvalidNumeric, InvalidValue, Numeric, TimeOfDay, UnknownType,
+    Value, ValueType,
+};

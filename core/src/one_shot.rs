@@ -2,149 +2,13 @@
 
 use std::future::Future;
 
-use bytes::Bytes;
-
 use crate::{
-    error::Result,
+    error::{Error, Result},
     idempotency::{Claim, IdempotencyStore, Outcome},
     receipt::Receipt,
+    rows::{Returned, Rows, returned},
+    statement::{Statement, check_statements},
 };
-
-/// A parameter of a [`Statement`].
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Value {
-    /// SQL NULL; the empty string in Redis.
-    Null,
-    /// A truth value.
-    Bool(bool),
-    /// A whole number.
-    Integer(i64),
-    /// A float.
-    Float(f64),
-    /// Text.
-    Text(String),
-    /// Bytes.
-    Bytes(Bytes),
-}
-
-macro_rules! value_from {
-    ($($from:ty => |$value:ident| $to:expr),* $(,)?) => {$(
-        impl From<$from> for Value {
-            fn from($value: $from) -> Self {
-                $to
-            }
-        }
-    )*};
-}
-
-value_from! {
-    bool => |value| Value::Bool(value),
-    i32 => |value| Value::Integer(value.into()),
-    i64 => |value| Value::Integer(value),
-    f64 => |value| Value::Float(value),
-    &str => |value| Value::Text(value.to_owned()),
-    String => |value| Value::Text(value),
-    Vec<u8> => |value| Value::Bytes(value.into()),
-    Bytes => |value| Value::Bytes(value),
-}
-
-impl<T: Into<Value>> From<Option<T>> for Value {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Into::into)
-    }
-}
-
-/// One statement in the backend's own language, with bound parameters: SQL for Postgres (`$1`) and
-/// SQLite (`?1`), a command and its arguments for Redis.
-///
-/// SQLite takes `$1` too, as a name that is numbered where it first appears: statements whose
-/// parameters appear in order run on both.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Statement {
-    text: String,
-    parameters: Vec<Value>,
-    expected_rows: Option<u64>,
-    set: bool,
-}
-
-impl Statement {
-    /// A statement without parameters.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            parameters: Vec::new(),
-            expected_rows: None,
-            set: false,
-        }
-    }
-
-    /// A statement for a whole set of callers at once, where the backend can: on Postgres an
-    /// `INSERT` each of whose parameters is an *array*, with one element for each caller. Bind the
-    /// values of this one caller; the adapter makes the arrays. It is the fastest form under load.
-    ///
-    /// ```
-    /// # use exactly_once_core::Statement;
-    /// let payment = Statement::set(
-    ///     "INSERT INTO payments (id, amount) SELECT * FROM unnest($1::text[], $2::int8[])",
-    /// )
-    /// .bind("order-17")
-    /// .bind(500);
-    /// assert!(payment.is_set());
-    /// ```
-    ///
-    /// To ensure correctness, the text must do for each element what it would do for that one
-    /// alone, whatever the other elements are; an `INSERT … SELECT FROM unnest` does. If a row of
-    /// another caller is refused, the set is undone and tried again without it. A backend without
-    /// arrays runs the statement for each caller, in its own language.
-    #[must_use]
-    pub fn set(text: impl Into<String>) -> Self {
-        Self {
-            set: true,
-            ..Self::new(text)
-        }
-    }
-
-    /// With one more parameter.
-    #[must_use]
-    pub fn bind(mut self, parameter: impl Into<Value>) -> Self {
-        self.parameters.push(parameter.into());
-        self
-    }
-
-    /// Requires that exactly this many rows are changed; otherwise nothing is applied and the answer
-    /// is [refused](crate::ErrorKind::Refused), for good. `UPDATE … WHERE stock > 0` needs it.
-    #[must_use]
-    pub fn expecting_rows(mut self, rows: u64) -> Self {
-        self.expected_rows = Some(rows);
-        self
-    }
-
-    /// The statement's text.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Its parameters, in order.
-    #[must_use]
-    pub fn parameters(&self) -> &[Value] {
-        &self.parameters
-    }
-
-    /// Whether it is for a whole set of callers.
-    #[must_use]
-    pub fn is_set(&self) -> bool {
-        self.set
-    }
-
-    /// How many rows it must change, if that was said.
-    #[must_use]
-    pub fn expected_rows(&self) -> Option<u64> {
-        self.expected_rows
-    }
-}
 
 /// An effect that is known up front.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,8 +17,54 @@ pub struct OneShot {
     pub claim: Claim,
     /// What to do, in order, all or nothing. May be empty: then only the receipt is stored.
     pub statements: Vec<Statement>,
-    /// What every attempt is answered with.
+    /// What every attempt is answered with. Where a statement [returns](Statement::returning) rows, the
+    /// receipt that is stored holds them as well, and this one has to be JSON or empty.
     pub receipt: Receipt,
+}
+
+impl OneShot {
+    /// Whether a statement returns rows, so that the receipt is not known up front.
+    #[must_use]
+    pub fn returns_rows(&self) -> bool {
+        self.statements.iter().any(|one| one.returns().is_some())
+    }
+
+    /// What is wrong with it, whatever the database: for adapters, before anything is done. `limit` is
+    /// that of the store for a receipt.
+    ///
+    /// # Errors
+    /// - As [`Statement::check`].
+    /// - [Invalid](crate::ErrorKind::Invalid) where rows are to stand beside a receipt that is no JSON.
+    /// - [Too large](crate::ErrorKind::TooLarge): the receipt exceeds the limit, without any row.
+    pub fn check(&self, limit: usize, operation: &'static str, store: &'static str) -> Result<()> {
+        check_statements(&self.statements, operation, store)?;
+        self.receipt.check_size(limit, operation, store)?;
+        if self.returns_rows() {
+            returned::head(&self.receipt).map_err(|error| error.reported_by(operation, store))?;
+        }
+        Ok(())
+    }
+
+    /// The receipt to store: with these rows where statements return some, for adapters.
+    ///
+    /// # Errors
+    /// - [Too large](crate::ErrorKind::TooLarge): it exceeds the limit of the store; roll back.
+    /// - [Invalid](crate::ErrorKind::Invalid) as [`Self::check`].
+    pub fn receipt_with(
+        &self,
+        rows: &[Rows],
+        limit: usize,
+        operation: &'static str,
+        store: &'static str,
+    ) -> Result<Receipt> {
+        if !self.returns_rows() {
+            return Ok(self.receipt.clone());
+        }
+        let receipt = Returned::receipt(&self.receipt, rows)
+            .map_err(|error| error.reported_by(operation, store))?;
+        receipt.check_size(limit, operation, store)?;
+        Ok(receipt)
+    }
 }
 
 /// How a one-shot effect ended.
@@ -166,6 +76,23 @@ pub struct OneShotDone {
     pub replayed: bool,
 }
 
+impl OneShotDone {
+    /// The value and the rows of an effect whose statements [return](Statement::returning) some.
+    ///
+    /// # Errors
+    /// - [Rejected](crate::ErrorKind::Rejected): the key was completed by work that said no.
+    /// - [Unreadable](crate::ErrorKind::Unreadable): the stored receipt has no rows, as an earlier version
+    ///   of the program had none.
+    pub fn returned(&self) -> Result<Returned> {
+        match &self.outcome {
+            Outcome::Applied(receipt) => Returned::of(receipt),
+            Outcome::Rejected(rejection) => {
+                Err(Error::rejected(rejection.clone(), "returned", "core"))
+            }
+        }
+    }
+}
+
 /// Applies effects that are known up front, in one round trip.
 ///
 /// # Contract
@@ -175,6 +102,11 @@ pub struct OneShotDone {
 /// - **A refusal is final**: it is recorded as the outcome of the key before it is reported. Otherwise a
 ///   message of an earlier attempt that is still under way is applied after its caller was assured that
 ///   it never will be. [`settle_one_shot`](crate::adapter::settle_one_shot) does it for adapters.
+/// - **What is wrong in itself is invalid before anything is done**: call [`OneShot::check`] first.
+///   Otherwise a parameter whose name is forgotten is stored as NULL.
+/// - **Rows are stored with the key**, where a statement [returns](Statement::returning) some: in the
+///   same commit, and as they are answered. Otherwise a retry gets other rows, or none.
+/// - **Each caller gets its own rows**, where the effects of several callers share a commit.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't apply statements that are known up front",
     label = "this store has no one-shot effects",
@@ -190,6 +122,9 @@ pub trait OneShotStore: IdempotencyStore {
     /// - [Refused](crate::ErrorKind::Refused): a statement was refused for good, or changed another
     ///   number of rows than it must. Nothing was applied, and the key keeps the refusal: every call
     ///   gets the same.
+    /// - [Too large](crate::ErrorKind::TooLarge): a statement returned more rows or bytes than
+    ///   [it may](Statement::returning). As a refusal: nothing was applied, and the key keeps it.
+    /// - [Invalid](crate::ErrorKind::Invalid): as [`OneShot::check`]; nothing was done or recorded.
     /// - [Ambiguous](crate::ErrorKind::Ambiguous) and the other retryable kinds.
     fn execute_one_shot(
         &self,

@@ -4,9 +4,9 @@ use std::future::Future;
 
 use crate::{
     error::Result,
-    one_shot::Statement,
     prepared::{BegunPrepared, LastResource, Participation, PreparedTransactions},
     register::Decision,
+    statement::Statement,
 };
 
 /// Where a participant stands after a call with its work.
@@ -50,7 +50,9 @@ pub trait OneShotParticipant: PreparedTransactions {
     /// # Errors
     /// - [Refused](crate::ErrorKind::Refused): a statement was refused for good, or changed another
     ///   number of rows than it must. Roll back.
-    /// - [Invalid](crate::ErrorKind::Invalid): a statement that can't be sent.
+    /// - [Invalid](crate::ErrorKind::Invalid): a statement that can't be sent, or that
+    ///   [returns](Statement::returning) rows: see
+    ///   [`check_statements_without_rows`](crate::adapter::check_statements_without_rows).
     /// - What else the user's own statements meet, as [`classify`](crate::Transactional::classify) has
     ///   it.
     fn apply(

@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    statement::Returning,
+};
 
 /// A key comes with another request than the one it was first used with; of effects and of balance
 /// operations.
@@ -59,6 +62,45 @@ pub fn rows(
 ) -> Error {
     Error::new(ErrorKind::Refused, operation, store).with_message(format!(
         "statement {statement} changed {changed} rows and must change exactly {expected}"
+    ))
+}
+
+/// A statement returned more rows than it may; statements count from 1.
+#[must_use]
+pub fn too_many_rows(
+    statement: usize,
+    limits: Returning,
+    operation: &'static str,
+    store: &'static str,
+) -> Error {
+    Error::new(ErrorKind::TooLarge, operation, store).with_message(format!(
+        "statement {statement} returned more than {} rows, its limit: return fewer, or raise it by \
+         `Returning::rows`",
+        limits.max_rows()
+    ))
+}
+
+/// The rows of a statement have more bytes than they may; statements count from 1.
+#[must_use]
+pub fn rows_too_large(
+    statement: usize,
+    limits: Returning,
+    operation: &'static str,
+    store: &'static str,
+) -> Error {
+    Error::new(ErrorKind::TooLarge, operation, store).with_message(format!(
+        "statement {statement} returned more than {} bytes of rows, its limit: return less, or raise \
+         it by `Returning::within_bytes`",
+        limits.max_bytes()
+    ))
+}
+
+/// A statement is to return rows, and its text returns none; statements count from 1.
+#[must_use]
+pub fn returns_nothing(statement: usize, operation: &'static str, store: &'static str) -> Error {
+    Error::new(ErrorKind::Refused, operation, store).with_message(format!(
+        "statement {statement} is to return rows, and its text returns none: add RETURNING to it, or \
+         don't call `returning`"
     ))
 }
 

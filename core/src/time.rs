@@ -45,7 +45,7 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = self.0.rem_euclid(MICROS_OF_DAY);
-        let (year, month, day) = date(self.0.div_euclid(MICROS_OF_DAY));
+        let (year, month, day) = date_of(self.0.div_euclid(MICROS_OF_DAY));
         if !(0..=9_999).contains(&year) {
             return write!(f, "{}us", self.0);
         }
@@ -59,11 +59,11 @@ impl fmt::Display for Timestamp {
     }
 }
 
-const MICROS_OF_DAY: i64 = 24 * 60 * 60 * 1_000_000;
+pub(crate) const MICROS_OF_DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// Year, month and day of the Gregorian calendar, so many days after 1970-01-01. Counted from a March,
 /// so that the leap day is the last one of its year, in eras of 400 years, which all have the same days.
-fn date(days: i64) -> (i64, i64, i64) {
+pub(crate) fn date_of(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

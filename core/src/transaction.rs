@@ -4,6 +4,8 @@ use std::future::Future;
 
 use crate::{
     error::{BoxError, Error, Result},
+    rows::Ran,
+    statement::Statement,
     store::Store,
 };
 
@@ -59,4 +61,47 @@ pub trait Transactional: Store {
     /// table, never of a `DETAIL`, a `HINT` or a value; the source is kept as
     /// [hidden](Error::with_hidden_source).
     fn classify(&self, operation: &'static str, source: BoxError) -> Error;
+}
+
+/// A store that runs [statements](Statement) in an open transaction, beside the work's own: for work that
+/// is written once for every backend.
+///
+/// ```
+/// # use exactly_once_core::{Result, Returning, Statement, StatementTransaction};
+/// async fn reserve<S: StatementTransaction>(store: &S, tx: &mut S::Tx) -> Result<i64> {
+///     let take = Statement::named("UPDATE stock SET amount = amount - 1 WHERE id = :id RETURNING amount")
+///         .bind_named("id", "tea")
+///         .returning(Returning::rows(1))
+///         .expecting_rows(1);
+///     store.run_in(tx, &take).await?.rows.one()
+/// }
+/// ```
+///
+/// # Contract
+/// To ensure correctness, a statement that fails leaves nothing behind that could be committed, also where
+/// the work swallows the error or drops the call half way: the store has undone it, or refuses the
+/// commit.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't run statements in a transaction",
+    label = "this store does not run statements for the work",
+    note = "use the driver's own handle of its transaction; a generic `S` needs the bound \
+            `S: StatementTransaction`"
+)]
+pub trait StatementTransaction: Transactional {
+    /// Runs a statement in the transaction, and gives the rows that it
+    /// [returns](Statement::returning).
+    ///
+    /// # Errors
+    /// - [Invalid](crate::ErrorKind::Invalid): as [`Statement::check`]; it was not sent.
+    /// - [Too large](crate::ErrorKind::TooLarge): it returned more than it may.
+    /// - [Refused](crate::ErrorKind::Refused): the database refused it, it changed another number of
+    ///   rows than it must, or it returns none where it is to return some.
+    /// - [Unsupported](crate::ErrorKind::Unsupported): this backend can't return rows of this statement
+    ///   before the commit.
+    /// - What else the user's own statements meet, as [`classify`](Transactional::classify) has it.
+    fn run_in(
+        &self,
+        tx: &mut Self::Tx,
+        statement: &Statement,
+    ) -> impl Future<Output = Result<Ran>> + Send;
 }

@@ -2,47 +2,49 @@
 
 use bytes::Bytes;
 use exactly_once_core::{
-    Claim, Claimed, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Receipt, Result,
-    Settled, Statement, Store, Value,
-    adapter::{refusals, refused_up_front, settle_one_shot},
+    Claim, Claimed, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Ran, Result,
+    Rows, Settled, Statement, StatementTransaction, Store, Value,
+    adapter::{RowsWriter, Word, refusals, refused_up_front, settle_one_shot},
 };
 
 use super::{MemoryStore, error::BACKEND, transaction::MemoryTx};
 
 /// Statements are commands on the user's rows; the arguments are bound.
 ///
-/// | text | bound | rows changed |
-/// |---|---|---|
-/// | `put` | row, value | 1 |
-/// | `append` | row, value | 1 |
-/// | `add` | row, whole number | 1 |
-/// | `delete` | row | 1, or 0 where there was none |
+/// | text | bound | rows changed | returns |
+/// |---|---|---|---|
+/// | `put` | row, value | 1 | `row`, `value` as they are then |
+/// | `append` | row, value | 1 | the same |
+/// | `add` | row, whole number | 1 | the same; the value is a number |
+/// | `delete` | row | 1, or 0 where there was none | what was deleted |
+/// | `get` | row | 0 | the row, if there is one |
 ///
-/// A value is text, bytes, or a whole number in decimal digits. Anything else is
-/// [refused](exactly_once_core::ErrorKind::Refused).
+/// A value is text, bytes, a whole number in decimal digits, or one that has a
+/// [text](Value::as_text). Anything else is [refused](exactly_once_core::ErrorKind::Refused).
 impl OneShotStore for MemoryStore {
     async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
-        let OneShot {
-            claim,
-            statements,
-            receipt,
-        } = effect;
         let limit = self.capabilities().max_receipt_bytes;
-        if let Err(refusal) = receipt.check_size(limit, OPERATION, BACKEND) {
-            return refused_up_front(self, OPERATION, claim, refusal).await;
+        if let Err(refusal) = effect.check(limit, OPERATION, BACKEND) {
+            return refused_up_front(self, OPERATION, &effect.claim, refusal).await;
         }
-        let answer = self.attempt(claim, statements, receipt).await;
-        settle_one_shot(self, OPERATION, claim, answer).await
+        let answer = self.attempt(effect, limit).await;
+        settle_one_shot(self, OPERATION, &effect.claim, answer).await
+    }
+}
+
+/// Statements are the commands of [`OneShotStore`].
+impl StatementTransaction for MemoryStore {
+    async fn run_in(&self, tx: &mut MemoryTx, statement: &Statement) -> Result<Ran> {
+        const OPERATION: &str = "run_in";
+        statement.check(OPERATION, BACKEND)?;
+        tx.check_home(self, OPERATION)?;
+        run(tx, 1, statement, OPERATION)
     }
 }
 
 impl MemoryStore {
-    async fn attempt(
-        &self,
-        claim: &Claim,
-        statements: &[Statement],
-        receipt: &Receipt,
-    ) -> Result<OneShotDone> {
+    async fn attempt(&self, effect: &OneShot, limit: usize) -> Result<OneShotDone> {
+        let claim: &Claim = &effect.claim;
         let mut tx = match self.claim(claim).await? {
             Claimed::Fresh(tx) => tx,
             Claimed::Completed(outcome) => {
@@ -56,10 +58,11 @@ impl MemoryStore {
             }
             Claimed::Mismatch => return Err(refusals::mismatch(OPERATION, BACKEND)),
         };
-        apply(&mut tx, statements, OPERATION)?;
-        Ok(match self.complete(tx, claim, receipt).await? {
+        let rows = apply(&mut tx, &effect.statements, OPERATION)?;
+        let receipt = effect.receipt_with(&rows, limit, OPERATION, BACKEND)?;
+        Ok(match self.complete(tx, claim, &receipt).await? {
             Settled::Recorded => OneShotDone {
-                outcome: Outcome::Applied(receipt.clone()),
+                outcome: Outcome::Applied(receipt),
                 replayed: false,
             },
             Settled::Superseded(outcome) => OneShotDone {
@@ -72,46 +75,125 @@ impl MemoryStore {
 
 const OPERATION: &str = "execute_one_shot";
 
-/// Runs the statements. A transaction in which one was refused can't be committed.
+/// Runs the statements, and gives the rows of those that return some. A transaction in which one was
+/// refused can't be committed.
 pub(super) fn apply(
     tx: &mut MemoryTx,
     statements: &[Statement],
     operation: &'static str,
-) -> Result<()> {
+) -> Result<Vec<Rows>> {
+    let mut rows = Vec::new();
     for (at, statement) in (1..).zip(statements) {
-        let rows = run(tx, statement, operation)?;
-        if let Some(expected) = statement.expected_rows().filter(|it| *it != rows) {
-            let refused = refusals::rows(at, rows, expected, operation, BACKEND);
-            return Err(tx.refuse(operation, refused.message().unwrap_or_default()));
+        let ran = run(tx, at, statement, operation)?;
+        if statement.returns().is_some() {
+            rows.push(ran.rows);
         }
     }
-    Ok(())
+    Ok(rows)
 }
 
-/// Runs one command; gives the number of rows that it changed.
-fn run(tx: &mut MemoryTx, statement: &Statement, operation: &'static str) -> Result<u64> {
-    match (statement.text(), statement.parameters()) {
+/// Runs a statement, and looks at what it changed and returned.
+fn run(
+    tx: &mut MemoryTx,
+    at: usize,
+    statement: &Statement,
+    operation: &'static str,
+) -> Result<Ran> {
+    let Done { changed, row } = command(tx, statement, operation)?;
+    let ran = match statement.returns() {
+        None => Ran::changed(changed),
+        Some(limits) => {
+            let mut rows = RowsWriter::new(at, limits, operation, BACKEND);
+            let written = match row {
+                Some((name, value)) => rows.row([("row", Value::from(name)), ("value", value)]),
+                None => Ok(()),
+            };
+            let rows = written.and_then(|()| rows.finish());
+            Ran::returned(rows.map_err(|refused| tx.failed_with(refused))?)
+        }
+    };
+    match statement.expected_rows() {
+        Some(expected) if expected != ran.changed => Err(tx.failed_with(refusals::rows(
+            at,
+            ran.changed,
+            expected,
+            operation,
+            BACKEND,
+        ))),
+        _ => Ok(ran),
+    }
+}
+
+/// What a command did.
+struct Done {
+    changed: u64,
+    row: Option<(String, Value)>,
+}
+
+/// Runs one command.
+fn command(tx: &mut MemoryTx, statement: &Statement, operation: &'static str) -> Result<Done> {
+    let mut words = statement.words();
+    let name = match words.next() {
+        Some(Word::Written(name)) => name,
+        _ => "",
+    };
+    let values: Vec<Value> = words
+        .map(|word| match word {
+            Word::Written(text) => Value::from(text),
+            Word::Bound(value) => value.clone(),
+        })
+        .collect();
+    let (changed, row) = match (name, values.as_slice()) {
         ("put", [Value::Text(row), value]) => {
             let value = bytes_of(tx, value, operation)?;
             tx.put(row.as_str(), value);
+            (1, row)
         }
         ("append", [Value::Text(row), value]) => {
             let value = bytes_of(tx, value, operation)?;
             tx.append(row.as_str(), value);
+            (1, row)
         }
         ("add", [Value::Text(row), Value::Integer(delta)]) => {
-            tx.add(row, *delta)?;
+            let sum = Value::Integer(tx.add(row, *delta)?);
+            return Ok(Done {
+                changed: 1,
+                row: Some((row.clone(), sum)),
+            });
         }
-        ("delete", [Value::Text(row)]) => return Ok(u64::from(tx.delete(row))),
+        ("delete", [Value::Text(row)]) => {
+            let before = tx.get(row);
+            let changed = u64::from(tx.delete(row));
+            return Ok(Done {
+                changed,
+                row: before.map(|value| (row.clone(), value_of(value))),
+            });
+        }
+        ("get", [Value::Text(row)]) => (0, row),
         _ => {
             return Err(tx.refuse(
                 operation,
                 "no such command, or not its parameters; there are: put row value, append row \
-                 value, add row number, delete row",
+                 value, add row number, delete row, get row",
             ));
         }
+    };
+    // A read is checked at the commit: only where it is asked for.
+    let value = match statement.returns() {
+        Some(_) => tx.get(row),
+        None => None,
+    };
+    Ok(Done {
+        changed,
+        row: value.map(|value| (row.clone(), value_of(value))),
+    })
+}
+
+fn value_of(bytes: Bytes) -> Value {
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Value::from(text),
+        Err(_) => Value::Bytes(bytes),
     }
-    Ok(1)
 }
 
 fn bytes_of(tx: &mut MemoryTx, value: &Value, operation: &'static str) -> Result<Bytes> {
@@ -119,6 +201,9 @@ fn bytes_of(tx: &mut MemoryTx, value: &Value, operation: &'static str) -> Result
         Value::Text(text) => Ok(text.clone().into()),
         Value::Bytes(bytes) => Ok(bytes.clone()),
         Value::Integer(number) => Ok(number.to_string().into()),
-        _ => Err(tx.refuse(operation, "a value is text, bytes or a whole number")),
+        value => match value.as_text() {
+            Some(text) => Ok(text.into()),
+            None => Err(tx.refuse(operation, "a value is text, bytes or a whole number")),
+        },
     }
 }

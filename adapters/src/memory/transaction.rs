@@ -184,6 +184,12 @@ impl MemoryTx {
         error(ErrorKind::Refused, operation, message)
     }
 
+    /// An error of a statement that did its work, after which nothing can be committed.
+    pub(super) fn failed_with(&mut self, failure: Error) -> Error {
+        self.failed = true;
+        failure
+    }
+
     /// Refuses a transaction of another store or namespace.
     pub(super) fn check_home(&self, store: &MemoryStore, operation: &'static str) -> Result<()> {
         if Arc::ptr_eq(&self.shared, &store.shared) && self.namespace == store.namespace {

@@ -8,9 +8,10 @@ use exactly_once_core::{
     DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
     InDoubtPage, KeyRecord, LastOneShotParticipant, LastResource, Lease, LeaseStore, Leased,
     Namespace, OneShot, OneShotDone, OneShotParticipant, OneShotStore, OpenAccount, Outcome,
-    Participation, Place, PreparedOneShot, PreparedStatus, PreparedTransactions, Receipt,
-    RegisterEntry, RegisterPage, Rejection, Result, Settled, Settlement, Statement, Store,
-    StoreIdentity, Timestamp, TransactionDigest, Transactional, Transfer, Transferred, Version,
+    Participation, Place, PreparedOneShot, PreparedStatus, PreparedTransactions, Ran, Receipt,
+    RegisterEntry, RegisterPage, Rejection, Result, Settled, Settlement, Statement,
+    StatementTransaction, Store, StoreIdentity, Timestamp, TransactionDigest, Transactional,
+    Transfer, Transferred, Version,
 };
 
 use super::{Observed, call::call, outcome::Begun};
@@ -81,6 +82,10 @@ forward! { IdempotencyStore {
 
 forward! { OneShotStore {
     fn execute_one_shot(effect: &OneShot) -> OneShotDone;
+}}
+
+forward! { StatementTransaction {
+    fn run_in(tx: &mut S::Tx, statement: &Statement) -> Ran;
 }}
 
 forward! { LeaseStore {

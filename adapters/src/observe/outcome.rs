@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     AccountState, Applied, BegunPrepared, Claimed, Decision, HistoryPage, InDoubtPage, KeyRecord,
-    Lease, Leased, OneShotDone, PreparedOneShot, PreparedStatus, RegisterEntry, RegisterPage,
+    Lease, Leased, OneShotDone, PreparedOneShot, PreparedStatus, Ran, RegisterEntry, RegisterPage,
     Settled, Settlement, Timestamp, Transferred,
 };
 
@@ -23,6 +23,7 @@ plain!(
     Settlement,
     Timestamp,
     Lease,
+    Ran,
     HistoryPage,
     RegisterPage,
     InDoubtPage

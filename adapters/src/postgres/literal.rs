@@ -70,8 +70,36 @@ pub(super) fn plain(value: &Value) -> Option<String> {
         Value::Float(number) => Some(number.to_string()),
         Value::Text(text) => Some(text.clone()),
         Value::Bytes(bytes) => Some(format!("\\x{}", hex(bytes))),
-        _ => None,
+        Value::Array(items) => Some(array(items)),
+        value => value.as_text(),
     }
+}
+
+/// An array, as the server reads it for any type of its items.
+pub(super) fn array<'a>(items: impl IntoIterator<Item = &'a Value>) -> String {
+    let mut text = "{".to_owned();
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        match (item, plain(item)) {
+            (_, None) => text.push_str("NULL"),
+            // A further dimension stands as it is.
+            (Value::Array(_), Some(plain)) => text.push_str(&plain),
+            (_, Some(plain)) => {
+                text.push('"');
+                for letter in plain.chars() {
+                    if matches!(letter, '"' | '\\') {
+                        text.push('\\');
+                    }
+                    text.push(letter);
+                }
+                text.push('"');
+            }
+        }
+    }
+    text.push('}');
+    text
 }
 
 /// A parameter of the user's as a literal whose type the server infers.

@@ -28,7 +28,7 @@
 //! - `pooler`: whether one is in between.
 //! - `schema`, `migrate`, `checks`: the tables, and what is looked at before the first call.
 //! - `statements`, `literal`, `identifier`: the SQL; `sql_text`, `plain_insert`: what can be known of
-//!   the user's.
+//!   the user's; `returned`: rows of the user's statements, as JSON.
 //! - `sqlstate`, `error`: what an error means.
 //! - `idempotency`, `key_row`, `one_shot`, `lease`, `balance`, `balance_row`, `prepared`,
 //!   `one_shot_participant`, `last`, `outcome`, `register`: the protocols.
@@ -60,6 +60,7 @@ mod plain_insert;
 mod pooler;
 mod prepared;
 mod register;
+mod returned;
 mod rivals;
 mod said;
 pub(crate) mod schema;

@@ -1,12 +1,12 @@
 //! Effects that are known up front. A look at the key, so that a replay writes nothing; then claim,
 //! statements, receipt and commit in one message.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use exactly_once_core::{
-    Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Result,
-    Settled, Statement, Value,
-    adapter::{refusals, refused_up_front, settle_one_shot},
+    Claimed, ErrorKind, IdempotencyStore, OneShot, OneShotDone, OneShotStore, Outcome, Ran,
+    Receipt, Result, Rows, Settled, Statement, StatementTransaction, Value,
+    adapter::{check_statements, refusals, refused_up_front, settle_one_shot},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     error::{convert, error, garbled},
     group::{self, Verdict},
     key_row::{RETRY_AFTER, Seen},
-    literal,
+    literal, returned,
     rivals::Rival,
     session::{Unusable, standby, unusable},
     sql_text::SqlText,
@@ -50,8 +50,11 @@ fn refuse(statement: &Statement, escapes: bool) -> Option<String> {
 
 /// A user's statement as SQL, ended with a semicolon. The server infers the types of the parameters,
 /// as it does in a prepared statement of a driver. A line break ends a comment at the text's end.
-fn append(sql: &mut String, statement: &Statement) {
-    let text = statement.text();
+fn append(sql: &mut String, statement: &Statement, escapes: bool) {
+    let text = match statement.returns() {
+        Some(limits) => Cow::from(returned::as_json(statement, limits, escapes)),
+        None => Cow::from(statement.text()),
+    };
     if statement.parameters().is_empty() {
         let _ = write!(sql, "{text}\n; ");
         return;
@@ -80,6 +83,7 @@ impl<D: Driver> PostgresStore<D> {
         statements: &[Statement],
         operation: &'static str,
     ) -> Result<()> {
+        check_statements(statements, operation, STORE)?;
         for (at, statement) in (1..).zip(statements) {
             if let Some(reason) = refuse(statement, self.server().escapes) {
                 let message = format!("statement {at} {reason}");
@@ -106,13 +110,13 @@ impl<D: Driver> PostgresStore<D> {
         tx: &mut PostgresTx<D::Connection>,
         statements: &[Statement],
         operation: &'static str,
-    ) -> Result<()> {
+    ) -> Result<Vec<Ran>> {
         tx.session().leaves(Some(FORGET_NAME));
         let before = tx.mark_rollback_only();
-        self.apply_each(tx, statements, operation).await?;
+        let ran = self.apply_each(tx, statements, operation).await?;
         tx.clear_rollback_only(before);
         tx.session().leaves(None);
-        Ok(())
+        Ok(ran)
     }
 
     async fn apply_each(
@@ -120,10 +124,15 @@ impl<D: Driver> PostgresStore<D> {
         tx: &mut PostgresTx<D::Connection>,
         statements: &[Statement],
         operation: &'static str,
-    ) -> Result<()> {
+    ) -> Result<Vec<Ran>> {
+        let mut all = Vec::with_capacity(statements.len());
         for (at, statement) in (1..).zip(statements) {
+            if statement.returns().is_some() && returned::has_none(statement, self.server().escapes)
+            {
+                return Err(refusals::returns_nothing(at, operation, STORE));
+            }
             let mut sql = String::new();
-            append(&mut sql, statement);
+            append(&mut sql, statement, self.server().escapes);
             let replies = tx
                 .session()
                 .batch(&sql)
@@ -132,14 +141,29 @@ impl<D: Driver> PostgresStore<D> {
             // PREPARE, EXECUTE, DEALLOCATE; or the statement alone.
             let of_interest = usize::from(!statement.parameters().is_empty());
             let reply = replies.get(of_interest).ok_or_else(|| garbled(operation))?;
+            let ran = match statement.returns() {
+                Some(limits) => returned::read(reply, at, limits, operation)?,
+                None => Ran::changed(reply.affected),
+            };
             if let Some(expected) = statement.expected_rows()
-                && reply.affected != expected
+                && ran.changed != expected
             {
-                let changed = reply.affected;
+                let changed = ran.changed;
                 return Err(refusals::rows(at, changed, expected, operation, STORE));
             }
+            all.push(ran);
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// The receipt with the rows of the statements that return some.
+    fn receipt_with(&self, effect: &OneShot, ran: Vec<Ran>) -> Result<Receipt> {
+        let returning = ran.into_iter().zip(&effect.statements);
+        let rows: Vec<Rows> = returning
+            .filter(|(_, statement)| statement.returns().is_some())
+            .map(|(ran, _)| ran.rows)
+            .collect();
+        effect.receipt_with(&rows, self.max_receipt_bytes(), ONE_SHOT, STORE)
     }
 
     /// In three messages or more, each answer looked at.
@@ -152,12 +176,16 @@ impl<D: Driver> PostgresStore<D> {
             }
             Claimed::Mismatch => return Err(refusals::mismatch(ONE_SHOT, STORE)),
         };
-        if let Err(refused) = self.apply_in(&mut tx, &effect.statements, ONE_SHOT).await {
-            tx.abandon().await;
-            return Err(refused);
-        }
-        match self.complete(tx, &effect.claim, &effect.receipt).await? {
-            Settled::Recorded => Ok(done(Outcome::Applied(effect.receipt.clone()), false)),
+        let applied = self.apply_in(&mut tx, &effect.statements, ONE_SHOT).await;
+        let receipt = match applied.and_then(|ran| self.receipt_with(effect, ran)) {
+            Ok(receipt) => receipt,
+            Err(refused) => {
+                tx.abandon().await;
+                return Err(refused);
+            }
+        };
+        match self.complete(tx, &effect.claim, &receipt).await? {
+            Settled::Recorded => Ok(done(Outcome::Applied(receipt), false)),
             Settled::Superseded(outcome) => Ok(done(outcome, true)),
         }
     }
@@ -220,7 +248,7 @@ impl<D: Driver> PostgresStore<D> {
             print = literal::bytes(claim.fingerprint().as_bytes()),
         );
         for statement in &effect.statements {
-            append(&mut sql, statement);
+            append(&mut sql, statement, self.server().escapes);
         }
         sql.push_str(&self.settle_sql(claim, outcome, "true"));
         sql
@@ -279,7 +307,8 @@ impl<D: Driver> PostgresStore<D> {
         if let Some(known) = self.one_shot_known(effect).await? {
             return Ok(known);
         }
-        let counted = |statement: &Statement| statement.expected_rows().is_some();
+        // What is counted or returned is looked at before the commit.
+        let counted = |one: &Statement| one.expected_rows().is_some() || one.returns().is_some();
         if effect.statements.iter().any(counted) || self.server().set_at_connect {
             return self.one_shot_slowly(effect).await;
         }
@@ -299,7 +328,7 @@ impl<D: Driver> OneShotStore for PostgresStore<D> {
         let limit = self.max_receipt_bytes();
         let fits = self
             .check_statements(&effect.statements, ONE_SHOT)
-            .and_then(|()| effect.receipt.check_size(limit, ONE_SHOT, STORE));
+            .and_then(|()| effect.check(limit, ONE_SHOT, STORE));
         if let Err(refusal) = fits {
             return refused_up_front(self, ONE_SHOT, &effect.claim, refusal).await;
         }
@@ -311,5 +340,20 @@ impl<D: Driver> OneShotStore for PostgresStore<D> {
             settle_one_shot(self, ONE_SHOT, &effect.claim, answer).await
         })
         .await
+    }
+}
+
+impl<D: Driver> StatementTransaction for PostgresStore<D> {
+    async fn run_in(
+        &self,
+        tx: &mut PostgresTx<D::Connection>,
+        statement: &Statement,
+    ) -> Result<Ran> {
+        const OPERATION: &str = "run_in";
+        let statements = std::slice::from_ref(statement);
+        self.check_home(tx, OPERATION)?;
+        self.check_statements(statements, OPERATION)?;
+        let ran = self.apply_in(tx, statements, OPERATION).await?;
+        ran.into_iter().next().ok_or_else(|| garbled(OPERATION))
     }
 }

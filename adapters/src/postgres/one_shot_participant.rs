@@ -3,10 +3,12 @@
 
 use exactly_once_core::{
     Decision, LastOneShotParticipant, OneShotParticipant, Participation, PreparedOneShot, Result,
-    Statement, adapter::by_steps,
+    Statement,
+    adapter::{by_steps, check_statements_without_rows},
 };
 
 use super::{
+    STORE,
     driver::Driver,
     error::convert,
     group::Ending,
@@ -23,6 +25,7 @@ impl<D: Driver> PostgresStore<D> {
         statements: &[Statement],
         ending: Ending,
     ) -> Result<bool> {
+        check_statements_without_rows(statements, operation, STORE)?;
         self.check_statements(statements, operation)?;
         if matches!(ending, Ending::Prepare) {
             self.check_two_phase(operation).await?;
@@ -43,8 +46,9 @@ impl<D: Driver> OneShotParticipant for PostgresStore<D> {
     async fn apply(&self, tx: &mut Self::Tx, statements: &[Statement]) -> Result<()> {
         const OPERATION: &str = "apply";
         self.check_home(tx, OPERATION)?;
+        check_statements_without_rows(statements, OPERATION, STORE)?;
         self.check_statements(statements, OPERATION)?;
-        self.apply_in(tx, statements, OPERATION).await
+        self.apply_in(tx, statements, OPERATION).await.map(drop)
     }
 
     async fn prepare_one_shot(

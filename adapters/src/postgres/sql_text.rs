@@ -8,7 +8,19 @@ pub(super) struct SqlText {
     pub(super) words: Vec<String>,
     /// The highest number of a parameter; 0 for none.
     pub(super) parameters: usize,
+    /// Where the first statement ends: at its semicolon, or with the text.
+    end: usize,
+    /// Where the first statement begins that is no `WITH` of its own: after its common table
+    /// expressions.
+    main: usize,
+    /// Whether it says what it returns.
+    returning: bool,
 }
+
+/// What follows the common table expressions of a `WITH`.
+const MAIN: [&str; 7] = [
+    "delete", "insert", "merge", "select", "table", "update", "values",
+];
 
 /// Statements that begin or end a transaction, or that change which prepared statements there are.
 const CONTROL: [&str; 11] = [
@@ -39,12 +51,42 @@ impl SqlText {
             words: Vec::new(),
             open: false,
             parameters: 0,
+            depth: 0,
+            end: None,
+            main: None,
+            returning: false,
         };
         reader.run()?;
         Ok(Self {
             words: reader.words,
             parameters: reader.parameters,
+            end: reader.end.unwrap_or(text.len()),
+            main: reader.main.unwrap_or(0),
+            returning: reader.returning,
         })
+    }
+
+    /// Whether the text, which is one statement, changes rows and returns none.
+    pub(super) fn changes_silently(&self, text: &str) -> bool {
+        let first = match self.words.first().map(String::as_str) {
+            Some("with") => {
+                let (_, main) = self.parts(text);
+                let end = main.find(|letter: char| !letter.is_ascii_alphabetic());
+                main.get(..end.unwrap_or(main.len())).unwrap_or_default()
+            }
+            first => first.unwrap_or_default(),
+        };
+        let changes = ["insert", "update", "delete", "merge"];
+        changes.iter().any(|word| word.eq_ignore_ascii_case(first)) && !self.returning
+    }
+
+    /// The text, which is one statement, in two parts: its common table expressions, and what they are
+    /// for.
+    pub(super) fn parts<'t>(&self, text: &'t str) -> (&'t str, &'t str) {
+        let statement = text.get(..self.end).unwrap_or(text);
+        statement
+            .split_at_checked(self.main)
+            .unwrap_or(("", statement))
     }
 
     /// Why this can't be one statement of an effect with so many values.
@@ -78,6 +120,11 @@ struct Reader<'a> {
     /// Whether the current statement has begun.
     open: bool,
     parameters: usize,
+    /// How many parentheses are open.
+    depth: usize,
+    end: Option<usize>,
+    main: Option<usize>,
+    returning: bool,
 }
 
 fn begins_word(byte: u8) -> bool {
@@ -105,6 +152,7 @@ impl Reader<'_> {
             match byte {
                 b';' => {
                     self.open = false;
+                    self.end.get_or_insert(self.at);
                     self.at += 1;
                 }
                 b'-' if self.peek(1) == Some(b'-') => self.line(),
@@ -135,6 +183,11 @@ impl Reader<'_> {
                 }
                 _ => {
                     self.begin("");
+                    match byte {
+                        b'(' => self.depth += 1,
+                        b')' => self.depth = self.depth.saturating_sub(1),
+                        _ => {}
+                    }
                     self.at += 1;
                 }
             }
@@ -197,7 +250,14 @@ impl Reader<'_> {
             self.at += 1;
         }
         let word = self.text.get(start..self.at).unwrap_or_default();
-        self.begin(&String::from_utf8_lossy(word));
+        let text = String::from_utf8_lossy(word);
+        let with = self.words.first().is_some_and(|first| first == "with");
+        let is_main = || MAIN.iter().any(|main| main.eq_ignore_ascii_case(&text));
+        if self.end.is_none() && self.open && self.depth == 0 && with && is_main() {
+            self.main.get_or_insert(start);
+        }
+        self.returning |= self.depth == 0 && text.eq_ignore_ascii_case("returning");
+        self.begin(&text);
         if self.peek(0) == Some(b'\'') && matches!(word, b"e" | b"E") {
             return self.quoted(b'\'', true);
         }
@@ -293,6 +353,58 @@ mod tests {
             ("INSERT INTO \"t", 0),
         ] {
             assert!(refused(text, values).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_statement_is_parted_from_its_common_table_expressions() {
+        for (text, with, main) in [
+            (
+                "INSERT INTO t SELECT 1 ; -- x",
+                "",
+                "INSERT INTO t SELECT 1 ",
+            ),
+            ("-- x;\nSELECT ';'", "", "-- x;\nSELECT ';'"),
+            (
+                "WITH a AS (SELECT 1), b(select_) AS (DELETE FROM t RETURNING 1) -- select\n\
+                 INSERT INTO t SELECT * FROM a;",
+                "WITH a AS (SELECT 1), b(select_) AS (DELETE FROM t RETURNING 1) -- select\n",
+                "INSERT INTO t SELECT * FROM a",
+            ),
+            (
+                "with recursive \"insert\" as (values (1)) select 1",
+                "with recursive \"insert\" as (values (1)) ",
+                "select 1",
+            ),
+            (
+                "UPDATE t SET a = (SELECT 1)",
+                "",
+                "UPDATE t SET a = (SELECT 1)",
+            ),
+        ] {
+            let read = SqlText::read(text, false).unwrap();
+            assert_eq!(read.parts(text), (with, main), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_statement_that_changes_rows_says_whether_it_returns_some() {
+        for (text, silent) in [
+            ("INSERT INTO t VALUES (1)", true),
+            ("INSERT INTO t VALUES (1) RETURNING id", false),
+            ("INSERT INTO t VALUES ('RETURNING') -- RETURNING", true),
+            (
+                "WITH a AS (DELETE FROM t RETURNING 1) INSERT INTO u SELECT 1",
+                true,
+            ),
+            (
+                "WITH a AS (DELETE FROM t RETURNING 1) SELECT * FROM a",
+                false,
+            ),
+            ("SELECT 1", false),
+        ] {
+            let read = SqlText::read(text, false).unwrap();
+            assert_eq!(read.changes_silently(text), silent, "{text}");
         }
     }
 

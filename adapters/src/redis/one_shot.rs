@@ -1,13 +1,13 @@
 //! Effects known up front: one script, one trip.
 
 use exactly_once_core::{
-    OneShot, OneShotDone, OneShotStore, Outcome, Result, Settled,
+    Error, ErrorKind, OneShot, OneShotDone, OneShotStore, Outcome, Result, Settled,
     adapter::{refused_up_front, settle_one_shot},
 };
 
 use super::{
     commands::Work,
-    error::BACKEND,
+    error::{BACKEND, error},
     schema::Shard,
     statements::writes_of,
     store::RedisStore,
@@ -19,7 +19,7 @@ const OPERATION: &str = "execute_one_shot";
 impl OneShotStore for RedisStore {
     async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
         let limit = self.shared.max_receipt_bytes;
-        if let Err(refusal) = effect.receipt.check_size(limit, OPERATION, BACKEND) {
+        if let Err(refusal) = effect.check(limit, OPERATION, BACKEND) {
             return refused_up_front(self, OPERATION, &effect.claim, refusal).await;
         }
         let answer = self.attempt_one_shot(effect).await;
@@ -27,8 +27,17 @@ impl OneShotStore for RedisStore {
     }
 }
 
+/// Commands have no rows.
+pub(super) fn no_rows(operation: &'static str) -> Error {
+    error(ErrorKind::Unsupported, operation)
+        .with_message("a command of Redis returns no rows here: leave out `returning`")
+}
+
 impl RedisStore {
     async fn attempt_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
+        if effect.returns_rows() {
+            return Err(no_rows(OPERATION));
+        }
         let work = Work {
             guards: Vec::new(),
             writes: writes_of(&effect.statements, OPERATION)?,

@@ -1,10 +1,14 @@
 //! A participant whose work is known up front, by the steps of any other.
 
-use exactly_once_core::{ErrorKind, OneShotParticipant, Result, Statement, adapter::refusals};
+use exactly_once_core::{
+    ErrorKind, OneShotParticipant, Ran, Result, Statement, StatementTransaction,
+    adapter::{check_statements_without_rows, refusals},
+};
 
 use super::{
     commands::{Verb, Write},
     error::{BACKEND, error},
+    one_shot::no_rows,
     statements::writes_of,
     store::RedisStore,
     transaction::RedisTx,
@@ -14,11 +18,28 @@ const OPERATION: &str = "apply";
 
 impl OneShotParticipant for RedisStore {
     async fn apply(&self, tx: &mut RedisTx, statements: &[Statement]) -> Result<()> {
+        check_statements_without_rows(statements, OPERATION, BACKEND)?;
         tx.check_home(self, OPERATION)?;
         let mut whole = Whole { tx, done: false };
-        let applied = apply(whole.tx, statements).await;
+        let applied = apply(whole.tx, statements, false).await;
         whole.done = true;
-        whole.tx.noted(applied)
+        whole.tx.noted(applied).map(drop)
+    }
+}
+
+impl StatementTransaction for RedisStore {
+    async fn run_in(&self, tx: &mut RedisTx, statement: &Statement) -> Result<Ran> {
+        const OPERATION: &str = "run_in";
+        statement.check(OPERATION, BACKEND)?;
+        tx.check_home(self, OPERATION)?;
+        if statement.returns().is_some() {
+            return Err(no_rows(OPERATION));
+        }
+        let mut whole = Whole { tx, done: false };
+        let applied = apply(whole.tx, std::slice::from_ref(statement), true).await;
+        whole.done = true;
+        let changed = whole.tx.noted(applied)?;
+        Ok(Ran::changed(changed.into_iter().sum()))
     }
 }
 
@@ -39,12 +60,14 @@ impl Drop for Whole<'_> {
     }
 }
 
-async fn apply(tx: &mut RedisTx, statements: &[Statement]) -> Result<()> {
+/// Gives how many rows each has changed: where that is not to `count` and no number is
+/// [required](Statement::expecting_rows), without a look at what is there.
+async fn apply(tx: &mut RedisTx, statements: &[Statement], count: bool) -> Result<Vec<u64>> {
     let mut rows = vec![0; statements.len()];
     for write in writes_of(statements, OPERATION)? {
         let at = (write.statement as usize).saturating_sub(1);
         let counted = statements.get(at).and_then(Statement::expected_rows);
-        let changed = changes(tx, &write, counted.is_some()).await?;
+        let changed = changes(tx, &write, count || counted.is_some()).await?;
         if changed > 0 || condition_of(&write).is_empty() {
             put(tx, &write)?;
         }
@@ -52,12 +75,12 @@ async fn apply(tx: &mut RedisTx, statements: &[Statement]) -> Result<()> {
             *rows += changed;
         }
     }
-    for (at, (statement, rows)) in (1..).zip(statements.iter().zip(rows)) {
-        if let Some(expected) = statement.expected_rows().filter(|it| *it != rows) {
-            return Err(refusals::rows(at, rows, expected, OPERATION, BACKEND));
+    for (at, (statement, rows)) in (1..).zip(statements.iter().zip(&rows)) {
+        if let Some(expected) = statement.expected_rows().filter(|it| it != rows) {
+            return Err(refusals::rows(at, *rows, expected, OPERATION, BACKEND));
         }
     }
-    Ok(())
+    Ok(rows)
 }
 
 /// `NX`, `XX` or nothing.

@@ -1,6 +1,6 @@
 //! One-shot statements: commands of Redis, as writes that can be checked before they are applied.
 
-use exactly_once_core::{ErrorKind, Result, Statement, Value};
+use exactly_once_core::{ErrorKind, Result, Statement, Value, adapter::Word};
 
 use super::{
     commands::{Verb, Write},
@@ -26,16 +26,17 @@ const SUPPORTED: &str = "SET key value [NX|XX] [EX|PX|EXAT|PXAT time|KEEPTTL], D
 
 /// A command: the words of the text, then the parameters.
 fn parse(statement: &Statement) -> std::result::Result<Vec<Write>, String> {
-    let mut words: Vec<Vec<u8>> = statement
-        .text()
-        .split_ascii_whitespace()
-        .map(|word| word.as_bytes().to_vec())
-        .collect();
     // Refusals name the command, so it comes from the text: a parameter may be a secret.
-    if words.is_empty() {
+    if !matches!(statement.words().next(), Some(Word::Written(_))) {
         return Err("an empty statement".to_owned());
     }
-    words.extend(statement.parameters().iter().map(bytes_of));
+    let words: Vec<Vec<u8>> = statement
+        .words()
+        .map(|word| match word {
+            Word::Written(word) => word.as_bytes().to_vec(),
+            Word::Bound(value) => bytes_of(value),
+        })
+        .collect();
     let (name, rest) = words.split_first().ok_or("an empty statement")?;
     let name = String::from_utf8_lossy(name).to_ascii_uppercase();
     let (key, rest) = rest
@@ -162,8 +163,8 @@ fn bytes_of(value: &Value) -> Vec<u8> {
         Value::Float(number) => number.to_string().into_bytes(),
         Value::Text(text) => text.clone().into_bytes(),
         Value::Bytes(bytes) => bytes.to_vec(),
-        // NULL, and what later versions may add: the empty string.
-        _ => Vec::new(),
+        // NULL has none: the empty string.
+        value => value.as_text().unwrap_or_default().into_bytes(),
     }
 }
 

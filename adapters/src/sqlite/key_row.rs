@@ -95,6 +95,28 @@ impl KeyDone<'_> {
         self.put(connection, operation, WRITE).map(drop)
     }
 
+    /// Writes another receipt into the row that is there.
+    pub(super) fn update_receipt(
+        &self,
+        connection: &Connection,
+        operation: &'static str,
+        receipt: &Receipt,
+    ) -> Result<()> {
+        connection
+            .prepare_cached(
+                "UPDATE exactly_once_key SET receipt = ?3 WHERE namespace = ?1 AND key = ?2",
+            )
+            .and_then(|mut update| {
+                update.execute(params![
+                    self.namespace.as_str(),
+                    self.claim.key().as_str(),
+                    receipt.as_bytes(),
+                ])
+            })
+            .map_err(statement(operation))
+            .map(drop)
+    }
+
     /// Writes the outcome unless the key has a row, in whatever state. Says whether it did.
     pub(super) fn insert(&self, connection: &Connection, operation: &'static str) -> Result<bool> {
         let written = self.put(connection, operation, INSERT)?;

@@ -57,8 +57,8 @@
 //!   that writes. Effects are committed in groups; an interactive transaction has the thread for itself.
 //! - `file`: which file it is, and its names.
 //! - `reader`, `gate`, `log`: connections that read beside it, and how the log is kept short.
-//! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits; `ledger`,
-//!   `refused`: a balance operation at work.
+//! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits; `statements`: the
+//!   user's statements that are known up front; `ledger`, `refused`: a balance operation at work.
 //! - `outcome`, `prepared`, `one_shot_participant`, `staging`, `register`: two-phase commit.
 
 mod balance;
@@ -90,6 +90,7 @@ pub(crate) mod schema;
 mod session;
 mod settings;
 mod staging;
+mod statements;
 mod transaction;
 mod turn;
 mod writer;

@@ -3,21 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use exactly_once_core::{
-    ErrorKind, OneShot, OneShotDone, OneShotStore, Outcome, Result, Statement, Value,
-    adapter::{refusals, refused_up_front, rules::keys::Standing, settle_one_shot},
-};
-use rusqlite::{
-    ToSql, params_from_iter,
-    types::{ToSqlOutput, ValueRef},
+    OneShot, OneShotDone, OneShotStore, Outcome, Result,
+    adapter::{refused_up_front, rules::keys::Standing, settle_one_shot},
 };
 
 use super::{
     SqliteStore,
-    error::{STORE, error, statement},
-    guard::{ONE_STATEMENT, Scope},
+    error::{STORE, statement},
     key_row::KeyDone,
     queue::{Bench, Undo},
-    transaction::{explain, user_work},
+    statements::{apply_all, reads_row_id},
 };
 
 const OPERATION: &str = "execute_one_shot";
@@ -25,7 +20,7 @@ const OPERATION: &str = "execute_one_shot";
 impl OneShotStore for SqliteStore {
     async fn execute_one_shot(&self, effect: &OneShot) -> Result<OneShotDone> {
         let limit = self.settings.max_receipt_bytes;
-        if let Err(refusal) = effect.receipt.check_size(limit, OPERATION, STORE) {
+        if let Err(refusal) = effect.check(limit, OPERATION, STORE) {
             return refused_up_front(self, OPERATION, &effect.claim, refusal).await;
         }
         let answer = self.attempt_one_shot(effect).await;
@@ -81,99 +76,19 @@ impl SqliteStore {
             }
             done.write(connection, OPERATION)?;
         }
-        for (at, statement) in (1..).zip(&effect.statements) {
-            apply_statement(bench, OPERATION, false, at, statement)?;
+        let rows = apply_all(bench, OPERATION, false, &effect.statements)?;
+        if !effect.returns_rows() {
+            return Ok(OneShotDone {
+                outcome,
+                replayed: false,
+            });
         }
+        let limit = self.settings.max_receipt_bytes;
+        let receipt = effect.receipt_with(&rows, limit, OPERATION, STORE)?;
+        done.update_receipt(connection, OPERATION, &receipt)?;
         Ok(OneShotDone {
-            outcome,
+            outcome: Outcome::Applied(receipt),
             replayed: false,
         })
-    }
-}
-
-/// Whether a statement may read the row id that was inserted last.
-pub(super) fn reads_row_id(text: &str) -> bool {
-    const FUNCTION: &[u8] = b"last_insert_rowid";
-    let mut windows = text.as_bytes().windows(FUNCTION.len());
-    windows.any(|window| window.eq_ignore_ascii_case(FUNCTION))
-}
-
-/// Runs one statement of the user's, the `at`th; `staged` in work that is to be prepared.
-pub(super) fn apply_statement(
-    bench: &Bench<'_>,
-    operation: &'static str,
-    staged: bool,
-    at: usize,
-    step: &Statement,
-) -> Result<()> {
-    if step.text().trim().is_empty() {
-        return Err(error(
-            ErrorKind::Invalid,
-            operation,
-            "the statement is empty",
-        ));
-    }
-    let is_nan = |value: &Value| matches!(value, Value::Float(number) if number.is_nan());
-    if step.parameters().iter().any(is_nan) {
-        return Err(error(
-            ErrorKind::Invalid,
-            operation,
-            "NaN is bound, which SQLite would store as NULL",
-        ));
-    }
-    let parameters = step.parameters().iter().map(Bound);
-    let before = bench.connection.total_changes();
-    let scope = Scope::Statement { staged };
-    let mut control = false;
-    user_work(bench, scope, |connection| {
-        let mut prepared = connection.prepare_cached(step.text())?;
-        // What a closure compiled before comes from the driver's cache, and the fences are not
-        // asked: a statement that neither writes nor gives rows controls the transaction.
-        control = prepared.readonly() && prepared.column_count() == 0;
-        if control {
-            return Ok(());
-        }
-        let mut rows = prepared.query(params_from_iter(parameters))?;
-        // To the end, so that a statement with RETURNING is done as a whole.
-        while rows.next()?.is_some() {}
-        Ok(())
-    })
-    .map_err(|source| explain(bench, operation, source))?;
-    if control {
-        return Err(error(ErrorKind::Refused, operation, ONE_STATEMENT));
-    }
-    let changed = if bench.connection.total_changes() == before {
-        0
-    } else {
-        // Of the statement itself, without what its triggers changed.
-        bench.connection.changes()
-    };
-    match step.expected_rows() {
-        Some(expected) if expected != changed => {
-            Err(refusals::rows(at, changed, expected, operation, STORE))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A parameter as SQLite stores it.
-struct Bound<'a>(&'a Value);
-
-impl ToSql for Bound<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let value = match self.0 {
-            Value::Null => ValueRef::Null,
-            Value::Bool(flag) => ValueRef::Integer(i64::from(*flag)),
-            Value::Integer(number) => ValueRef::Integer(*number),
-            Value::Float(number) => ValueRef::Real(*number),
-            Value::Text(text) => ValueRef::Text(text.as_bytes()),
-            Value::Bytes(bytes) => ValueRef::Blob(bytes),
-            other => {
-                return Err(rusqlite::Error::ToSqlConversionFailure(
-                    format!("{other:?} has no form in SQLite").into(),
-                ));
-            }
-        };
-        Ok(ToSqlOutput::Borrowed(value))
     }
 }

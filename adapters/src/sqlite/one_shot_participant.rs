@@ -1,27 +1,29 @@
 //! A participant whose work is known up front: begun, done and staged in one job of the writer's,
 //! and so in one commit with those of others.
 
-use exactly_once_core::{OneShotParticipant, Participation, PreparedOneShot, Result, Statement};
+use exactly_once_core::{
+    OneShotParticipant, Participation, PreparedOneShot, Result, Statement,
+    adapter::check_statements_without_rows,
+};
 
 use super::{
     SqliteStore,
     connection::Purpose,
-    error::statement,
-    one_shot::{apply_statement, reads_row_id},
+    error::{STORE, statement},
     queue::Undo,
+    statements::{apply_all, reads_row_id},
     transaction::{SqliteTx, mark_work},
 };
 
 impl OneShotParticipant for SqliteStore {
     async fn apply(&self, tx: &mut SqliteTx, statements: &[Statement]) -> Result<()> {
         const OPERATION: &str = "apply";
+        check_statements_without_rows(statements, OPERATION, STORE)?;
         self.check_home(tx, OPERATION)?;
         let (statements, staged) = (statements.to_vec(), tx.is_staged());
         tx.step(OPERATION, move |bench| {
             bench.savepoint(OPERATION, || {
-                (1..)
-                    .zip(&statements)
-                    .try_for_each(|(at, one)| apply_statement(bench, OPERATION, staged, at, one))
+                apply_all(bench, OPERATION, staged, &statements).map(drop)
             })
         })
         .await
@@ -35,6 +37,7 @@ impl OneShotParticipant for SqliteStore {
         statements: &[Statement],
     ) -> Result<PreparedOneShot> {
         const OPERATION: &str = "prepare_one_shot";
+        check_statements_without_rows(statements, OPERATION, STORE)?;
         // What is prepared already is found without waiting for another's transaction.
         if self.writer.is_held() {
             let (store, asked) = (self.clone(), participation.clone());
@@ -62,9 +65,7 @@ impl OneShotParticipant for SqliteStore {
                 bench.forget_row_id().map_err(statement(OPERATION))?;
             }
             mark_work(bench, OPERATION)?;
-            for (at, statement) in (1..).zip(&statements) {
-                apply_statement(bench, OPERATION, true, at, statement)?;
-            }
+            apply_all(bench, OPERATION, true, &statements)?;
             store.stage(bench, &asked)?;
             Ok(PreparedOneShot::Done)
         })

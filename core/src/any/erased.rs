@@ -1,6 +1,7 @@
 //! The `dyn` twins of the traits, and the one type that implements them for every store.
 
 pub(super) mod last;
+pub(super) mod statements;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ use crate::{
     identity::StoreIdentity,
     lease::{FencingToken, Lease, LeaseStore, Leased},
     names::{AccountId, IdempotencyKey, Namespace},
-    one_shot::{OneShot, OneShotDone, OneShotStore, Statement},
+    one_shot::{OneShot, OneShotDone, OneShotStore},
     one_shot_participant::{OneShotParticipant, PreparedOneShot},
     place::Place,
     prepared::{
@@ -28,6 +29,7 @@ use crate::{
     receipt::Receipt,
     register::{Decision, DecisionRegister, RegisterEntry, RegisterPage, Settlement},
     rejection::Rejection,
+    statement::Statement,
     store::{Capabilities, Store},
     time::Timestamp,
     transaction::Transactional,
@@ -42,7 +44,8 @@ pub(super) fn own<S: Transactional>(
     tx: AnyTx,
     operation: &'static str,
 ) -> Result<S::Tx> {
-    tx.0.downcast()
+    tx.tx
+        .downcast()
         .map(|tx| *tx)
         .map_err(|_| foreign(store, operation))
 }
@@ -89,6 +92,10 @@ impl<S: Store> ErasedStore for Erased<S> {
                 .as_ref()
                 .map(|part| part.rebind(&namespace)),
             one_shot: parts.one_shot.as_ref().map(|part| part.rebind(&namespace)),
+            statements: parts
+                .statements
+                .as_ref()
+                .map(|part| part.rebind(&namespace)),
             lease: parts.lease.as_ref().map(|part| part.rebind(&namespace)),
             balance: parts.balance.as_ref().map(|part| part.rebind(&namespace)),
             balance_transaction: parts

@@ -5,7 +5,8 @@
 //! conformance suite included, runs on it unchanged.
 //!
 //! # Layout
-//! - `erased`: the private `dyn` twins of the traits; `last`: those of last participants.
+//! - `erased`: the private `dyn` twins of the traits; `last`: those of last participants;
+//!   `statements`: that of statements in a transaction.
 //! - `plain`: the traits without transactions, forwarded.
 //! - `transactional`: the traits whose transactions are boxed as [`AnyTx`].
 
@@ -17,20 +18,23 @@ use std::{any::Any, fmt, sync::Arc};
 
 use crate::{
     balance::{BalanceStore, BalanceTransaction},
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, Result},
     idempotency::IdempotencyStore,
     lease::LeaseStore,
     one_shot::OneShotStore,
     one_shot_participant::{LastOneShotParticipant, OneShotParticipant},
     prepared::{LastResource, PreparedTransactions},
     register::DecisionRegister,
+    rows::Ran,
+    statement::Statement,
     store::Store,
-    transaction::Transactional,
+    transaction::{StatementTransaction, Transactional},
 };
 use erased::{
     Erased, ErasedBalance, ErasedBalanceTransaction, ErasedIdempotency, ErasedLease, ErasedOneShot,
     ErasedOneShotParticipant, ErasedPrepared, ErasedRegister, ErasedStore, ErasedTransactional,
     last::{ErasedLast, ErasedLastOneShot},
+    statements::ErasedStatements,
 };
 
 /// A store of a type known at run time only.
@@ -48,6 +52,7 @@ struct Parts {
     transactional: Option<Arc<dyn ErasedTransactional>>,
     idempotency: Option<Arc<dyn ErasedIdempotency>>,
     one_shot: Option<Arc<dyn ErasedOneShot>>,
+    statements: Option<Arc<dyn ErasedStatements>>,
     lease: Option<Arc<dyn ErasedLease>>,
     balance: Option<Arc<dyn ErasedBalance>>,
     balance_transaction: Option<Arc<dyn ErasedBalanceTransaction>>,
@@ -59,18 +64,40 @@ struct Parts {
 }
 
 /// A transaction of the store behind an [`AnyStore`].
-pub struct AnyTx(Box<dyn Any + Send>);
+pub struct AnyTx {
+    tx: Box<dyn Any + Send>,
+    /// What runs statements in it, where the store has that.
+    statements: Option<Arc<dyn ErasedStatements>>,
+}
 
 impl AnyTx {
     fn new(tx: impl Any + Send) -> Self {
-        Self(Box::new(tx))
+        Self {
+            tx: Box::new(tx),
+            statements: None,
+        }
+    }
+
+    /// Runs a statement in the transaction, beside the work's own, and gives the rows that it
+    /// [returns](Statement::returning): work over any backend needs no [`Self::downcast_mut`].
+    ///
+    /// # Errors
+    /// As [`StatementTransaction::run_in`]; [unsupported](ErrorKind::Unsupported) where the store was
+    /// erased without that trait.
+    pub async fn run(&mut self, statement: &Statement) -> Result<Ran> {
+        match self.statements.clone() {
+            Some(statements) => statements.run_in(self, statement).await,
+            None => Err(Error::new(ErrorKind::Unsupported, "run", "any").with_message(
+                "the store was erased without `StatementTransaction`, which the operation belongs to",
+            )),
+        }
     }
 
     /// The transaction as the backend's own type, for the user's own statements; `None` if the
     /// store behind is of another backend.
     #[must_use]
     pub fn downcast_mut<T: Any>(&mut self) -> Option<&mut T> {
-        self.0.downcast_mut()
+        self.tx.downcast_mut()
     }
 }
 
@@ -101,11 +128,17 @@ impl AnyStore {
     /// not every backend has.
     pub fn new<S>(store: S) -> Self
     where
-        S: OneShotStore + LeaseStore + BalanceTransaction + OneShotParticipant + DecisionRegister,
+        S: OneShotStore
+            + StatementTransaction
+            + LeaseStore
+            + BalanceTransaction
+            + OneShotParticipant
+            + DecisionRegister,
     {
         Self::builder(store)
             .idempotency()
             .one_shot()
+            .statements()
             .leases()
             .balances()
             .balance_transactions()
@@ -118,7 +151,11 @@ impl AnyStore {
     /// A store with every trait: it may also be the last participant of a two-phase commit.
     pub fn with_last_participant<S>(store: S) -> Self
     where
-        S: OneShotStore + LeaseStore + BalanceTransaction + LastOneShotParticipant,
+        S: OneShotStore
+            + StatementTransaction
+            + LeaseStore
+            + BalanceTransaction
+            + LastOneShotParticipant,
     {
         let whole = Self::new(store.clone());
         let last = Self::builder(store).last_one_shot_participants().build();
@@ -135,6 +172,14 @@ impl AnyStore {
         AnyStoreBuilder {
             store: Arc::new(Erased(store)),
             parts: Parts::default(),
+        }
+    }
+
+    /// The transaction with what runs statements in it.
+    fn with_statements(&self, tx: AnyTx) -> AnyTx {
+        AnyTx {
+            statements: self.parts.statements.clone(),
+            ..tx
         }
     }
 
@@ -169,6 +214,10 @@ impl<S: Store> AnyStoreBuilder<S> {
     part!(
         /// With [`OneShotStore`].
         one_shot: OneShotStore => one_shot
+    );
+    part!(
+        /// With [`StatementTransaction`].
+        statements: StatementTransaction => transactional, statements
     );
     part!(
         /// With [`LeaseStore`].

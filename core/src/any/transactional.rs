@@ -6,7 +6,6 @@ use crate::{
     error::{BoxError, Error, Result},
     idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, Settled},
     names::IdempotencyKey,
-    one_shot::Statement,
     one_shot_participant::{LastOneShotParticipant, OneShotParticipant, PreparedOneShot},
     prepared::{
         BegunPrepared, InDoubtPage, LastResource, Participation, PreparedStatus,
@@ -15,7 +14,9 @@ use crate::{
     receipt::Receipt,
     register::Decision,
     rejection::Rejection,
-    transaction::Transactional,
+    rows::Ran,
+    statement::Statement,
+    transaction::{StatementTransaction, Transactional},
 };
 
 macro_rules! forward {
@@ -35,11 +36,16 @@ macro_rules! forward {
 }
 
 forward! { Transactional by transactional {
-    fn begin() -> AnyTx;
     fn commit(tx: AnyTx) -> ();
     fn rollback(tx: AnyTx) -> ();
 }
     type Tx = AnyTx;
+    async fn begin(&self) -> Result<AnyTx> {
+        match &self.parts.transactional {
+            Some(part) => Ok(self.with_statements(part.begin().await?)),
+            None => Err(self.missing("begin")),
+        }
+    }
     fn classify(&self, operation: &'static str, source: BoxError) -> Error {
         match &self.parts.transactional {
             Some(part) => part.classify(operation, source),
@@ -49,12 +55,25 @@ forward! { Transactional by transactional {
 }
 
 forward! { IdempotencyStore by idempotency {
-    fn claim(claim: &Claim) -> Claimed<AnyTx>;
     fn complete(tx: AnyTx, claim: &Claim, receipt: &Receipt) -> Settled;
     fn reject(tx: AnyTx, claim: &Claim, rejection: &Rejection) -> Settled;
     fn lookup(key: &IdempotencyKey) -> Option<KeyRecord>;
     fn forget(key: &IdempotencyKey) -> bool;
     fn expire(limit: u32) -> u64;
+}
+    async fn claim(&self, claim: &Claim) -> Result<Claimed<AnyTx>> {
+        match &self.parts.idempotency {
+            Some(part) => Ok(match part.claim(claim).await? {
+                Claimed::Fresh(tx) => Claimed::Fresh(self.with_statements(tx)),
+                other => other,
+            }),
+            None => Err(self.missing("claim")),
+        }
+    }
+}
+
+forward! { StatementTransaction by statements {
+    fn run_in(tx: &mut AnyTx, statement: &Statement) -> Ran;
 }}
 
 forward! { BalanceTransaction by balance_transaction {
@@ -62,7 +81,6 @@ forward! { BalanceTransaction by balance_transaction {
 }}
 
 forward! { PreparedTransactions by prepared {
-    fn begin_prepared(participation: &Participation) -> BegunPrepared<AnyTx>;
     fn prepare(tx: AnyTx, participation: &Participation) -> ();
     fn commit_alone(tx: AnyTx, participation: &Participation) -> ();
     fn commit_prepared(participation: &Participation) -> ();
@@ -70,7 +88,20 @@ forward! { PreparedTransactions by prepared {
     fn prepared_status(participation: &Participation) -> PreparedStatus;
     fn in_doubt(after: Option<&TransactionDigest>, limit: u32) -> InDoubtPage;
     fn forget_prepared(limit: u32) -> u64;
-}}
+}
+    async fn begin_prepared(
+        &self,
+        participation: &Participation,
+    ) -> Result<BegunPrepared<AnyTx>> {
+        match &self.parts.prepared {
+            Some(part) => Ok(match part.begin_prepared(participation).await? {
+                BegunPrepared::Fresh(tx) => BegunPrepared::Fresh(self.with_statements(tx)),
+                other => other,
+            }),
+            None => Err(self.missing("begin_prepared")),
+        }
+    }
+}
 
 forward! { OneShotParticipant by one_shot_participant {
     fn apply(tx: &mut AnyTx, statements: &[Statement]) -> ();

@@ -5,7 +5,8 @@ use std::{future::Future, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    BalanceOperation, Engine, Permit, Refusal, Step, TransactionIdentity, ValuedEffect, leased,
+    BalanceOperation, Engine, Permit, Refusal, Step, TransactionIdentity, leased,
+    one_shot::AnsweredEffect,
     steps::{Answer, apply, asked, fix_key, keyed, recorded, unkeyed},
     two_phase,
 };
@@ -61,24 +62,24 @@ pub trait Effects<'run, M>: Engine<'run, M> {
     }
 
     /// Applies statements that are known up front, exactly once, in one round trip, and returns the
-    /// effect's value; a retry gets the value of the attempt that committed.
-    fn one_shot<'a, S, T, R>(
+    /// effect's value, or the rows that a statement made; a retry gets those of the attempt that
+    /// committed.
+    fn one_shot<'a, S, E>(
         &'a self,
         store: &S,
         step: impl Into<Step>,
-        effect: ValuedEffect<'_, R, T>,
-    ) -> Answer<'a, T, Self::Failure>
+        effect: E,
+    ) -> Answer<'a, E::Answer, Self::Failure>
     where
         'run: 'a,
         S: OneShotStore,
-        T: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + ?Sized,
+        E: AnsweredEffect,
     {
         let store = store.clone();
-        let receipt = Receipt::of(effect.value).map(|(receipt, _)| receipt);
-        let statements = effect.statements;
-        keyed(self, step.into(), effect.request, move |claim| async move {
-            super::one_shot::apply(&store, claim, statements, receipt).await
+        effect.with(|request, parts| {
+            keyed(self, step.into(), request, move |claim| async move {
+                super::one_shot::apply(&store, claim, parts).await
+            })
         })
     }
 

@@ -46,7 +46,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use effects::Effects;
 pub use key::key_of;
 pub use leased::Permit;
-pub use one_shot::{Effect, ValuedEffect};
+pub use one_shot::{AnsweredEffect, Effect, RowsEffect, ValuedEffect};
 pub use operation::BalanceOperation;
 pub use refusal::{Details, Refusal, Settled};
 pub use step::Step;

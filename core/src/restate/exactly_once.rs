@@ -10,7 +10,7 @@ use super::{context::Journal, engine::Restate};
 use crate::{
     amount::Amount,
     balance::{Applied, BalanceStore, Expected, Leg, Transferred},
-    engine::{BalanceOperation, Effects, Permit, Refusal, Step, ValuedEffect},
+    engine::{AnsweredEffect, BalanceOperation, Effects, Permit, Refusal, Step},
     execute::{Work, WorkError},
     idempotency::IdempotencyStore,
     lease::LeaseStore,
@@ -78,20 +78,20 @@ pub trait ExactlyOnce<'ctx>: Journal<'ctx> + Sized {
     }
 
     /// Applies statements that are known up front, exactly once, in one round trip, and gives the
-    /// effect's value; a retry gets the value of the attempt that committed.
+    /// effect's value, or the rows that a statement made; a retry gets those of the attempt that
+    /// committed.
     ///
     /// The request is as in [`Self::execute_once`].
-    fn one_shot<'a, S, T, R>(
+    fn one_shot<'a, S, E>(
         &'a self,
         store: &S,
         step: impl Into<Step>,
-        effect: ValuedEffect<'_, R, T>,
-    ) -> Answer<'a, T>
+        effect: E,
+    ) -> Answer<'a, E::Answer>
     where
         'ctx: 'a,
         S: OneShotStore,
-        T: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + ?Sized,
+        E: AnsweredEffect,
     {
         Effects::<'ctx, Restate>::one_shot(self, store, step, effect)
     }

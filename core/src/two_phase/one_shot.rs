@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     error::Result,
-    one_shot::Statement,
     one_shot_participant::{LastOneShotParticipant, OneShotParticipant, PreparedOneShot},
     prepared::Participation,
     register::Decision,
+    statement::Statement,
 };
 
 /// How a store commits its statements together with the decision.

@@ -14,10 +14,10 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     execute::{Work, WorkError},
-    one_shot::Statement,
     one_shot_participant::{LastOneShotParticipant, OneShotParticipant},
     prepared::{LastResource, Participation, PreparedTransactions},
     register::{Decision, DecisionRegister},
+    statement::Statement,
     transaction::Transactional,
 };
 

@@ -85,29 +85,9 @@ pub(super) fn rows(parameters: &[u32]) -> String {
     format!("ROWS FROM ({})", arrays.join(", "))
 }
 
-/// An array of any type.
+/// An array of any type, as a literal.
 pub(super) fn array<'a>(items: impl IntoIterator<Item = &'a Value>) -> String {
-    let mut text = "{".to_owned();
-    for (at, item) in items.into_iter().enumerate() {
-        if at > 0 {
-            text.push(',');
-        }
-        match literal::plain(item) {
-            None => text.push_str("NULL"),
-            Some(plain) => {
-                text.push('"');
-                for letter in plain.chars() {
-                    if matches!(letter, '"' | '\\') {
-                        text.push('\\');
-                    }
-                    text.push(letter);
-                }
-                text.push('"');
-            }
-        }
-    }
-    text.push('}');
-    literal::escaped(&text)
+    literal::escaped(&literal::array(items))
 }
 
 #[cfg(test)]

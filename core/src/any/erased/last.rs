@@ -8,10 +8,10 @@ use super::{AnyTx, Erased, own};
 use crate::{
     error::Result,
     names::Namespace,
-    one_shot::Statement,
     one_shot_participant::LastOneShotParticipant,
     prepared::{LastResource, Participation},
     register::Decision,
+    statement::Statement,
 };
 
 pub(in crate::any) trait ErasedLast: Send + Sync {
