@@ -8,8 +8,8 @@ use exactly_once::{
     DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
     InDoubtPage, KeyRecord, Lease, LeaseStore, Leased, Namespace, OneShot, OneShotDone,
     OneShotParticipant, OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedOneShot,
-    PreparedStatus, PreparedTransactions, Receipt, RegisterEntry, RegisterPage, Rejection, Result,
-    Settled, Settlement, Statement, Store, StoreIdentity, Timestamp, TransactionDigest,
+    PreparedStatus, PreparedTransactions, Ran, Receipt, RegisterEntry, RegisterPage, Rejection, Result,
+    Settled, Settlement, Statement, StatementTransaction, Store, StoreIdentity, Timestamp, TransactionDigest,
     Transactional, Transfer, Transferred, Version,
     memory::{MemoryStore, MemoryTx},
 };
@@ -134,6 +134,9 @@ patchable! {
     }
     OneShotStore {
         fn execute_one_shot(effect: &OneShot) -> OneShotDone;
+    }
+    StatementTransaction {
+        fn run_in(tx: &mut MemoryTx, statement: &Statement) -> Ran;
     }
     LeaseStore {
         fn lease(claim: &Claim, ttl: Duration) -> Leased;
