@@ -6,7 +6,7 @@
 //! - `row`, `cell`: read rows as types of the program's own.
 
 mod cell;
-pub mod returned;
+pub(crate) mod returned;
 mod row;
 mod writer;
 
