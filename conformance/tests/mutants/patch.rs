@@ -8,9 +8,9 @@ use exactly_once::{
     DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
     InDoubtPage, KeyRecord, Lease, LeaseStore, Leased, Namespace, OneShot, OneShotDone,
     OneShotParticipant, OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedOneShot,
-    PreparedStatus, PreparedTransactions, Ran, Receipt, RegisterEntry, RegisterPage, Rejection, Result,
-    Settled, Settlement, Statement, StatementTransaction, Store, StoreIdentity, Timestamp, TransactionDigest,
-    Transactional, Transfer, Transferred, Version,
+    PreparedStatus, PreparedTransactions, Ran, Receipt, RegisterEntry, RegisterPage, Rejection,
+    Result, Settled, Settlement, Statement, StatementTransaction, Store, StoreIdentity, Timestamp,
+    TransactionDigest, Transactional, Transfer, Transferred, Version,
     memory::{MemoryStore, MemoryTx},
 };
 use exactly_once_conformance::{CaseResult, harness::Way};
