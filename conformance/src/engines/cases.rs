@@ -2,6 +2,12 @@
 
 use std::{future::Future, sync::Arc};
 
+use exactly_once_core::{
+    Claim, ErrorKind, Fingerprint, IdempotencyKey, LeaseStore, Leased,
+    engine::script::{Fault, Faults},
+};
+use serde_json::Value;
+
 use super::{
     Ended, EngineHarness, EngineStore, Job,
     effects::{Form, NOTHING, REQUEST},
@@ -10,10 +16,6 @@ use super::{
 use crate::{
     CaseFailure, CaseResult, Harness, ensure, ensure_eq,
     runner::{Case, CaseInfo, Trial, Variant},
-};
-use exactly_once_core::{
-    Claim, ErrorKind, Fingerprint, IdempotencyKey, LeaseStore, Leased,
-    engine::script::{Fault, Faults},
 };
 
 /// More points than any handler here has: a run that never ends must fail.
@@ -44,7 +46,7 @@ const fn info(id: &'static str, path: &'static str) -> CaseInfo {
     CaseInfo::new(id, path).contract(CONTRACT)
 }
 
-const FORMS: [(Form, [CaseInfo; 4]); 13] = forms! {
+const FORMS: [(Form, [CaseInfo; 4]); 14] = forms! {
     "01" "execute_once" ExecuteOnce;
     "02" "one_shot" OneShot;
     "03" "open_account" Open;
@@ -58,6 +60,7 @@ const FORMS: [(Form, [CaseInfo; 4]); 13] = forms! {
     "11" "two_phase" TwoPhase;
     "12" "fix_key_and_outcome_of" FixedKey;
     "13" "two_steps_of_one_name" TwoOfOneName;
+    "14" "one_step_called_twice" SecondCall;
 };
 
 const REFUSAL: CaseInfo = info("E20", "engine::refusal::e20_each_kind_arrives")
@@ -185,6 +188,9 @@ where
         let job = self.job(form, faults, failing).await?;
         let ended = self.engine.run(job.clone()).await?;
         ensure!(matches!(ended, Ended::Value(_)), seen: ended, "a value");
+        if let (Form::SecondCall, Ended::Value(Value::Array(answers))) = (form, &ended) {
+            ensure!(answers.last() == Some(&Value::Bool(true)), seen: answers, "one answer to both");
+        }
         ensure_eq!(job.left().await?, form.leaves(), "what is left");
         self.replays(&job, &ended).await?;
         Ok(job)
@@ -235,7 +241,9 @@ where
                     ensure!(faults.fired(), seen: ended, "no cancellation");
                     let whole = match form {
                         // The first of two steps, in the middle of which it was cancelled.
-                        Form::TwoOfOneName if point > 0 => Form::ExecuteOnce.leaves(),
+                        Form::TwoOfOneName | Form::SecondCall if point > 0 => {
+                            Form::ExecuteOnce.leaves()
+                        }
                         _ => NOTHING,
                     };
                     ensure_eq!(left, whole, "what is left of a cancelled run");

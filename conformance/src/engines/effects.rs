@@ -33,6 +33,8 @@ pub(super) enum Form {
     TwoPhase,
     FixedKey,
     TwoOfOneName,
+    /// One step under a key of its own, called a second time.
+    SecondCall,
     /// A leased effect under a key that another attempt holds.
     Held,
     Refusing(Refusing),
@@ -42,7 +44,9 @@ impl Form {
     /// What its effect leaves: rows of the first and the second store, then accounts.
     pub(super) fn leaves(self) -> &'static str {
         match self {
-            Self::ExecuteOnce | Self::OneShot | Self::FixedKey => "1 0 alice=100@1 bob=0@1",
+            Self::ExecuteOnce | Self::OneShot | Self::FixedKey | Self::SecondCall => {
+                "1 0 alice=100@1 bob=0@1"
+            }
             Self::TwoOfOneName => "2 0 alice=100@1 bob=0@1",
             Self::TwoPhase => "1 1 alice=100@1 bob=0@1",
             Self::Open => "0 0 alice=100@1 bob=0@1 carol=5@1",
@@ -138,6 +142,14 @@ where
                         Err(failure)
                     }
                 }
+            }
+            Form::SecondCall => {
+                let key = IdempotencyKey::new(format!("{}/own", self.run()));
+                let step = Step::named("pay").with_key(name(ctx, key)?);
+                let first = ctx.execute_once(store, step.clone(), &REQUEST, self.work());
+                let first = first.await?;
+                let second = ctx.execute_once(store, step, &REQUEST, self.work()).await?;
+                Ok(json!([first, second, first == second]))
             }
             Form::TwoOfOneName => {
                 let first = ctx.execute_once(store, "pay", &REQUEST, self.work());
