@@ -65,6 +65,8 @@
 //! - Await one step before you make the next: the SDK can't run two side by side, and the second is
 //!   refused.
 //! - The work owns what it uses; it may outlive the handler's borrows.
+//! - A function over any engine can be called by a handler, and be tested without a server: see
+//!   [`crate::engine::script`].
 //!
 //! # Layout
 //! What does not depend on the engine is in [`crate::engine`]: every form of effect, and the entries
