@@ -1,16 +1,16 @@
 //! What must hold of each handler under each fault.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use exactly_once_core::{
-    Claim, ErrorKind, Fingerprint, IdempotencyKey, LeaseStore, Leased,
+    ErrorKind,
     engine::script::{Fault, Faults},
 };
 use serde_json::Value;
 
 use super::{
     Ended, EngineHarness, EngineStore, Job,
-    effects::{Form, NOTHING, REQUEST},
+    effects::{Form, NOTHING},
     refusing::Refusing,
 };
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
 
 /// More points than any handler here has: a run that never ends must fail.
 const POINTS_MAX: usize = 60;
+
+/// A case is some hundred runs, and an engine with a server takes a tenth of a second for each.
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 const CONTRACT: &str = "core/src/engine: Engine, Effects";
 
@@ -169,7 +172,7 @@ where
         Fut: Future<Output = CaseResult> + Send + 'static,
     {
         let matrix = self.clone();
-        Trial::new(info, Variant::Typed, move |case| body(matrix, case))
+        Trial::new(info, Variant::Typed, move |case| body(matrix, case)).timeout(TIMEOUT)
     }
 
     async fn job(&self, form: Form, faults: Faults, failing: u64) -> CaseResult<Job<H>> {
@@ -310,14 +313,7 @@ where
 
     /// Another attempt holds the key, so the store says how long.
     async fn waits_for_a_lease(&self) -> CaseResult {
-        const HELD: std::time::Duration = std::time::Duration::from_millis(900);
         let job = self.job(Form::Held, Faults::none(), 0).await?;
-        let claim = Claim::new(
-            IdempotencyKey::new(format!("{}/own", job.run()))?,
-            Fingerprint::of("send", &REQUEST)?,
-        );
-        let leased = job.first.store.lease(&claim, HELD).await?;
-        ensure!(matches!(leased, Leased::Granted(_)), seen: leased, "a lease");
         let ended = self.engine.run(job.clone()).await?;
         ensure!(matches!(ended, Ended::Value(_)), seen: ended, "a value");
         // A backoff of the engine's own would make more of them.

@@ -3,8 +3,8 @@
 use std::{io, time::Duration};
 
 use exactly_once_core::{
-    AccountId, Adjust, Amount, BalanceStore, Expected, IdempotencyKey, InvalidName, Leg,
-    Transactional, Version, Work, WorkError,
+    AccountId, Adjust, Amount, BalanceStore, Claim, Expected, Fingerprint, IdempotencyKey,
+    InvalidName, LeaseStore, Leg, Transactional, Version, Work, WorkError,
     engine::{Effect, Effects, Engine, Refusal, Step, script::Faulty},
 };
 use serde::Serialize;
@@ -104,6 +104,7 @@ where
                 if self.form == Form::Held {
                     let key = IdempotencyKey::new(format!("{}/own", self.run()));
                     step = step.with_key(name(ctx, key)?);
+                    self.hold(&step).await;
                 }
                 let (tally, faults) = (self.tally.clone(), ctx.faults().clone());
                 let work = move |_permit| async move {
@@ -232,6 +233,20 @@ where
         let debit = move |key| Adjust::new(key, alice, Amount::new(-7)).expecting(Version::FIRST);
         let applied = ctx.balance_operation(store, "debit", debit).await?;
         Ok(shown(&applied.change))
+    }
+
+    /// In its first attempt, another claimant takes the key before the step does, for longer than any
+    /// backoff.
+    async fn hold(&self, step: &Step) {
+        const HELD: Duration = Duration::from_millis(900);
+        let claim = step
+            .key()
+            .zip(Fingerprint::of(step.name(), &REQUEST).ok())
+            .map(|(key, fingerprint)| Claim::new(key.clone(), fingerprint));
+        if let Some(claim) = claim.filter(|_| self.tally.attempts() == 1) {
+            // Where it fails, the case sees one attempt and not two.
+            let _ = self.first.store.lease(&claim, HELD).await;
+        }
     }
 
     /// Work that writes a row and may be killed before and after it; its value is another one for
