@@ -1,5 +1,9 @@
 //! Limits of waits, on a thread of this crate's own: tokio's timer panics in a runtime that was built
 //! without one, and outside of a runtime.
+//!
+//! No timer of a library's: `futures-timer` wakes its thread for each limit that is set and for each that is
+//! dropped, where this one wakes for an earlier limit only, and a waker that panics ends its thread, after
+//! which each limit panics; `async-io` panics where its thread can't be started, and brings a reactor.
 
 use std::{
     collections::BTreeMap,

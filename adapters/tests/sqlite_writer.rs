@@ -15,7 +15,7 @@ use std::{
 use exactly_once::sqlite::{SqliteBuilder, SqliteStore, SqliteTx};
 use exactly_once::{
     Claim, Claimed, ErrorKind, Fingerprint, IdempotencyKey, IdempotencyStore, OneShot,
-    OneShotStore, Receipt, Rejection, Statement, Transactional, WorkError,
+    OneShotStore, Receipt, Rejection, Statement, Store, Transactional, WorkError,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -318,4 +318,40 @@ async fn another_process_that_holds_the_lock_makes_it_busy() {
     );
     db.execute_batch("ROLLBACK").unwrap();
     place.store.execute_one_shot(&shot("k", "x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn close_returns_when_every_connection_is_closed() {
+    let place = Place::new(|builder| builder.readers(4)).await;
+    drop(place.store.begin().await.unwrap());
+    let ended = Arc::new(AtomicU32::new(0));
+    let (begun, waits) = tokio::sync::oneshot::channel();
+    let (store, counter) = (place.store.clone(), ended.clone());
+    let read = tokio::spawn(async move {
+        let slow = move |db: &Connection| {
+            begun.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+            let seen = db.query_row("SELECT count(*) FROM effects", [], |row| {
+                row.get::<_, i64>(0)
+            });
+            counter.fetch_add(1, Ordering::SeqCst);
+            seen
+        };
+        store.read(slow).await
+    });
+    waits.await.unwrap();
+    let log = place.folder.path().join("t.db-wal");
+    assert!(log.exists());
+    // Twice, one call beside the other: neither is ahead of the connections.
+    for closed in futures_util::future::join_all([place.store.close(), place.store.close()]).await {
+        closed.unwrap();
+        assert_eq!(
+            ended.load(Ordering::SeqCst),
+            1,
+            "a read was still under way"
+        );
+        // The last connection removes it.
+        assert!(!log.exists());
+    }
+    assert_eq!(read.await.unwrap().unwrap(), 0);
 }

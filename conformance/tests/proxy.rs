@@ -303,14 +303,11 @@ async fn a_delay_is_paid_each_way() {
         "{:?}",
         started.elapsed()
     );
+    // Longer than any machine takes: the answer would not come.
+    fixture.proxy.set_delay(Duration::from_secs(3600));
     fixture.proxy.set_delay(Duration::ZERO);
-    let started = Instant::now();
-    client.ask("fast").await.unwrap();
-    assert!(
-        started.elapsed() < Duration::from_millis(40),
-        "{:?}",
-        started.elapsed()
-    );
+    let answer = timeout(Duration::from_secs(60), client.ask("fast")).await;
+    answer.expect("the delay is over").unwrap();
 }
 
 #[tokio::test]

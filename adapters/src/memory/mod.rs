@@ -238,12 +238,12 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn finished_participants_cost_a_change_of_a_balance_nothing() {
+    /// A store with so many finished participants, and one account.
+    async fn filled(participants: u32) -> (MemoryStore, AccountId) {
         let store = MemoryStore::new();
         let now = store.now().await.unwrap();
         let at = |seconds| now.checked_add(Duration::from_secs(seconds)).unwrap();
-        for number in 0..50_000 {
+        for number in 0..participants {
             let name = TransactionId::new(format!("t{number}")).unwrap();
             let print = Fingerprint::from_bytes([0; 32]);
             let part = Participation::new(&name, print, at(600), at(6000)).unwrap();
@@ -255,17 +255,29 @@ mod tests {
         );
         let open = OpenAccount::new(key, account.clone());
         store.open_account(&open).await.unwrap();
-        let start = Instant::now();
-        for number in 0..300 {
-            let key = IdempotencyKey::new(format!("k{number}")).unwrap();
-            let change = Adjust::new(key, account.clone(), Amount::new(1));
-            store.adjust(&change).await.unwrap();
+        (store, account)
+    }
+
+    /// Goal: a change costs the same beside 50,000 finished participants; it took 56 ms where it takes
+    /// some µs. Method: the fastest of many in each store, by turns, so that neither load nor a build
+    /// without optimization matters.
+    #[tokio::test]
+    async fn finished_participants_cost_a_change_of_a_balance_nothing() {
+        let stores = [filled(0).await, filled(50_000).await];
+        let mut fastest = [Duration::MAX; 2];
+        for number in 0..100 {
+            for ((store, account), fastest) in stores.iter().zip(&mut fastest) {
+                let key = IdempotencyKey::new(format!("k{number}")).unwrap();
+                let change = Adjust::new(key, account.clone(), Amount::new(1));
+                let start = Instant::now();
+                store.adjust(&change).await.unwrap();
+                *fastest = start.elapsed().min(*fastest);
+            }
         }
-        // They took 56 ms each; the bound is for a loaded machine without optimization.
+        let [alone, beside] = fastest;
         assert!(
-            start.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            start.elapsed()
+            beside < alone * 50,
+            "{beside:?} beside them, {alone:?} alone"
         );
     }
 }

@@ -3,16 +3,17 @@
 
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, CloseAccount,
-    CompareAndSet, Fingerprint, HistoryPage, IdempotencyKey, Namespace, OpenAccount, Result,
-    Transfer, Transferred, Version,
+    CompareAndSet, Fingerprint, HistoryPage, IdempotencyKey, OpenAccount, Result, Transfer,
+    Transferred, Version,
     adapter::{check_page, rules::balances},
 };
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use super::{
     SqliteStore,
-    error::{STORE, statement},
-    ledger::{CHANGE, Ended, Ledger, read_change, read_state, unreadable},
+    error::STORE,
+    history::{self, ACCOUNT, read_account},
+    ledger::{Ended, Ledger},
     queue::Undo,
     transaction::SqliteTx,
 };
@@ -76,7 +77,9 @@ impl BalanceStore for SqliteStore {
         let (namespace, account) = (self.namespace.clone(), account.clone());
         self.readers
             .read("balance", move |connection| {
-                read_state(connection, "balance", &namespace, &account)
+                let names = params![namespace.as_str(), account.as_str()];
+                let account = read_account(connection, "balance", ACCOUNT, names)?;
+                Ok(account.map(|account| account.state))
             })
             .await
     }
@@ -104,51 +107,10 @@ impl BalanceStore for SqliteStore {
         let (namespace, account) = (self.namespace.clone(), account.clone());
         self.readers
             .read("history", move |connection| {
-                read_page(connection, &namespace, &account, after, limit)
+                history::page(connection, &namespace, &account, after, limit)
             })
             .await
     }
-}
-
-fn read_page(
-    connection: &Connection,
-    namespace: &Namespace,
-    account: &AccountId,
-    after: Option<Version>,
-    limit: u32,
-) -> Result<HistoryPage> {
-    const OPERATION: &str = "history";
-    if read_state(connection, OPERATION, namespace, account)?.is_none() {
-        return Err(balances::unknown_account(OPERATION, STORE));
-    }
-    let sql = format!(
-        "{CHANGE} WHERE namespace = ?1 AND account = ?2 AND version > ?3 ORDER BY version LIMIT ?4"
-    );
-    let stored = connection
-        .prepare_cached(&sql)
-        .and_then(|mut query| {
-            let after = after.map_or(0, Version::get);
-            query
-                .query_map(
-                    params![
-                        namespace.as_str(),
-                        account.as_str(),
-                        after,
-                        i64::from(limit) + 1
-                    ],
-                    read_change,
-                )?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        })
-        .map_err(statement(OPERATION))?;
-    let more = stored.len() > limit as usize;
-    let changes = stored
-        .into_iter()
-        .take(limit as usize)
-        .map(|(change, _)| change.ok_or_else(|| unreadable(OPERATION)))
-        .collect::<Result<Vec<_>>>()?;
-    let next = changes.last().filter(|_| more).map(|change| change.version);
-    Ok(HistoryPage { changes, next })
 }
 
 impl BalanceTransaction for SqliteStore {

@@ -1,4 +1,4 @@
-//! Which file the store is open on, by path, and whether the path still leads there.
+//! Which file the store is open on, by path, and whether the path and that of its log still lead there.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,15 @@ use super::error::{Failure, STORE, error};
 
 const OPERATION: &str = "open";
 
-/// A file that is open. While it is, each commit looks whether the path still leads to it: what is
-/// written into a file that was deleted or replaced is gone with the process.
+/// A file that is open, and its log. While it is, each commit looks whether the paths still lead to
+/// them: what is written into a file that was deleted or replaced is gone with the process.
 #[derive(Clone, Debug)]
 pub(super) struct OpenFile {
     path: PathBuf,
     identity: String,
+    log: PathBuf,
+    /// `None` where there is no log (yet).
+    log_identity: Option<String>,
 }
 
 impl OpenFile {
@@ -35,9 +38,16 @@ impl OpenFile {
         if names > 1 && !path.is_dir() {
             return Err(error(ErrorKind::Configuration, OPERATION, LINKED));
         }
+        // SQLite keeps the log beside the file itself, wherever a symbolic link to it is.
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut log = real.into_os_string();
+        log.push("-wal");
+        let log = PathBuf::from(log);
         Ok(Self {
             path: path.to_owned(),
             identity,
+            log_identity: identity_of(&log),
+            log,
         })
     }
 
@@ -45,11 +55,17 @@ impl OpenFile {
         Place::new([STORE, &self.identity])
     }
 
-    /// Fails where the path leads elsewhere by now.
+    /// Fails where a path leads elsewhere by now.
     pub(super) fn check(&self) -> std::result::Result<(), Failure> {
         let found = match identity(&self.path) {
             Ok((_, names)) if names > 1 => LINKED,
-            Ok((found, _)) if found == self.identity => return Ok(()),
+            Ok((found, _)) if found == self.identity => {
+                if self.log_identity.is_none() || identity_of(&self.log) == self.log_identity {
+                    return Ok(());
+                }
+                "the file's log (-wal) was deleted or replaced while it was open: nothing was \
+                 stored; find the program that does so, and open the store again"
+            }
             _ => {
                 "the file was deleted, moved or replaced while it was open: nothing was stored; put \
                  it back, or open the store again"
@@ -60,10 +76,12 @@ impl OpenFile {
 
     /// How long the log is, in bytes.
     pub(super) fn log_bytes(&self) -> u64 {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        std::fs::metadata(log).map_or(0, |log| log.len())
+        std::fs::metadata(&self.log).map_or(0, |log| log.len())
     }
+}
+
+fn identity_of(path: &Path) -> Option<String> {
+    identity(path).ok().map(|(identity, _)| identity)
 }
 
 const LINKED: &str = "the file has a second name (a hard link), and each name has a log of its own: \

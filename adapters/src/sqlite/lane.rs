@@ -142,12 +142,16 @@ impl Lane {
             .map_err(|source| Failure::of(Phase::Statement, source))
     }
 
-    /// Rolls back after a failure, and gives the failure back.
+    /// Rolls back after a failure, and gives the failure back; where the disk failed as the file or
+    /// its log is gone, that.
     pub(super) fn abandon(&self, failure: Failure) -> Failure {
         if let Err(second) = self.roll_back() {
             tracing::error!(error = ?second, "the transaction could not be rolled back");
         }
-        failure
+        match self.file.check() {
+            Err(gone) if failure.kind() == ErrorKind::Unavailable => gone,
+            _ => failure,
+        }
     }
 
     /// Why there is no transaction any more.

@@ -4,14 +4,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use exactly_once_core::{
-    AccountId, AccountState, Amount, Applied, Change, ChangeKind, Error, ErrorKind, Fingerprint,
-    Floor, IdempotencyKey, Namespace, Result, Transfer, Transferred, Version,
+    AccountId, AccountState, Applied, Change, Error, Fingerprint, Floor, IdempotencyKey, Namespace,
+    Result, Transfer, Transferred,
     adapter::{refusals, rules::balances},
 };
-use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
+use rusqlite::params;
 
 use super::{
-    error::{STORE, error, statement},
+    error::STORE,
+    history::{ACCOUNT, Account, CHANGE, Link, read_account, read_change, unreadable},
     queue::Bench,
     staging::reservation::holder_of_account,
     transaction::explain,
@@ -28,24 +29,21 @@ pub(super) struct Ledger<'a> {
     pub(super) replays: &'a AtomicBool,
 }
 
-pub(super) const CHANGE: &str = "SELECT key, account, kind, delta, before, after, version, \
-                                 fingerprint FROM exactly_once_change";
-
 const INSERT: &str = "INSERT INTO exactly_once_change (namespace, account, version, key, leg, \
-                      fingerprint, kind, delta, before, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
-                      ?8, ?9, ?10)";
+                      fingerprint, kind, delta, before, after, previous_key, previous_leg) VALUES \
+                      (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 /// Changes nothing where the key is known.
 const INSERT_NEW: &str = "INSERT INTO exactly_once_change (namespace, account, version, key, leg, \
-                          fingerprint, kind, delta, before, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
-                          ?7, ?8, ?9, ?10) ON CONFLICT (namespace, key, leg) DO NOTHING";
+                          fingerprint, kind, delta, before, after, previous_key, previous_leg) \
+                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT \
+                          (namespace, key, leg) DO NOTHING";
 
-const STATE: &str = "SELECT amount, version, floor, open FROM exactly_once_account WHERE \
-                     namespace = ?1 AND account = ?2";
-
-const STATE_OF_NEW: &str = "SELECT amount, version, floor, open FROM exactly_once_account WHERE \
-                            namespace = ?1 AND account = ?2 AND NOT EXISTS (SELECT 1 FROM \
-                            exactly_once_refused WHERE namespace = ?1 AND key = ?3)";
+/// The account, where the key was not refused before.
+const ACCOUNT_OF_NEW: &str = "SELECT amount, version, floor, open, last_key, last_leg FROM \
+                              exactly_once_account WHERE namespace = ?1 AND account = ?2 AND NOT \
+                              EXISTS (SELECT 1 FROM exactly_once_refused WHERE namespace = ?1 AND \
+                              key = ?3)";
 
 /// What is committed: the answer, or a refusal that its key now keeps.
 pub(super) type Ended<T> = std::result::Result<T, Error>;
@@ -77,11 +75,11 @@ impl Ledger<'_> {
             })
             .map_err(|source| self.failed(source))?;
         let mut changes = Vec::with_capacity(stored.len());
-        for (change, fingerprint) in stored {
-            if fingerprint != self.fingerprint {
+        for entry in stored {
+            if entry.fingerprint != self.fingerprint {
                 return Err(self.mismatch());
             }
-            changes.push(change.ok_or_else(|| unreadable(self.operation))?);
+            changes.push(entry.change.ok_or_else(|| unreadable(self.operation))?);
         }
         if changes.is_empty() {
             self.replay_refusal()?;
@@ -99,16 +97,17 @@ impl Ledger<'_> {
         }
     }
 
-    fn state(&self, account: &AccountId) -> Result<Option<AccountState>> {
-        read_state(
-            self.bench.connection,
-            self.operation,
-            self.namespace,
-            account,
-        )
+    fn account(&self, account: &AccountId) -> Result<Option<Account>> {
+        let names = params![self.namespace.as_str(), account.as_str()];
+        read_account(self.bench.connection, self.operation, ACCOUNT, names)
     }
 
-    fn record(&self, leg: i64, (change, state): balances::Step) -> Result<Change> {
+    fn record(
+        &self,
+        leg: i64,
+        (change, state): balances::Step,
+        previous: Option<&Link>,
+    ) -> Result<Change> {
         let floor = match state.floor {
             Floor::At(amount) => Some(amount.get()),
             Floor::None => None,
@@ -117,8 +116,9 @@ impl Ledger<'_> {
         connection
             .prepare_cached(
                 "INSERT INTO exactly_once_account (namespace, account, amount, version, floor, \
-                 open) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET amount = ?3, \
-                 version = ?4, floor = ?5, open = ?6",
+                 open, last_key, last_leg) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO \
+                 UPDATE SET amount = ?3, version = ?4, floor = ?5, open = ?6, last_key = ?7, \
+                 last_leg = ?8",
             )
             .and_then(|mut upsert| {
                 upsert.execute(params![
@@ -127,16 +127,24 @@ impl Ledger<'_> {
                     state.amount.get(),
                     state.version.get(),
                     floor,
-                    state.open
+                    state.open,
+                    self.key.as_str(),
+                    leg
                 ])
             })
             .map_err(|source| self.failed(source))?;
-        self.write_change(INSERT, leg, &change)
+        self.write_change(INSERT, leg, &change, previous)
             .map_err(|source| self.failed(source))?;
         Ok(change)
     }
 
-    fn write_change(&self, sql: &str, leg: i64, change: &Change) -> rusqlite::Result<usize> {
+    fn write_change(
+        &self,
+        sql: &str,
+        leg: i64,
+        change: &Change,
+        previous: Option<&Link>,
+    ) -> rusqlite::Result<usize> {
         self.bench.connection.prepare_cached(sql)?.execute(params![
             self.namespace.as_str(),
             change.account.as_str(),
@@ -147,7 +155,9 @@ impl Ledger<'_> {
             change.kind.as_str(),
             change.delta.get(),
             change.before.get(),
-            change.after.get()
+            change.after.get(),
+            previous.map(|link| &link.key),
+            previous.map(|link| link.leg)
         ])
     }
 
@@ -174,7 +184,8 @@ impl Ledger<'_> {
                 replayed: true,
             }));
         }
-        let step = match rule(self.state(account)?.as_ref()) {
+        let known = self.account(account)?;
+        let step = match rule(known.as_ref().map(|known| &known.state)) {
             Ok(step) => step,
             Err(refusal) => {
                 self.ensure_decided(account)?;
@@ -182,7 +193,7 @@ impl Ledger<'_> {
             }
         };
         Ok(Ok(Applied {
-            change: self.record(0, step)?,
+            change: self.record(0, step, known.as_ref().map(|known| &known.last))?,
             replayed: false,
         }))
     }
@@ -195,7 +206,14 @@ impl Ledger<'_> {
         account: &AccountId,
         rule: impl Fn(Option<&AccountState>) -> Result<balances::Step>,
     ) -> Result<Option<Change>> {
-        let Some(before) = self.state_of_new(account)? else {
+        let names = params![self.namespace.as_str(), account.as_str(), self.key.as_str()];
+        let connection = self.bench.connection;
+        let known = read_account(connection, self.operation, ACCOUNT_OF_NEW, names)?;
+        let Some(Account {
+            state: before,
+            last,
+        }) = known
+        else {
             return Ok(None);
         };
         let (change, after) = match rule(Some(&before)) {
@@ -206,7 +224,7 @@ impl Ledger<'_> {
         if (after.floor, after.open) != (before.floor, before.open) {
             return Ok(None);
         }
-        match self.write_change(INSERT_NEW, 0, &change) {
+        match self.write_change(INSERT_NEW, 0, &change, Some(&last)) {
             Ok(1) => {}
             // Where a reservation or a full disk stopped it, the long way says so.
             Err(source) if self.bench.connection.is_autocommit() => {
@@ -214,19 +232,18 @@ impl Ledger<'_> {
             }
             Ok(_) | Err(_) => return Ok(None),
         }
-        let moved = self
-            .bench
-            .connection
+        let moved = connection
             .prepare_cached(
-                "UPDATE exactly_once_account SET amount = ?3, version = ?4 WHERE namespace = ?1 \
-                 AND account = ?2",
+                "UPDATE exactly_once_account SET amount = ?3, version = ?4, last_key = ?5, last_leg \
+                 = 0 WHERE namespace = ?1 AND account = ?2",
             )
             .and_then(|mut update| {
                 update.execute(params![
                     self.namespace.as_str(),
                     account.as_str(),
                     after.amount.get(),
-                    after.version.get()
+                    after.version.get(),
+                    self.key.as_str()
                 ])
             })
             .map_err(|source| self.failed(source))?;
@@ -235,12 +252,6 @@ impl Ledger<'_> {
         } else {
             Err(unreadable(self.operation))
         }
-    }
-
-    /// What the account holds; `None` also where the key was refused before.
-    fn state_of_new(&self, account: &AccountId) -> Result<Option<AccountState>> {
-        let names = params![self.namespace.as_str(), account.as_str(), self.key.as_str()];
-        read_one_state(self.bench.connection, self.operation, STATE_OF_NEW, names)
     }
 
     /// All legs, or none: they are decided before anything is written.
@@ -254,9 +265,14 @@ impl Ledger<'_> {
         }
         let mut steps = Vec::with_capacity(operation.legs().len());
         for leg in operation.legs() {
-            let state = self.state(&leg.account)?;
-            match balances::leg(operation, leg, state.as_ref(), STORE) {
-                Ok(step) => steps.push(step),
+            let known = self.account(&leg.account)?;
+            match balances::leg(
+                operation,
+                leg,
+                known.as_ref().map(|known| &known.state),
+                STORE,
+            ) {
+                Ok(step) => steps.push((step, known.map(|known| known.last))),
                 Err(refusal) => {
                     for leg in operation.legs() {
                         self.ensure_decided(&leg.account)?;
@@ -267,81 +283,11 @@ impl Ledger<'_> {
         }
         let changes = (0..)
             .zip(steps)
-            .map(|(position, step)| self.record(position, step))
+            .map(|(leg, (step, last))| self.record(leg, step, last.as_ref()))
             .collect::<Result<Vec<_>>>()?;
         Ok(Ok(Transferred {
             changes,
             replayed: false,
         }))
     }
-}
-
-pub(super) fn unreadable(operation: &'static str) -> Error {
-    error(
-        ErrorKind::Configuration,
-        operation,
-        "a stored balance is not as this library writes it: it was changed by hand",
-    )
-}
-
-/// `None` inside for a row that this library can't have written.
-pub(super) fn read_change(row: &Row<'_>) -> rusqlite::Result<(Option<Change>, Fingerprint)> {
-    let names = (
-        IdempotencyKey::new(row.get::<_, String>(0)?),
-        AccountId::new(row.get::<_, String>(1)?),
-        ChangeKind::parse(&row.get::<_, String>(2)?),
-        Version::new(row.get(6)?),
-    );
-    let fingerprint = Fingerprint::from_bytes(row.get(7)?);
-    let (Ok(key), Ok(account), Some(kind), Ok(version)) = names else {
-        return Ok((None, fingerprint));
-    };
-    let change = Change {
-        key,
-        account,
-        kind,
-        delta: Amount::new(row.get(3)?),
-        before: Amount::new(row.get(4)?),
-        after: Amount::new(row.get(5)?),
-        version,
-    };
-    Ok((Some(change), fingerprint))
-}
-
-pub(super) fn read_state(
-    connection: &Connection,
-    operation: &'static str,
-    namespace: &Namespace,
-    account: &AccountId,
-) -> Result<Option<AccountState>> {
-    let names = params![namespace.as_str(), account.as_str()];
-    read_one_state(connection, operation, STATE, names)
-}
-
-fn read_one_state(
-    connection: &Connection,
-    operation: &'static str,
-    sql: &str,
-    names: &[&dyn ToSql],
-) -> Result<Option<AccountState>> {
-    let stored = connection
-        .prepare_cached(sql)
-        .and_then(|mut query| {
-            query
-                .query_row(names, |row| {
-                    let (amount, floor) = (row.get(0)?, row.get::<_, Option<i64>>(2)?);
-                    let open = row.get(3)?;
-                    Ok(Version::new(row.get(1)?).ok().map(|version| AccountState {
-                        amount: Amount::new(amount),
-                        version,
-                        floor: floor.map_or(Floor::None, |at| Floor::At(Amount::new(at))),
-                        open,
-                    }))
-                })
-                .optional()
-        })
-        .map_err(statement(operation))?;
-    stored.map_or(Ok(None), |state| {
-        state.map(Some).ok_or_else(|| unreadable(operation))
-    })
 }

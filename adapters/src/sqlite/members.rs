@@ -6,6 +6,7 @@ use super::{
     error::{Failure, error},
     group::{Ended, commit_group},
     queue::Job,
+    staging::capture::Writes,
     writer::WriterThread,
 };
 
@@ -21,7 +22,10 @@ impl WriterThread {
             let Some(purpose) = group.first().map(|job| job.ticket().purpose) else {
                 return;
             };
-            let ended = match self.prepare_lane(purpose) {
+            let known = group.iter().map(|job| job.ticket().statements.clone());
+            let known: Option<Vec<_>> = known.collect();
+            let writes = known.as_deref().map_or(Writes::Any, Writes::By);
+            let ended = match self.prepare_lane(purpose, writes) {
                 Ok(lane) => commit_group(lane, &settings, &mut group),
                 Err(failure) => Ended::Settled(group.len(), Some(failure)),
             };

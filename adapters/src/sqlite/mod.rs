@@ -36,7 +36,7 @@
 //! | Key, receipt and the user's writes | one transaction, visible together or not at all |
 //! | Two handles, many processes on one file | act as one store; a call waits for another process up to the busy timeout, from its own start, and is then *busy* |
 //! | A call of the store from inside of its own work | an error at once where it needs the writer, which the work's transaction holds; reads go beside it. A call from another task waits up to the lock timeout |
-//! | A file that is moved, deleted or replaced while it is open, or has a hard link | refused before the commit: nothing is acknowledged into it |
+//! | A file or log (`-wal`) that is moved, deleted or replaced while it is open, or a file with a hard link | refused before the commit: nothing is acknowledged into it |
 //! | The log (`-wal`) | is emptied past a limit ([`SqliteBuilder::log_limit`]); **not** while another program keeps a read transaction open: `exactly-once doctor` shows its size |
 //! | Network file systems | **not**: WAL needs shared memory; refused at open where SQLite notices |
 //! | Time | this machine's clock: all processes on the file share it; a clock that is set back prolongs leases and retention, one that is set forward ends them early |
@@ -48,6 +48,7 @@
 //! | Tables with foreign keys, generated columns, expression unique or custom-collation indexes, virtual tables, chains of triggers, changes of the schema | can't be staged: *refused* with the reason, before anything is prepared |
 //! | A REAL in a unique key, a hidden row id that the work chose, an older row without a unique key, the row id −1, more than 100,000 row changes | the same |
 //! | Everything else | the redo is applied once before the yes, and undone: what would fail at the commit is no yes |
+//! | The first staged work of a process | statements known up front cost the tables that they write; a closure can write any table, so it costs a look at each table of the file, once, and then only at those that were changed |
 //! | Restoring an older copy of the file | **not** covered: outcomes and fencing tokens go back with it |
 //!
 //! # Layout
@@ -56,14 +57,17 @@
 //! - `queue`, `turn`, `writer`, `group`, `members`, `lane`, `bench`, `session`, `guard`: the one thread
 //!   that writes. Effects are committed in groups; an interactive transaction has the thread for itself.
 //! - `file`: which file it is, and its names.
-//! - `reader`, `gate`, `log`: connections that read beside it, and how the log is kept short.
+//! - `reader`, `gate`, `log`: connections that read beside it, and how the log is kept short; `closing`:
+//!   how all of them end.
 //! - `key_row`, `idempotency`, `closure`, `one_shot`, `lease`, `balance`: the traits; `statements`: the
-//!   user's statements that are known up front; `ledger`, `refused`: a balance operation at work.
+//!   user's statements that are known up front; `ledger`, `history`, `refused`: a balance operation at
+//!   work, and its rows.
 //! - `outcome`, `prepared`, `one_shot_participant`, `staging`, `register`: two-phase commit.
 
 mod balance;
 mod bench;
 mod builder;
+mod closing;
 mod closure;
 mod connection;
 mod error;
@@ -71,6 +75,7 @@ pub(crate) mod file;
 mod gate;
 mod group;
 mod guard;
+mod history;
 mod idempotency;
 mod key_row;
 mod lane;
@@ -112,6 +117,7 @@ use tokio::sync::oneshot;
 pub use builder::SqliteBuilder;
 pub use transaction::SqliteTx;
 
+use closing::Closing;
 use connection::Purpose;
 use error::{STORE, error};
 use queue::{Bench, KeyInUse, Message, Repeatable, Task, Ticket, Undo};
@@ -195,6 +201,7 @@ impl SqliteStore {
             since,
             deadline: since + self.settings.lock_timeout,
             turn: Arc::default(),
+            statements: None,
         }
     }
 
@@ -340,9 +347,10 @@ impl Store for SqliteStore {
 
     async fn close(&self) -> Result<()> {
         check_nested(&self.place, "close")?;
-        self.readers.close();
         let (reply, closed) = oneshot::channel();
-        if self.writer.send("close", Message::Close(reply)).is_ok() {
+        let readers = self.readers.close();
+        let closing = Message::Close(Closing { readers, reply });
+        if self.writer.send("close", closing).is_ok() {
             // The thread answers, or is gone: closed either way.
             let _ = closed.await;
         }

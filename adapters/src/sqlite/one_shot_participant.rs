@@ -1,6 +1,8 @@
 //! A participant whose work is known up front: begun, done and staged in one job of the writer's,
 //! and so in one commit with those of others.
 
+use std::sync::Arc;
+
 use exactly_once_core::{
     OneShotParticipant, Participation, PreparedOneShot, Result, Statement,
     adapter::check_statements_without_rows,
@@ -10,7 +12,7 @@ use super::{
     SqliteStore,
     connection::Purpose,
     error::{STORE, statement},
-    queue::Undo,
+    queue::{Ticket, Undo},
     statements::{apply_all, reads_row_id},
     transaction::{SqliteTx, mark_work},
 };
@@ -51,9 +53,12 @@ impl OneShotParticipant for SqliteStore {
                 return Ok(answer);
             }
         }
-        let ticket = self.ticket(OPERATION, Purpose::Stage, Undo::Savepoint);
+        let statements: Arc<[Statement]> = statements.into();
+        let ticket = Ticket {
+            statements: Some(statements.clone()),
+            ..self.ticket(OPERATION, Purpose::Stage, Undo::Savepoint)
+        };
         let (store, asked) = (self.clone(), participation.clone());
-        let statements = statements.to_vec();
         self.submit(ticket, move |bench| {
             let known = store.look(bench.connection, OPERATION, &asked)?;
             if let Some(answer) = known.known_one_shot() {

@@ -16,7 +16,7 @@ use super::{
     error::{STORE, error, statement},
     outcome,
     queue::{Bench, Opening, Undo},
-    staging::{capture, redo, reservation},
+    staging::{capture, plan, redo, reservation},
     transaction::{Intent, SqliteTx, end_work, mark_work},
 };
 
@@ -64,7 +64,7 @@ impl SqliteStore {
         let captured = capture::read(connection, bench.guard, OPERATION)?;
         end_work(bench, OPERATION, false)?;
         let tables = bench.guard.tables();
-        let steps = redo::plan(&captured, &tables, OPERATION)?;
+        let steps = plan::plan(&captured, &tables, OPERATION)?;
         redo::rehearse(bench, OPERATION, &steps, &tables)?;
         // The marker first, then the clock: an attempt that slept in between must not prepare
         // after the sweep.

@@ -3,7 +3,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use exactly_once_core::{Error, ErrorKind, Fingerprint, IdempotencyKey, Namespace, Result};
+use exactly_once_core::{
+    Error, ErrorKind, Fingerprint, IdempotencyKey, Namespace, Result, Statement,
+};
 use tokio::sync::oneshot;
 
 pub(super) use super::{
@@ -11,6 +13,7 @@ pub(super) use super::{
     turn::{Quiet, Turn},
 };
 use super::{
+    closing::Closing,
     connection::Purpose,
     error::{Failure, error},
 };
@@ -64,6 +67,8 @@ pub(super) struct Ticket {
     /// Until when it may wait for another transaction of this store.
     pub(super) deadline: Instant,
     pub(super) turn: Arc<Turn>,
+    /// The statements that it runs, where work to be staged is known up front.
+    pub(super) statements: Option<Arc<[Statement]>>,
 }
 
 /// A whole effect that is grouped with others into one commit.
@@ -117,7 +122,7 @@ pub(super) enum Message {
     Job(Box<dyn Job>),
     Open(Box<dyn Open>),
     Session(u64, Call),
-    Close(oneshot::Sender<()>),
+    Close(Closing),
 }
 
 /// One closure with its reply; plays every role above.

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     bench::{caught, panicked},
+    closing::Threads,
     connection::{Connector, Purpose},
     error::{error, statement},
     gate::Gate,
@@ -31,6 +32,7 @@ type Read = Box<dyn FnOnce(&Connection, &Guard) + Send>;
 pub(super) struct Readers {
     own: Pool,
     users: Pool,
+    threads: Threads,
     place: Place,
     patience: Duration,
     busy_timeout: Duration,
@@ -48,6 +50,7 @@ impl Pool {
         place: &Place,
         gate: &Gate,
         count: usize,
+        threads: &Threads,
     ) -> Result<Self> {
         let (sender, receiver) = channel::<Read>();
         let receiver = Arc::new(Mutex::new(receiver));
@@ -56,7 +59,7 @@ impl Pool {
             let (opened, open) = oneshot::channel();
             let (connector, receiver) = (connector.clone(), receiver.clone());
             let (place, gate) = (place.clone(), gate.clone());
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name("exactly-once-sqlite-reader".to_owned())
                 .spawn(move || match connect(&connector) {
                     Ok((connection, guard)) => {
@@ -71,6 +74,7 @@ impl Pool {
                     error(ErrorKind::Unavailable, "open", "no thread could be started")
                         .with_source(source)
                 })?;
+            threads.add(thread);
             ready.push(open);
         }
         for open in ready {
@@ -98,10 +102,11 @@ impl Readers {
         gate: &Gate,
         settings: &Settings,
     ) -> Result<Self> {
-        let count = settings.readers;
+        let (count, threads) = (settings.readers, Threads::default());
         Ok(Self {
-            own: Pool::start(connector, place, gate, count).await?,
-            users: Pool::start(connector, place, gate, count).await?,
+            own: Pool::start(connector, place, gate, count, &threads).await?,
+            users: Pool::start(connector, place, gate, count, &threads).await?,
+            threads,
             place: place.clone(),
             patience: settings.lock_timeout,
             busy_timeout: settings.busy_timeout,
@@ -187,9 +192,10 @@ impl Readers {
     }
 
     /// Ends the threads when they have answered what was sent.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&self) -> Threads {
         self.own.close();
         self.users.close();
+        self.threads.clone()
     }
 }
 
@@ -197,6 +203,10 @@ fn connect(connector: &Connector) -> Result<(Connection, Guard)> {
     let connection = connector.connect(Purpose::Read)?;
     let guard = Guard::default();
     guard.install(&connection).map_err(statement("open"))?;
+    // The first read opens the log, by its name: not at a time when another file may have the name.
+    connection
+        .query_row("PRAGMA main.schema_version", [], |_| Ok(()))
+        .map_err(statement("open"))?;
     Ok((connection, guard))
 }
 

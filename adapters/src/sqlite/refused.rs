@@ -5,7 +5,8 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::{
     error::STORE,
-    ledger::{Ended, Ledger, unreadable},
+    history::unreadable,
+    ledger::{Ended, Ledger},
 };
 
 impl Ledger<'_> {

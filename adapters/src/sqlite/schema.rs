@@ -45,24 +45,32 @@ CREATE TABLE exactly_once_account (
     version INTEGER NOT NULL,
     floor INTEGER,
     open INTEGER NOT NULL,
+    -- Its last change.
+    last_key TEXT NOT NULL,
+    last_leg INTEGER NOT NULL,
     PRIMARY KEY (namespace, account)
 ) STRICT, WITHOUT ROWID;
 
--- The history, and the record of each operation, in one.
+-- The record of each operation, and the history, in one: see `history.rs`.
 CREATE TABLE exactly_once_change (
     namespace TEXT NOT NULL,
-    account TEXT NOT NULL,
-    version INTEGER NOT NULL,
     key TEXT NOT NULL,
     leg INTEGER NOT NULL,
+    account TEXT NOT NULL,
+    version INTEGER NOT NULL,
     fingerprint BLOB NOT NULL,
     kind TEXT NOT NULL,
     delta INTEGER NOT NULL,
     before INTEGER NOT NULL,
     after INTEGER NOT NULL,
-    PRIMARY KEY (namespace, account, version)
+    -- The account's change before this one.
+    previous_key TEXT,
+    previous_leg INTEGER,
+    PRIMARY KEY (namespace, key, leg)
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX exactly_once_change_key ON exactly_once_change (namespace, key, leg);
+-- Where a page of a history begins to walk back.
+CREATE INDEX exactly_once_change_anchor ON exactly_once_change (namespace, account, version)
+    WHERE version % 64 = 0;
 
 -- Balance operations that were refused: their keys keep the refusal.
 CREATE TABLE exactly_once_refused (
@@ -245,7 +253,7 @@ fn check(version: Option<i64>) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{idempotency, prepared, register},
+        super::{history, idempotency, prepared, register},
         *,
     };
 
@@ -263,6 +271,7 @@ mod tests {
         migrate(&connection).unwrap();
         for (sql, index) in [
             (idempotency::EXPIRE, "exactly_once_key_expiry"),
+            (history::ANCHOR, "exactly_once_change_anchor"),
             (prepared::FORGET, "exactly_once_outcome_end"),
             (register::FORGET, "exactly_once_decision_end"),
             (prepared::IN_DOUBT, "exactly_once_outcome_prepared"),
@@ -320,7 +329,8 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection).unwrap();
         let answer = connection.execute(
-            "INSERT INTO exactly_once_account VALUES ('n', 'a', 9223372036854775807 + 1, 1, 0, 1)",
+            "INSERT INTO exactly_once_account VALUES ('n', 'a', 9223372036854775807 + 1, 1, 0, 1, \
+             'k', 0)",
             [],
         );
         assert!(answer.is_err());

@@ -9,6 +9,7 @@ use super::{
     connection::Purpose,
     error::{Failure, Phase, STORE, error},
     queue::{Call, Finish, KeyInUse, Message, Open, Ticket},
+    staging::capture::Writes,
     turn::{held, in_progress},
     writer::WriterThread,
 };
@@ -43,7 +44,7 @@ impl WriterThread {
         self.last_session += 1;
         let id = self.last_session;
         let settings = self.settings.clone();
-        let lane = match self.prepare_lane(purpose) {
+        let lane = match self.prepare_lane(purpose, Writes::Any) {
             Ok(lane) => lane,
             Err(failure) => {
                 open.settle(Some(failure.error(operation)));

@@ -175,6 +175,7 @@ impl SqliteTx {
             since: now,
             deadline: now,
             turn: Arc::default(),
+            statements: None,
         }
     }
 }

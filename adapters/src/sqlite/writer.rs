@@ -27,7 +27,7 @@ use super::{
     schema,
     session::{SessionId, refuse_stale},
     settings::Settings,
-    staging::capture,
+    staging::capture::{self, Writes},
     turn::{Hold, check_free, serve_here},
 };
 
@@ -189,11 +189,14 @@ impl WriterThread {
                     None => OpenFile::at(&self.connector.path).map_err(Failure::of_error)?,
                 };
                 let connect = |purpose| self.connector.connect(purpose).map_err(Failure::of_error);
+                // Opened by its name, which may lead to another file by now.
+                file.check()?;
                 let connection = connect(purpose)?;
                 let checker = match purpose {
                     Purpose::Stage => Some(connect(Purpose::Apply)?),
                     _ => None,
                 };
+                file.check()?;
                 let lane = Lane::new(connection, checker, self.hold.clone(), file)
                     .map_err(|source| Failure::of(Phase::Open, source))?;
                 slot.insert(lane)
@@ -218,12 +221,7 @@ impl WriterThread {
                     self.hold.end_session();
                 }
                 Message::Session(_, call) => refuse_stale(call),
-                Message::Close(reply) => {
-                    self.close();
-                    // The caller may be gone; it is closed all the same.
-                    let _ = reply.send(());
-                    return;
-                }
+                Message::Close(closing) => return self.close(closing),
             }
         }
     }
@@ -239,7 +237,7 @@ impl WriterThread {
         Some(message)
     }
 
-    fn try_next(&mut self) -> Option<Message> {
+    pub(super) fn try_next(&mut self) -> Option<Message> {
         if let Some(message) = self.pending.pop_front() {
             return Some(message);
         }
@@ -333,36 +331,22 @@ impl WriterThread {
     }
 
     /// The connection in the state that its purpose needs, in a transaction.
-    pub(super) fn prepare_lane(&mut self, purpose: Purpose) -> Result<&Lane, Failure> {
+    pub(super) fn prepare_lane(
+        &mut self,
+        purpose: Purpose,
+        writes: Writes<'_>,
+    ) -> Result<&Lane, Failure> {
         let lane = self.lane(purpose)?;
         if purpose == Purpose::Stage {
-            capture::begin(lane)?;
+            capture::begin(lane, writes)?;
         } else {
             lane.begin()?;
         }
         Ok(lane)
     }
-
-    /// Refuses what waits, and closes the connections.
-    fn close(&mut self) {
-        while let Some(message) = self.try_next() {
-            let failure = closed();
-            match message {
-                Message::Session(_, call) => refuse_stale(call),
-                Message::Close(reply) => {
-                    let _ = reply.send(());
-                }
-                other => {
-                    let operation = ticket(&other).map_or("close", |ticket| ticket.operation);
-                    refuse(other, failure.error(operation));
-                }
-            }
-        }
-        self.lanes.clear();
-    }
 }
 
-fn ticket(message: &Message) -> Option<&Ticket> {
+pub(super) fn ticket(message: &Message) -> Option<&Ticket> {
     match message {
         Message::Job(job) => Some(job.ticket()),
         Message::Open(open) => Some(open.ticket()),
@@ -370,7 +354,7 @@ fn ticket(message: &Message) -> Option<&Ticket> {
     }
 }
 
-fn refuse(message: Message, failure: Error) {
+pub(super) fn refuse(message: Message, failure: Error) {
     match message {
         Message::Job(job) => job.settle(Some(failure)),
         Message::Open(open) => {

@@ -14,26 +14,29 @@ use crate::{
     world::{between, claim, timeouts, world},
 };
 
+const PATIENCE: Duration = Duration::from_secs(120);
+
 // 8. A key that is held is reported in time, and the request behind it is compared all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_key_is_in_progress_or_a_mismatch() {
     let world = world().await;
     let store = store(&world).await;
     let tx = fresh(&store, "k").await;
-    let started = std::time::Instant::now();
+    // The holder ends only after both: what waits for it hangs, on any machine.
+    let asked = tokio::time::timeout(PATIENCE, store.claim(&claim("k"))).await;
     assert!(matches!(
-        store.claim(&claim("k")).await.unwrap(),
+        asked.expect("an answer while the key is held").unwrap(),
         Claimed::InProgress { .. }
     ));
     let other = exactly_once::Claim::new(
         claim("k").key().clone(),
         exactly_once::Fingerprint::of("test", "another").unwrap(),
     );
+    let asked = tokio::time::timeout(PATIENCE, store.claim(&other)).await;
     assert!(matches!(
-        store.claim(&other).await.unwrap(),
+        asked.expect("an answer while the key is held").unwrap(),
         Claimed::Mismatch
     ));
-    assert!(started.elapsed() < Duration::from_secs(5));
     store.rollback(tx).await.unwrap();
     assert!(matches!(
         store.claim(&other).await.unwrap(),

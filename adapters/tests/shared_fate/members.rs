@@ -5,8 +5,8 @@ use std::{future::Future, time::Duration};
 use exactly_once::{
     AccountId, Adjust, Amount, BalanceStore, Claim, CloseAccount, CompareAndSet, Decision,
     DecisionRegister, Error, Expected, FencingToken, Fingerprint, IdempotencyKey, IdempotencyStore,
-    LeaseStore, Leased, OneShot, OneShotStore, OpenAccount, Outcome, Participation, Receipt,
-    Statement, Transfer, Version,
+    LeaseStore, Leased, OneShot, OneShotParticipant, OneShotStore, OpenAccount, Outcome,
+    Participation, Receipt, Statement, Store, Transfer, Version,
 };
 use futures_util::{FutureExt, future::BoxFuture, future::join_all};
 
@@ -29,10 +29,15 @@ pub(crate) enum Kind {
     Close,
     Decide,
     Finish,
+    Forget,
+    Expire,
+    Prepare,
+    CommitPrepared,
+    RollBackPrepared,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Shot,
         Self::Replay,
         Self::Lookup,
@@ -47,6 +52,11 @@ impl Kind {
         Self::Close,
         Self::Decide,
         Self::Finish,
+        Self::Forget,
+        Self::Expire,
+        Self::Prepare,
+        Self::CommitPrepared,
+        Self::RollBackPrepared,
     ];
 }
 
@@ -58,13 +68,17 @@ struct Copy {
     shot: OneShot,
     replay: OneShot,
     tokens: [FencingToken; 3],
+    forget: OneShot,
     decide: Participation,
     finish: Participation,
+    /// To be prepared, committed and rolled back.
+    work: [Participation; 3],
 }
 
 /// All members of a round.
 pub(crate) struct Members<'a, S> {
     store: &'a S,
+    effect: Box<dyn Fn(&str) -> Statement + Sync + 'a>,
     copies: Vec<Copy>,
 }
 
@@ -101,10 +115,23 @@ impl Copy {
 /// The accounts of a copy, by what is done to them.
 const ACCOUNTS: [&str; 5] = ["adjusted", "set", "from", "to", "closed"];
 const LEASES: [&str; 3] = ["renew", "finalize", "release"];
+const WORK: [&str; 3] = ["prepare", "commit", "roll back"];
+
+/// With deadlines that no slow machine meets.
+pub(crate) async fn participation(store: &impl Store, name: &str) -> Participation {
+    let now = store.now().await.unwrap();
+    let after = |seconds| now.checked_add(Duration::from_secs(seconds)).unwrap();
+    world::between(name, after(3_600), after(7_200))
+}
 
 impl<'a, S> Members<'a, S>
 where
-    S: IdempotencyStore + OneShotStore + LeaseStore + BalanceStore + DecisionRegister,
+    S: IdempotencyStore
+        + OneShotStore
+        + LeaseStore
+        + BalanceStore
+        + DecisionRegister
+        + OneShotParticipant,
 {
     pub(crate) async fn prepare(
         ground: &'a impl Ground<Store = S>,
@@ -118,8 +145,9 @@ where
                 let name = format!("{name} {what}");
                 shot(&name, vec![ground.effect(&name)])
             };
-            let (shot, replay) = (effect("shot"), effect("replay"));
+            let (shot, replay, forget) = (effect("shot"), effect("replay"), effect("forget"));
             store.execute_one_shot(&replay).await.unwrap();
+            store.execute_one_shot(&forget).await.unwrap();
             for what in ACCOUNTS {
                 let account = AccountId::new(format!("{name} {what}")).unwrap();
                 let open = OpenAccount::new(key(&format!("{name} open {what}")), account);
@@ -137,17 +165,29 @@ where
             let decide = world::participation(store, &format!("{name} decide")).await;
             let finish = world::participation(store, &format!("{name} finish")).await;
             store.decide(&finish, Decision::Commit).await.unwrap();
+            let mut work = Vec::new();
+            for what in WORK {
+                let part = participation(store, &format!("{name} {what}")).await;
+                if what != "prepare" {
+                    let effect = ground.effect(&format!("{name} {what}"));
+                    store.prepare_one_shot(&part, &[effect]).await.unwrap();
+                }
+                work.push(part);
+            }
             Copy {
                 name,
                 shot,
                 replay,
                 tokens,
+                forget,
                 decide,
                 finish,
+                work: work.try_into().unwrap(),
             }
         });
         Self {
             store,
+            effect: Box::new(|name| ground.effect(name)),
             copies: join_all(copies).await,
         }
     }
@@ -229,6 +269,23 @@ where
                     store.finish(&copy.finish).await?;
                     "finished".to_owned()
                 }
+                Kind::Forget => format!("{}", store.forget(copy.forget.claim.key()).await?),
+                Kind::Expire => format!("{}", store.expire(10).await?),
+                Kind::Prepare => {
+                    let effect = [(self.effect)(&format!("{} prepare", copy.name))];
+                    format!(
+                        "{:?}",
+                        store.prepare_one_shot(&copy.work[0], &effect).await?
+                    )
+                }
+                Kind::CommitPrepared => {
+                    store.commit_prepared(&copy.work[1]).await?;
+                    "committed".to_owned()
+                }
+                Kind::RollBackPrepared => {
+                    store.rollback_prepared(&copy.work[2]).await?;
+                    "rolled back".to_owned()
+                }
             })
         }
         .boxed()
@@ -254,10 +311,16 @@ where
     /// Each effect is there once, and each balance is what its one change has made it.
     pub(crate) async fn ensure_effects(&self, ground: &impl Ground) {
         for copy in &self.copies {
-            for what in ["shot", "replay"] {
-                let name = format!("{} {what}", copy.name);
-                assert_eq!(ground.effects(&name).await, 1, "{name}");
+            let effects = async |what: &str| ground.effects(&format!("{} {what}", copy.name)).await;
+            for what in ["shot", "replay", "commit"] {
+                assert_eq!(effects(what).await, 1, "{what}");
             }
+            for what in ["prepare", "roll back"] {
+                assert_eq!(effects(what).await, 0, "{what}");
+            }
+            // What was prepared beside the poison can be committed.
+            self.store.commit_prepared(&copy.work[0]).await.unwrap();
+            assert_eq!(effects("prepare").await, 1);
             for (what, amount) in [("adjusted", 93), ("set", 5), ("from", 91), ("to", 109)] {
                 let state = self.store.balance(&copy.account(what)).await.unwrap();
                 assert_eq!(state.unwrap().amount, Amount::new(amount), "{what}");

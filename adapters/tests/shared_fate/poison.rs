@@ -10,20 +10,22 @@ use std::{
 };
 
 use exactly_once::{
-    ExecuteOnce, IdempotencyStore, KeyState, MAX_RECEIPT_BYTES, OneShotStore, Outcome, Receipt,
-    Statement, Transactional, WorkError,
+    ExecuteOnce, IdempotencyStore, KeyState, MAX_RECEIPT_BYTES, OneShotParticipant, OneShotStore,
+    Outcome, Receipt, Statement, Transactional, WorkError,
 };
 use futures_util::FutureExt;
 
 use crate::{
     Ground,
-    members::{claim, key, shot},
+    members::{claim, key, participation, shot},
 };
 
 /// The way in which it goes wrong.
 pub(crate) enum Poison {
     /// A statement is refused, behind an effect that must be undone.
     Statements(&'static str, Vec<Statement>),
+    /// The same in work that is to be prepared.
+    Prepare(&'static str, Vec<Statement>),
     /// A statement takes too long.
     Timeout(Statement),
     /// Its receipt is larger than a store takes.
@@ -42,6 +44,7 @@ impl fmt::Display for Poison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Statements(what, _) => what,
+            Self::Prepare(what, _) => return write!(f, "{what}, to be prepared"),
             Self::Timeout(_) => "a timeout",
             Self::OversizeReceipt => "a receipt that is too large",
             Self::Panic => "a panic",
@@ -56,7 +59,12 @@ impl Poison {
     pub(crate) fn all(ground: &impl Ground) -> Vec<Self> {
         let statements = ground.poisons().into_iter();
         let mut all: Vec<_> = statements
-            .map(|(what, statements)| Self::Statements(what, statements))
+            .flat_map(|(what, bad)| {
+                [
+                    Self::Statements(what, bad.clone()),
+                    Self::Prepare(what, bad),
+                ]
+            })
             .collect();
         all.extend(ground.slow().map(Self::Timeout));
         all.extend([
@@ -73,6 +81,11 @@ impl Poison {
         matches!(self, Self::Timeout(_))
     }
 
+    /// Staged work of one caller meets the others wherever it stands among them.
+    pub(crate) fn is_staged(&self) -> bool {
+        matches!(self, Self::Prepare(..))
+    }
+
     /// What its caller gets.
     pub(crate) async fn call<G: Ground>(&self, ground: &G, name: &str) -> String {
         let store = ground.store();
@@ -83,6 +96,12 @@ impl Poison {
         };
         let answer = match self {
             Self::Statements(_, statements) => store.execute_one_shot(&one_shot(statements)).await,
+            Self::Prepare(_, statements) => {
+                let part = participation(store, name).await;
+                let statements = one_shot(statements).statements;
+                let refused = store.prepare_one_shot(&part, &statements).await;
+                return format!("{:?}", refused.map(drop).map_err(|error| error.kind()));
+            }
             Self::Timeout(slow) => {
                 let slow = std::slice::from_ref(slow);
                 store.execute_one_shot(&one_shot(slow)).await

@@ -26,7 +26,8 @@ where
     S: exactly_once::OneShotStore
         + exactly_once::LeaseStore
         + exactly_once::BalanceStore
-        + exactly_once::DecisionRegister,
+        + exactly_once::DecisionRegister
+        + exactly_once::OneShotParticipant,
 {
     type Store = S;
 

@@ -1,7 +1,10 @@
 //! Staged against plain execution, over random schemas and statements: equal content, and no commit
 //! fails after a yes.
 
-use exactly_once::{ErrorKind, PreparedTransactions, Transactional};
+use std::time::Duration;
+
+use exactly_once::sqlite::SqliteStore;
+use exactly_once::{ErrorKind, OneShotParticipant, PreparedTransactions, Statement, Transactional};
 
 use crate::{Place, dump};
 
@@ -250,8 +253,9 @@ async fn round(seed: u64, observed: bool) -> Result<Round, String> {
         plain.store.begin().await.unwrap(),
         staged.begin(&part).await,
     );
+    let mut done = Vec::new();
     for sql in work {
-        let copy = sql.clone();
+        let (copy, text) = (sql.clone(), sql.clone());
         let ours = right.run(move |db| db.execute(&copy, [])).await;
         if let Err(failure) = &ours
             && failure.to_string().contains("staged")
@@ -268,9 +272,25 @@ async fn round(seed: u64, observed: bool) -> Result<Round, String> {
         if kinds(&ours) != kinds(&theirs) {
             return Err(format!("{ours:?} {theirs:?}\n{tried}"));
         }
+        if ours.is_ok() {
+            done.push(Statement::new(text));
+        }
     }
     plain.store.commit(left).await.unwrap();
-    match staged.store.prepare(right, &part).await {
+    // The same as statements that are known up front, where none of them was refused.
+    let known = dice.roll(2) == 0 && !done.is_empty();
+    let prepared = if known {
+        staged.store.rollback(right).await.unwrap();
+        // A store of its own, which has not looked at all tables yet.
+        let path = staged.folder.path().join("t.db");
+        let fresh = SqliteStore::builder(path).lock_timeout(Duration::from_secs(60));
+        let fresh = fresh.readers(1).open().await.unwrap();
+        let prepared = fresh.prepare_one_shot(&part, &done).await;
+        prepared.map(drop)
+    } else {
+        staged.store.prepare(right, &part).await
+    };
+    match prepared {
         Ok(()) => {}
         Err(failure) if failure.kind() == ErrorKind::Refused => return Ok(Round::Refused),
         Err(failure) => panic!("{failure}\n{tried}"),

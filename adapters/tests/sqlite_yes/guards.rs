@@ -1,14 +1,8 @@
-//! What work must not change of the store and its connection; and many tables.
+//! What work must not change of the store and its connection.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use exactly_once::{ErrorKind, PreparedTransactions, Transactional};
+use exactly_once::{ErrorKind, Transactional};
 use rusqlite::{
     Connection,
     config::DbConfig,
@@ -97,35 +91,4 @@ async fn hooks_and_settings_are_put_back_and_the_work_is_refused() {
     tx.run(hook).await.unwrap();
     place.store.commit(tx).await.unwrap();
     place.plain("INSERT INTO t VALUES (1)").await.unwrap();
-}
-
-#[tokio::test]
-async fn a_prepare_that_adds_guards_costs_no_look_at_every_table() {
-    const TABLES: usize = 300;
-    let tables: String = (0..TABLES)
-        .map(|at| format!("CREATE TABLE t{at} (id INTEGER PRIMARY KEY, a TEXT UNIQUE, b, c);"))
-        .collect();
-    let statements = Arc::new(AtomicUsize::new(0));
-    let counter = statements.clone();
-    let hook = move |_: &str| {
-        counter.fetch_add(1, Ordering::SeqCst);
-    };
-    let place = Place::with(&tables, |builder| builder.with_statement_hook(hook)).await;
-    let part = place.part("first").await;
-    drop(place.begin(&part).await);
-    let first = statements.swap(0, Ordering::SeqCst);
-    assert!(
-        first > TABLES,
-        "the first begin looks at each table: {first}"
-    );
-    for at in 0..10 {
-        let sql = format!("INSERT INTO t{at} VALUES (1, 'x', 1, 1)");
-        let part = place.prepare(&format!("p{at}"), &sql).await.unwrap();
-        place.store.commit_prepared(&part).await.unwrap();
-        let each = statements.swap(0, Ordering::SeqCst);
-        assert!(
-            each < TABLES,
-            "prepare {at} with new guards: {each} statements"
-        );
-    }
 }

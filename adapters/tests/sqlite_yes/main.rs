@@ -14,6 +14,7 @@
 mod faults;
 mod fuzz;
 mod guards;
+mod many_tables;
 
 use std::time::Duration;
 

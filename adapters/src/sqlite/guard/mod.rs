@@ -6,10 +6,11 @@
 //! it is asked when it counts. So after a full disk has rolled the transaction back by itself, the
 //! statements that follow can't slip into the database one by one.
 
+mod captured;
 mod objection;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -21,7 +22,7 @@ pub(super) use objection::ONE_STATEMENT;
 
 use super::{
     error::Failure,
-    staging::table::{Marks, Shape, Table},
+    staging::table::{Marks, Table},
 };
 
 /// Every table, index, trigger and savepoint of the store begins like this.
@@ -67,6 +68,8 @@ enum Mode {
     Work(Scope),
     /// A look whether the authorizer is still this one.
     Probe,
+    /// A look at what a statement would write.
+    Survey,
 }
 
 #[derive(Debug, Default)]
@@ -91,8 +94,14 @@ struct State {
     unstageable: HashMap<String, String>,
     /// Tables that have triggers of the user's.
     triggered: Vec<String>,
-    /// What the catalogue says of each table.
+    /// What a statement under survey writes.
+    written: BTreeSet<String>,
+    /// What the catalogue says of each table that has triggers.
     marks: Marks,
+    /// Whether all tables have.
+    captures_all: bool,
+    /// Statements whose tables have.
+    texts: HashSet<String>,
     /// Tables that can be staged, by their names in the catalogue.
     tables: Arc<HashMap<String, Table>>,
     /// The version of the schema that these are of, and the staging connection's triggers.
@@ -235,51 +244,6 @@ impl Guard {
     /// What was refused last, without forgetting it.
     pub(super) fn refused(&self) -> Option<String> {
         self.with(|state| state.refused.clone())
-    }
-
-    /// Names the tables that have changed since the last time, each with its shape or the reason why
-    /// staged work must not write it; and what the catalogue says of all.
-    pub(super) fn set_schema(&self, version: i64, marks: Marks, shapes: Vec<(String, Shape)>) {
-        self.with(|state| {
-            let tables = Arc::make_mut(&mut state.tables);
-            tables.retain(|name, _| marks.contains_key(name));
-            for (name, shape) in shapes {
-                let folded = name.to_ascii_lowercase();
-                state.unstageable.remove(&folded);
-                tables.remove(&name);
-                match shape {
-                    Ok(table) => {
-                        tables.insert(name, table);
-                    }
-                    Err(reason) => {
-                        state.unstageable.insert(folded, reason);
-                    }
-                }
-            }
-            state.triggered = tables
-                .values()
-                .filter(|table| table.is_triggered())
-                .map(|table| table.name().to_ascii_lowercase())
-                .collect();
-            state.marks = marks;
-            state.captured = Some(version);
-        });
-    }
-
-    /// What the catalogue said of the tables when it was looked at last.
-    pub(super) fn marks(&self) -> Marks {
-        self.with(|state| state.marks.clone())
-    }
-
-    /// The version of the schema that was looked at last.
-    pub(super) fn captured(&self) -> Option<i64> {
-        self.with(|state| state.captured)
-    }
-
-    /// The tables that can be staged, as the schema was when the transaction began: staged work can't
-    /// change it.
-    pub(super) fn tables(&self) -> Arc<HashMap<String, Table>> {
-        self.with(|state| Arc::clone(&state.tables))
     }
 }
 

@@ -27,6 +27,15 @@ impl State {
                 self.probed = true;
                 return Authorization::Allow;
             }
+            Mode::Survey => {
+                if let AuthAction::Insert { table_name }
+                | AuthAction::Delete { table_name }
+                | AuthAction::Update { table_name, .. } = context.action
+                {
+                    self.written.insert(table_name.to_owned());
+                }
+                return Authorization::Allow;
+            }
             Mode::Work(scope) => scope,
         };
         if let AuthAction::DropTable { table_name } = context.action {
@@ -122,6 +131,11 @@ impl State {
         }
         if let Some(reason) = self.unstageable.get(&table.to_ascii_lowercase()) {
             return Some(format!("the table {table} can't be staged: {reason}"));
+        }
+        if !self.tables.contains_key(table) {
+            return Some(format!(
+                "{table} can't be staged: it is no ordinary table of the file"
+            ));
         }
         // Staging needs recursive_triggers, which would run a chain of triggers otherwise than the
         // user's own connection does.

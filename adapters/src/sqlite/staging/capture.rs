@@ -1,6 +1,8 @@
 //! The TEMP triggers of the staging connection, and the log that they write.
 
-use exactly_once_core::{ErrorKind, Result};
+use std::{collections::BTreeSet, sync::Arc};
+
+use exactly_once_core::{ErrorKind, Result, Statement};
 use rusqlite::{
     Connection, Row, ToSql,
     types::{ToSqlOutput, ValueRef},
@@ -92,16 +94,26 @@ pub(in crate::sqlite) struct Captured {
     pub(super) slots: Vec<(String, String)>,
 }
 
+/// What the work of a transaction may write.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sqlite) enum Writes<'a> {
+    /// Any table: a closure's statements are known only when it runs, and inside of its transaction
+    /// it is too late for triggers.
+    Any,
+    /// What these statements write.
+    By(&'a [Arc<[Statement]>]),
+}
+
 /// Begins a transaction in which every change is logged.
 ///
 /// The triggers must fit the schema that the transaction sees, and can't be made inside of it
 /// (undoing the work would undo them), so they are made before, and checked after the begin.
-pub(in crate::sqlite) fn begin(lane: &Lane) -> Result<(), Failure> {
+pub(in crate::sqlite) fn begin(lane: &Lane, writes: Writes<'_>) -> Result<(), Failure> {
     let fail = |source| lane.abandon(Failure::of(Phase::Statement, source));
     for _ in 0..MAX_ROUNDS {
         let seen = lane
             .guard
-            .committing(|| capture_current(&lane.connection, &lane.guard))
+            .committing(|| capture(&lane.connection, &lane.guard, writes))
             .map_err(fail)?;
         lane.begin()?;
         if schema_version(&lane.connection).map_err(fail)? == seen {
@@ -122,47 +134,65 @@ fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Makes the triggers fit the schema as it is; gives its version.
-fn capture_current(connection: &Connection, guard: &Guard) -> rusqlite::Result<i64> {
+fn capture(connection: &Connection, guard: &Guard, writes: Writes<'_>) -> rusqlite::Result<i64> {
     let seen = schema_version(connection)?;
-    let first = guard.captured().is_none();
-    if guard.captured() == Some(seen) {
+    let texts: Option<Vec<&str>> = match writes {
+        Writes::Any => None,
+        Writes::By(jobs) => {
+            let statements = jobs.iter().flat_map(|statements| statements.iter());
+            Some(statements.map(Statement::text).collect())
+        }
+    };
+    if guard.captures(seen, texts.as_deref()) {
         return Ok(seen);
     }
     connection.execute_batch("BEGIN")?;
-    let captured = capture_changed(connection, guard, first);
+    let captured = capture_missing(connection, guard, texts.as_deref());
     let end = if captured.is_ok() {
         "COMMIT"
     } else {
         "ROLLBACK"
     };
     connection.execute_batch(end)?;
-    if first {
+    if !matches!(&captured, Ok((_, false))) {
         // Reads the triggers that were written; back to normal also after a failure.
         connection.execute_batch("PRAGMA writable_schema = RESET")?;
     }
-    let (marks, shapes) = captured?;
-    guard.set_schema(seen, marks, shapes);
+    let (changes, _) = captured?;
+    guard.set_schema(seen, changes, texts.as_deref());
     Ok(seen)
 }
 
-/// Makes the triggers of the tables that have changed since the last time, and no others: a guard
-/// that a prepare adds must not cost a look at a thousand tables.
-fn capture_changed(
+/// From how many triggers on they are written all at once.
+const MANY: usize = 64;
+
+/// Makes the triggers of the tables that the work may write and that have none, or have changed since, and
+/// no others: neither a guard that a prepare adds nor work that is known up front must cost a look
+/// at a thousand tables. Says whether they were written and are still to be read.
+fn capture_missing(
     connection: &Connection,
     guard: &Guard,
-    first: bool,
-) -> rusqlite::Result<(Marks, Vec<(String, Shape)>)> {
-    if first {
+    texts: Option<&[&str]>,
+) -> rusqlite::Result<(Captures, bool)> {
+    if guard.captured().is_none() {
         connection.execute_batch(&log())?;
     }
-    let marks = table::marks(connection)?;
+    let mut marks = table::marks(connection)?;
     let known = guard.marks();
+    if let Some(texts) = texts.filter(|_| !guard.captures_all()) {
+        let mut wanted: BTreeSet<String> = known.keys().cloned().collect();
+        for text in texts {
+            wanted.append(&mut guard.written_by(connection, text));
+        }
+        marks.retain(|name, _| wanted.contains(name));
+    }
     let gone = known.keys().filter(|name| !marks.contains_key(*name));
     let other = |(name, mark): &(&String, &String)| known.get(*name) != Some(*mark);
     let changed: Vec<_> = marks.iter().filter(other).collect();
+    let outdated = changed.iter().map(|(name, _)| *name);
     let mut sql = String::new();
-    for name in gone.chain(changed.iter().map(|(name, _)| *name)) {
-        for trigger in trigger::names(name).filter(|_| !first) {
+    for name in gone.chain(outdated.filter(|name| known.contains_key(*name))) {
+        for trigger in trigger::names(name) {
             // Those of a table that could not be staged are not there.
             sql.push_str(&format!("DROP TRIGGER IF EXISTS temp.{};", ident(&trigger)));
         }
@@ -175,7 +205,9 @@ fn capture_changed(
         }
         shapes.push((name.clone(), shape));
     }
-    if first {
+    let many = triggers.len() > MANY;
+    if many {
+        connection.execute_batch(&sql)?;
         write_all(connection, &triggers)?;
     } else {
         for (_, (_, rest)) in triggers {
@@ -183,11 +215,19 @@ fn capture_changed(
         }
         connection.execute_batch(&sql)?;
     }
-    Ok((marks, shapes))
+    Ok((Captures { marks, shapes }, many))
 }
 
-/// Writes the triggers of all tables into the TEMP schema, to be read at once: SQLite reads all of it
-/// again for each that is created.
+/// The tables that have triggers, and what of them is new.
+pub(in crate::sqlite) struct Captures {
+    /// What the catalogue says of each.
+    pub(in crate::sqlite) marks: Marks,
+    /// Those that have changed, each with its shape or the reason why staged work must not write it.
+    pub(in crate::sqlite) shapes: Vec<(String, Shape)>,
+}
+
+/// Writes triggers into the TEMP schema, to be read at once: SQLite reads all of it again for each that
+/// is created.
 fn write_all(
     connection: &Connection,
     triggers: &[(&String, (String, String))],

@@ -146,22 +146,15 @@ pub(super) fn of(connection: &Connection, name: &str, mark: &str) -> rusqlite::R
 
 /// The tables that foreign keys point to, in lower case, as SQLite folds it: ASCII only.
 fn parents(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
-    let children: Vec<String> = connection
-        .prepare_cached(
-            "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND sql LIKE '%REFERENCES%'",
-        )?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut parents = BTreeSet::new();
-    for child in children {
-        let mut query =
-            connection.prepare_cached("SELECT \"table\" FROM pragma_foreign_key_list(?1)")?;
-        let mut rows = query.query([child])?;
-        while let Some(row) = rows.next()? {
-            parents.insert(row.get::<_, String>(0)?.to_ascii_lowercase());
-        }
-    }
-    Ok(parents)
+    let mut query = connection.prepare_cached(
+        "SELECT DISTINCT key.\"table\" FROM main.sqlite_schema AS child, \
+         pragma_foreign_key_list(child.name) AS key WHERE child.type = 'table' AND child.sql LIKE \
+         '%REFERENCES%'",
+    )?;
+    let parents = query.query_map([], |row| row.get::<_, String>(0))?;
+    parents
+        .map(|parent| parent.map(|name| name.to_ascii_lowercase()))
+        .collect()
 }
 
 fn shape(

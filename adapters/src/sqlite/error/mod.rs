@@ -2,11 +2,19 @@
 //!
 //! The same code means different things before a commit and at it: before, nothing is stored and
 //! the caller may simply try again; at it, a failed disk leaves the outcome open.
+//!
+//! # Layout
+//! - [`said`]: SQLite's code and words, found in a chain of errors.
+//! - [`code`]: what the codes mean.
+
+mod code;
+mod said;
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
 use exactly_once_core::{BoxError, Error, ErrorKind, adapter::chain};
-use rusqlite::ffi;
+
+pub(super) use said::Said;
 
 /// The backend's name in errors, spans and metrics.
 pub(super) const STORE: &str = "sqlite";
@@ -133,93 +141,6 @@ pub(super) fn classify(operation: &'static str, source: BoxError) -> Error {
     })
 }
 
-/// An answer of SQLite: its code, and what it says.
-pub(super) struct Said {
-    code: i32,
-    text: String,
-}
-
-impl Said {
-    /// The first one in a chain of errors.
-    pub(super) fn find(error: &(dyn StdError + 'static)) -> Option<Self> {
-        let mut wrapper = None;
-        let mut next = Some(error);
-        while let Some(link) = next {
-            if let Some(said) = Self::of(link, wrapper) {
-                return Some(said);
-            }
-            wrapper = Some(link);
-            next = link.source();
-        }
-        None
-    }
-
-    /// The answer that this error is; inside a transparent wrapper there is only the code, and the
-    /// wrapper shows the text.
-    fn of(
-        link: &(dyn StdError + 'static),
-        wrapper: Option<&(dyn StdError + 'static)>,
-    ) -> Option<Self> {
-        if let Some(Shared(source)) = link.downcast_ref::<Shared>() {
-            return Self::of(&**source, wrapper);
-        }
-        let (error, text) = match link.downcast_ref::<rusqlite::Error>() {
-            Some(rusqlite::Error::SqliteFailure(error, text)) => (error, text.clone()),
-            // Not its `Display`: that holds the whole statement.
-            Some(rusqlite::Error::SqlInputError { error, msg, .. }) => (error, Some(msg.clone())),
-            Some(_) => return None,
-            None => (
-                link.downcast_ref::<ffi::Error>()?,
-                wrapper.map(|wrapper| without_statement(&wrapper.to_string()).to_owned()),
-            ),
-        };
-        Some(Self {
-            code: error.extended_code,
-            text: text.unwrap_or_else(|| ffi::code_to_str(error.extended_code).to_owned()),
-        })
-    }
-
-    /// SQLite's own words.
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether the guard's authorizer refused the statement.
-    pub(super) fn is_denied(&self) -> bool {
-        self.code & 0xff == ffi::SQLITE_AUTH
-    }
-
-    /// The table, if this is the guard triggers' "reserved".
-    pub(super) fn reserved_table(&self) -> Option<&str> {
-        if self.code != ffi::SQLITE_CONSTRAINT_TRIGGER {
-            return None;
-        }
-        let rest = self.text.strip_prefix(RESERVED)?;
-        Some(rest.trim_start_matches(", table "))
-    }
-
-    /// The kind, and what may be shown: SQLite's own words, and what we have to add.
-    fn meaning(&self, phase: Phase) -> (ErrorKind, String) {
-        if self.reserved_table().is_some() {
-            let text = "a prepared transaction holds the row: try again when it is decided";
-            return (ErrorKind::Reserved, text.to_owned());
-        }
-        let (kind, message) = by_code(phase, self.code, &self.text);
-        // What a value does not fit is quoted behind such a text.
-        let said = match kind {
-            ErrorKind::Invalid => {
-                let said = self.text.split(['\'', '"', '[']).next();
-                said.unwrap_or_default().trim_end_matches([':', ' '])
-            }
-            _ => &self.text,
-        };
-        match message {
-            Some(message) => (kind, format!("{said}: {message}")),
-            None => (kind, said.to_owned()),
-        }
-    }
-}
-
 fn meaning(phase: Phase, source: &rusqlite::Error) -> (ErrorKind, String) {
     if let Some(said) = Said::of(source, None) {
         return said.meaning(phase);
@@ -259,126 +180,10 @@ fn unconverted(text: &str) -> Option<String> {
     of_a_number.then(|| "a column holds a number that the type it is read as can't hold".to_owned())
 }
 
-/// The driver shows a statement that could not be compiled as a whole, with each value that stands
-/// in it: `near "x": syntax error in SELECT … at offset 7`.
-fn without_statement(text: &str) -> &str {
-    let is_offset = |offset: &str| offset.bytes().all(|digit| digit.is_ascii_digit());
-    match text.rsplit_once(" at offset ") {
-        Some((said, offset)) if is_offset(offset) => {
-            said.split_once(" in ").map_or(said, |(said, _)| said)
-        }
-        _ => text,
-    }
-}
-
-fn by_code(phase: Phase, code: i32, text: &str) -> (ErrorKind, Option<&'static str>) {
-    match code & 0xff {
-        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => (
-            ErrorKind::Busy,
-            Some("another connection holds the database's write lock"),
-        ),
-        ffi::SQLITE_INTERRUPT | ffi::SQLITE_SCHEMA => (ErrorKind::Busy, None),
-        ffi::SQLITE_NOMEM => (ErrorKind::Unavailable, None),
-        ffi::SQLITE_FULL | ffi::SQLITE_IOERR => match phase {
-            Phase::Commit => (
-                ErrorKind::Ambiguous,
-                Some("the disk failed at the commit: ask again with the same key"),
-            ),
-            Phase::Statement | Phase::Open => (
-                ErrorKind::Unavailable,
-                Some("the disk is full or failing: nothing was stored"),
-            ),
-        },
-        ffi::SQLITE_TOOBIG => (
-            ErrorKind::TooLarge,
-            Some("a value or statement is over SQLite's length limit"),
-        ),
-        ffi::SQLITE_CONSTRAINT => constraint(code, text),
-        ffi::SQLITE_AUTH => (ErrorKind::Refused, Some(REFUSED_STATEMENT)),
-        ffi::SQLITE_MISMATCH => (ErrorKind::Refused, None),
-        ffi::SQLITE_ERROR => by_text(text),
-        ffi::SQLITE_RANGE => (ErrorKind::Invalid, None),
-        // Of a statement's text: one that is empty is no statement to SQLite.
-        ffi::SQLITE_MISUSE if phase == Phase::Statement => (
-            ErrorKind::Invalid,
-            Some("the statement is empty, or was not used as one"),
-        ),
-        other => (ErrorKind::Configuration, Some(advice(other))),
-    }
-}
-
-/// The code for everything else says nothing: a function that a value does not fit, and that the
-/// same request will never get through, has it in common with a table that is not there yet.
-fn by_text(text: &str) -> (ErrorKind, Option<&'static str>) {
-    if text.contains("integer overflow") {
-        return (ErrorKind::Overflow, Some(OUT_OF_RANGE));
-    }
-    let of_a_value = [
-        "malformed JSON",
-        "JSON path error",
-        "bad JSON path",
-        "JSON cannot hold BLOB values",
-        "json_object() labels must be TEXT",
-        "invalid Unicode escape",
-        "LIKE or GLOB pattern too complex",
-        "ESCAPE expression must be a single character",
-        "argument of ntile must be",
-        "second argument to nth_value must be",
-        "frame starting offset must be",
-        "frame ending offset must be",
-        // Of a query of the text search.
-        "fts5: ",
-        "unterminated string",
-        "malformed MATCH expression",
-    ];
-    if of_a_value.iter().any(|begin| text.starts_with(begin)) {
-        return (
-            ErrorKind::Invalid,
-            Some("a value does not fit the function that it was given to"),
-        );
-    }
-    (ErrorKind::Configuration, Some(advice(ffi::SQLITE_ERROR)))
-}
-
-const OUT_OF_RANGE: &str = "the number leaves the range of a 64-bit integer";
-
-const REFUSED_STATEMENT: &str = "the store owns the transaction, the connection and its own \
-    tables: COMMIT, ROLLBACK, ATTACH, VACUUM, temporary objects, most PRAGMAs and writes to \
-    exactly_once_* tables are refused in work";
-
-fn constraint(code: i32, text: &str) -> (ErrorKind, Option<&'static str>) {
-    // A sum past the range of i64 becomes a REAL, which a STRICT table refuses.
-    if code == ffi::SQLITE_CONSTRAINT_DATATYPE && text.contains("REAL value in INT") {
-        return (ErrorKind::Overflow, Some(OUT_OF_RANGE));
-    }
-    if code == ffi::SQLITE_CONSTRAINT_COMMITHOOK {
-        return (ErrorKind::Refused, Some(REFUSED_STATEMENT));
-    }
-    (ErrorKind::Refused, None)
-}
-
-/// What to fix, for the codes that no retry can help with.
-fn advice(code: i32) -> &'static str {
-    match code {
-        ffi::SQLITE_READONLY => {
-            "the database can't be written: give this user write permission on the file AND its \
-             folder (WAL needs both), and mount it read-write"
-        }
-        ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM => {
-            "the file can't be opened: check that its folder exists and that this user may write it"
-        }
-        ffi::SQLITE_CORRUPT => {
-            "the database file is damaged: stop writing, restore a backup, or save what is left \
-             with `sqlite3 FILE .recover`"
-        }
-        ffi::SQLITE_NOTADB => "the file is no SQLite database: name another path",
-        ffi::SQLITE_MISUSE => "the library was misused: please report this",
-        _ => "the statement does not fit the database's schema",
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use rusqlite::ffi;
+
     use super::*;
 
     fn failure(code: i32, text: &str) -> rusqlite::Error {

@@ -3,6 +3,8 @@
 #![cfg(feature = "rusqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod moved;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -14,7 +16,7 @@ use exactly_once::sqlite::SqliteStore;
 use exactly_once::{
     AccountId, Adjust, Amount, AnyStore, BalanceStore, Claim, ConnectByUrl, Error, ErrorKind,
     Fingerprint, IdempotencyKey, IdempotencyStore, OneShot, OneShotStore, OpenAccount, Receipt,
-    Store, Transactional,
+    Store,
 };
 use rusqlite::Connection;
 
@@ -230,66 +232,13 @@ async fn a_url_names_the_file_as_other_libraries_have_it() {
     SqliteStore::open(uri).await.unwrap().now().await.unwrap();
 }
 
-fn effect(name: &str) -> OneShot {
+pub(crate) fn effect(name: &str) -> OneShot {
     let key = IdempotencyKey::new(name).unwrap();
     OneShot {
         claim: Claim::new(key, Fingerprint::of("effect", &name).unwrap()),
         statements: Vec::new(),
         receipt: Receipt::json(name).unwrap(),
     }
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn nothing_is_acknowledged_into_a_file_that_is_gone_or_has_two_names() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.db");
-    let store = SqliteStore::open(&path).await.unwrap();
-    store.execute_one_shot(&effect("before")).await.unwrap();
-    let other = folder.path().join("b.db");
-    std::fs::hard_link(&path, &other).unwrap();
-    for refused in [
-        store.execute_one_shot(&effect("linked")).await.map(drop),
-        SqliteStore::open(&other).await.map(drop),
-    ] {
-        let refused = refused.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Configuration, "{refused}");
-        assert!(refused.to_string().contains("hard link"), "{refused}");
-    }
-    std::fs::remove_file(&other).unwrap();
-    store.execute_one_shot(&effect("linked")).await.unwrap();
-    // Moved away: the same, in a group and in a transaction.
-    std::fs::rename(&path, &other).unwrap();
-    for replaced in [false, true] {
-        if replaced {
-            rusqlite::Connection::open(&path)
-                .unwrap()
-                .execute_batch("CREATE TABLE t (a)")
-                .unwrap();
-        }
-        let gone = store.execute_one_shot(&effect("gone")).await.unwrap_err();
-        assert_eq!(gone.kind(), ErrorKind::Configuration, "{gone}");
-        let tx = store.begin().await.unwrap();
-        let gone = store.commit(tx).await.unwrap_err();
-        assert_eq!(gone.kind(), ErrorKind::Configuration, "{gone}");
-    }
-    std::fs::rename(&other, &path).unwrap();
-    let done = store.execute_one_shot(&effect("gone")).await.unwrap();
-    assert!(!done.replayed);
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn a_symbolic_link_is_the_file_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.db");
-    let store = SqliteStore::open(&path).await.unwrap();
-    store.execute_one_shot(&effect("before")).await.unwrap();
-    let link = folder.path().join("link.db");
-    std::os::unix::fs::symlink(&path, &link).unwrap();
-    let same = SqliteStore::open(&link).await.unwrap();
-    let replay = same.execute_one_shot(&effect("before")).await.unwrap();
-    assert!(replay.replayed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
