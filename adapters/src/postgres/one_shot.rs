@@ -269,7 +269,10 @@ impl<D: Driver> PostgresStore<D> {
             }
         }
         match self.shoot_together(effect).await {
-            Verdict::Applied => Ok(Some(done(Outcome::Applied(effect.receipt.clone()), false))),
+            Verdict::Applied(rows) => {
+                let receipt = rows.unwrap_or_else(|| effect.receipt.clone());
+                Ok(Some(done(Outcome::Applied(receipt), false)))
+            }
             Verdict::Replayed(outcome) => Ok(Some(done(outcome, true))),
             Verdict::Known(row) => answer(row, effect),
             Verdict::Failed(failed) => Err(convert(failed, ONE_SHOT, Stage::Durable)),

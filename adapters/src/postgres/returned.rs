@@ -1,7 +1,7 @@
 //! Statements that return rows: the server writes the rows as JSON, so that they are one value, with all
 //! digits and the names of the columns, on either driver.
 
-use exactly_once_core::{Ran, Result, Returning, Rows, Statement, adapter::refusals};
+use exactly_once_core::{Ran, Receipt, Result, Returning, Rows, Statement, adapter::refusals};
 
 use super::{STORE, driver::Reply, error::garbled, sql_text::SqlText};
 
@@ -18,6 +18,74 @@ pub(super) fn as_json(statement: &Statement, limits: Returning, escapes: bool) -
         within = within(limits),
         json = json(),
     )
+}
+
+/// What is bound after the parameters of a statement [`in_receipt`].
+pub(super) struct Binding<'a> {
+    /// Namespace and key, as SQL.
+    pub(super) key: [String; 2],
+    /// What stands in the receipt before the rows and after them.
+    pub(super) around: [&'a str; 2],
+    /// How many rows there have to be.
+    pub(super) expected: Option<u64>,
+}
+
+impl Binding<'_> {
+    /// As SQL, in the order of the parameters.
+    pub(super) fn values(self) -> Vec<String> {
+        let mut values = Vec::from(self.key);
+        values.extend(self.around.map(|part| format!("'{part}'")));
+        values.extend(self.expected.map(|rows| format!("'{rows}'")));
+        values
+    }
+}
+
+/// The statement as one that also adds its rows to the receipt in the key's row, and gives the receipt.
+/// It divides by zero where they are not within their limits, or not as many as they must be: no
+/// message has to come back before the commit.
+pub(super) fn in_receipt(
+    statement: &Statement,
+    limits: Returning,
+    receipt_limit: usize,
+    keys: &str,
+    escapes: bool,
+) -> String {
+    let bound = statement.parameters().len();
+    let parameter = |number: usize, kind: &str| format!("${}::{kind}", bound + number);
+    let added = format!(
+        "pg_catalog.concat({}, j.json, {})",
+        parameter(3, "text"),
+        parameter(4, "text")
+    );
+    let expected = match statement.expected_rows() {
+        Some(_) => format!(" AND j.rows = {}", parameter(5, "int8")),
+        None => String::new(),
+    };
+    format!(
+        "{rows_of}, exactly_once_json AS (SELECT pg_catalog.count(*) AS rows, {json} AS json \
+         FROM exactly_once_rows r), \
+         exactly_once_kept AS (UPDATE {keys} k \
+         SET body = k.body || pg_catalog.convert_to({added}, 'UTF8') \
+         FROM exactly_once_json j WHERE k.namespace = {namespace} AND k.key = {key} \
+         AND j.rows <= {most_rows} AND pg_catalog.octet_length(j.json) <= {most_bytes} \
+         AND pg_catalog.octet_length(k.body) + pg_catalog.octet_length({added}) <= {receipt_limit}\
+         {expected} RETURNING k.body) \
+         SELECT 1 / (SELECT pg_catalog.count(*) FROM exactly_once_kept), \
+         (SELECT pg_catalog.convert_from(body, 'UTF8') FROM exactly_once_kept)",
+        rows_of = rows_of(statement.text(), escapes),
+        json = json(),
+        namespace = parameter(1, "bytea"),
+        key = parameter(2, "bytea"),
+        most_rows = limits.max_rows(),
+        most_bytes = limits.max_bytes(),
+    )
+}
+
+/// The receipt in the answer to [`in_receipt`].
+pub(super) fn receipt(reply: &Reply) -> Option<Receipt> {
+    let row = reply.rows.first()?;
+    let body = row.get(1)?.clone()?;
+    Some(Receipt::from_bytes(body))
 }
 
 /// Whether the text changes rows and returns none.

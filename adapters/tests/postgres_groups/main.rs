@@ -11,6 +11,7 @@
 
 mod balances;
 mod register;
+mod returning;
 mod rows;
 #[path = "../support/postgres_world.rs"]
 mod world;

@@ -10,16 +10,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use exactly_once_core::{Statement, Value};
+use exactly_once_core::{
+    Statement, Value,
+    adapter::returned::{END, SEPARATOR},
+};
 
-use super::{execute, named::Named, text};
-use crate::postgres::{literal, plain_insert::PlainInsert};
+use super::{execute, keys::KeyName, named::Named, text};
+use crate::postgres::{
+    literal,
+    plain_insert::PlainInsert,
+    returned::{self, Binding},
+};
 
 /// The most texts that are remembered.
 const TEXTS_MAX: usize = 1024;
 
 /// The most bytes of parameters that a caller may bring into a group.
 const BYTES_MAX: usize = 64 * 1024;
+
+/// The most bytes of rows that a caller of a group may be given.
+const ROWS_MAX: u32 = 64 * 1024;
 
 /// For how long callers of a text go alone that took longer than a batch may take, or the rows of a
 /// plain insert one by one whose table has triggers or rules.
@@ -86,6 +96,8 @@ impl Text {
 pub(super) enum Effect {
     /// Executed for this caller, with these values as SQL.
     Own(Arc<Text>, Vec<String>),
+    /// The same; its answer is the receipt with its rows.
+    Returning(Arc<Text>, Vec<String>),
     /// Executed for all at once.
     Set(Arc<Text>, Vec<Value>),
 }
@@ -93,9 +105,20 @@ pub(super) enum Effect {
 impl Effect {
     pub(super) fn text(&self) -> &Arc<Text> {
         match self {
-            Self::Own(text, _) | Self::Set(text, _) => text,
+            Self::Own(text, _) | Self::Returning(text, _) | Self::Set(text, _) => text,
         }
     }
+}
+
+/// Where the rows of a caller's statements are kept.
+pub(super) struct Keeping<'a> {
+    pub(super) name: &'a KeyName,
+    /// The table of keys.
+    pub(super) keys: &'a str,
+    /// The most bytes of a receipt.
+    pub(super) limit: usize,
+    /// Whether a backslash escapes in plain quotes.
+    pub(super) escapes: bool,
 }
 
 /// Whether one of these was slow just now.
@@ -118,8 +141,13 @@ impl Effects {
         }
     }
 
-    /// The statements as a group executes them; `None` where the caller had better go alone.
-    pub(super) fn of(&self, statements: &[Statement]) -> Option<Vec<Effect>> {
+    /// The statements as a group executes them; `None` where the caller had better go alone, or where
+    /// one returns rows that are to be kept nowhere.
+    pub(super) fn of(
+        &self,
+        statements: &[Statement],
+        keeping: Option<&Keeping<'_>>,
+    ) -> Option<Vec<Effect>> {
         let bytes: usize = statements
             .iter()
             .flat_map(Statement::parameters)
@@ -128,16 +156,45 @@ impl Effects {
         if bytes > BYTES_MAX {
             return None;
         }
+        let returns = |one: &Statement| one.returns().is_some();
+        let first = statements.iter().position(returns);
+        let last = statements.iter().rposition(returns);
         let effects: Vec<Effect> = statements
             .iter()
-            .map(|one| self.effect(one))
+            .enumerate()
+            .map(|(at, one)| {
+                let before = if first == Some(at) { "" } else { SEPARATOR };
+                let after = if last == Some(at) { END } else { "" };
+                self.effect(one, keeping, [before, after])
+            })
             .collect::<Option<_>>()?;
         (!slow(&effects)).then_some(effects)
     }
 
-    fn effect(&self, statement: &Statement) -> Option<Effect> {
+    fn effect(
+        &self,
+        statement: &Statement,
+        keeping: Option<&Keeping<'_>>,
+        around: [&str; 2],
+    ) -> Option<Effect> {
         if !changes_rows_only(statement.text()) {
             return None;
+        }
+        if let Some(limits) = statement.returns() {
+            let keeping = keeping?;
+            if limits.max_bytes() > ROWS_MAX || returned::has_none(statement, keeping.escapes) {
+                return None;
+            }
+            let (keys, limit) = (keeping.keys, keeping.limit);
+            let body = returned::in_receipt(statement, limits, limit, keys, keeping.escapes);
+            let mut values = values(statement);
+            let binding = Binding {
+                key: [&*keeping.name.namespace, &keeping.name.key].map(text::one_bytea),
+                around,
+                expected: statement.expected_rows(),
+            };
+            values.extend(binding.values());
+            return Some(Effect::Returning(self.text(&body, None), values));
         }
         let parameters = statement.parameters();
         // What is counted is counted for each caller.
@@ -188,6 +245,9 @@ fn size(value: &Value) -> usize {
     match value {
         Value::Text(text) => text.len(),
         Value::Bytes(bytes) => bytes.len(),
+        Value::Json(text) => text.len(),
+        Value::Numeric(number) => number.as_str().len(),
+        Value::Array(items) => items.iter().map(size).sum(),
         _ => 8,
     }
 }
@@ -262,7 +322,7 @@ mod tests {
         let effects = Effects::new();
         for number in 0..3 * TEXTS_MAX {
             let statement = Statement::new(format!("INSERT INTO t VALUES ({number})"));
-            assert!(effects.of(&[statement]).is_some());
+            assert!(effects.of(&[statement], None).is_some());
             assert!(effects.known.lock().unwrap().len() <= TEXTS_MAX);
         }
     }
@@ -271,10 +331,10 @@ mod tests {
     fn what_was_slow_goes_alone() {
         let effects = Effects::new();
         let statement = [Statement::new("INSERT INTO t VALUES (1)")];
-        let known = effects.of(&statement).unwrap();
+        let known = effects.of(&statement, None).unwrap();
         known.first().unwrap().text().was_slow();
-        assert!(effects.of(&statement).is_none());
+        assert!(effects.of(&statement, None).is_none());
         let other = Statement::new("INSERT INTO t VALUES (2)");
-        assert!(effects.of(&[other]).is_some());
+        assert!(effects.of(&[other], None).is_some());
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Blame {
     /// What it executes.
     pub(super) text: Arc<Text>,
     pub(super) form: Form,
+    /// Whether the answer is its caller's receipt.
+    returns: bool,
 }
 
 /// How a statement serves its callers.
@@ -71,13 +73,27 @@ impl Blames {
         self.0.iter().find(|blame| blame.position == position)
     }
 
+    /// Each caller and position of a statement whose answer is the caller's receipt so far.
+    pub(super) fn receipts(&self) -> impl Iterator<Item = (usize, usize)> {
+        let returning = self.0.iter().filter(|blame| blame.returns);
+        returning.filter_map(|blame| Some((*blame.callers.first()?, blame.position)))
+    }
+
     fn push(&mut self, message: &Message, callers: &[usize], text: &Arc<Text>, form: Form) {
         self.0.push(Blame {
             position: message.position(),
             callers: callers.to_vec(),
             text: Arc::clone(text),
             form,
+            returns: false,
         });
+    }
+
+    fn push_returning(&mut self, message: &Message, caller: usize, text: &Arc<Text>) {
+        self.push(message, &[caller], text, Form::Each);
+        if let Some(last) = self.0.last_mut() {
+            last.returns = true;
+        }
     }
 }
 
@@ -198,10 +214,18 @@ impl Writer<'_> {
     /// Each statement of one caller.
     fn own(&mut self, caller: usize, effects: &[Effect]) {
         for effect in effects {
-            self.blames
-                .push(self.message, &[caller], effect.text(), Form::Each);
             match effect {
-                Effect::Own(text, values) => self.one(text, values),
+                Effect::Returning(text, _) => {
+                    self.blames.push_returning(self.message, caller, text);
+                }
+                _ => self
+                    .blames
+                    .push(self.message, &[caller], effect.text(), Form::Each),
+            }
+            match effect {
+                Effect::Own(text, values) | Effect::Returning(text, values) => {
+                    self.one(text, values);
+                }
                 Effect::Set(text, values) => {
                     let arrays: Vec<String> =
                         values.iter().map(|value| text::array([value])).collect();
@@ -270,7 +294,7 @@ impl<'a> Shape<'a> {
     fn fits(&self, other: &[Effect]) -> bool {
         let width = |effect: &Effect| match effect {
             Effect::Set(_, values) => values.len(),
-            Effect::Own(..) => usize::MAX,
+            Effect::Own(..) | Effect::Returning(..) => usize::MAX,
         };
         let same = |(one, other): (&Effect, &Effect)| {
             Arc::ptr_eq(one.text(), other.text()) && width(one) == width(other)

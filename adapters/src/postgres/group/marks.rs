@@ -267,7 +267,7 @@ impl<D: Driver> Of<D> {
         ending: Ending,
     ) -> Option<Result<(), DriverError>> {
         let marks = &self.groups().marks;
-        let effects = self.groups().effects.of(statements)?;
+        let effects = self.groups().effects.of(statements, None)?;
         let mut message = Message::begin(&marks.alone);
         let prefix = self.prefix().of(participation.transaction());
         let mut values = self.parameters(participation);

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use exactly_once_core::Outcome;
+
 use super::{
     effects,
     execute::{Blame, Form},
@@ -71,6 +73,13 @@ impl<'a> Group<'a> {
 
     pub(super) fn members<'g>(&'g self, part: &'g Part) -> impl Iterator<Item = &'g Shot> + Clone {
         part.members.iter().filter_map(|at| self.shots.get(*at))
+    }
+
+    /// Whether statements of this caller return rows.
+    pub(super) fn returns_rows(&self, at: usize) -> bool {
+        self.shots
+            .get(at)
+            .is_some_and(|shot| shot.outcome.is_none())
     }
 
     pub(super) fn answer(&mut self, at: usize, verdict: Verdict) {
@@ -153,11 +162,15 @@ impl<'a> Group<'a> {
     pub(super) fn verdicts(mut self) -> Vec<Verdict> {
         for (later, first) in std::mem::take(&mut self.doubles) {
             let verdict = match (self.shots.get(first), self.shots.get(later)) {
-                (Some(first_shot), Some(shot))
-                    if shot.print == first_shot.print
-                        && matches!(self.answers.get(first), Some(Some(Verdict::Applied))) =>
-                {
-                    Verdict::Replayed(first_shot.outcome.clone())
+                (Some(first_shot), Some(shot)) if shot.print == first_shot.print => {
+                    let stored = match self.answers.get(first) {
+                        Some(Some(Verdict::Applied(Some(receipt)))) => {
+                            Some(Outcome::Applied(receipt.clone()))
+                        }
+                        Some(Some(Verdict::Applied(None))) => first_shot.outcome.clone(),
+                        _ => None,
+                    };
+                    stored.map_or(Verdict::Alone, Verdict::Replayed)
                 }
                 _ => Verdict::Alone,
             };

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use exactly_once_core::{Fingerprint, OneShot, Outcome};
+use exactly_once_core::{Fingerprint, OneShot, Outcome, Receipt, adapter::returned::head};
 
 use super::{
     Of, copy,
-    effects::Effect,
+    effects::{Effect, Keeping},
     execute::{self, Blames},
     keys::KeyName,
     named::{Message, Named},
@@ -15,9 +15,9 @@ use super::{
     text,
 };
 use crate::postgres::{
-    driver::{Driver, DriverError},
+    driver::{Driver, DriverError, Reply},
     key_row::{Seen, kept},
-    literal,
+    literal, returned,
     schema::Tables,
     sqlstate::{self, CANCELED, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
     statements::NOW,
@@ -83,7 +83,9 @@ impl Shots {
 pub(super) struct Shot {
     pub(super) name: KeyName,
     pub(super) print: Fingerprint,
-    pub(super) outcome: Outcome,
+    /// `None` where statements return rows: then only the answer to them has it.
+    pub(super) outcome: Option<Outcome>,
+    /// Of the receipt, as hexadecimal: all, or what stands before the rows.
     body: String,
     kept: Option<i64>,
     lock: i64,
@@ -92,8 +94,8 @@ pub(super) struct Shot {
 
 /// What the batch answers a caller.
 pub(in crate::postgres) enum Verdict {
-    /// Done, now.
-    Applied,
+    /// Done, now; with the receipt, where statements return rows.
+    Applied(Option<Receipt>),
     /// Done by another caller of this very group.
     Replayed(Outcome),
     /// The key has a row.
@@ -157,11 +159,30 @@ fn claim_of(shot: &Shot) -> [String; 6] {
     ]
 }
 
+/// A part is committed: each caller is answered, with its own receipt where statements returned rows.
+fn applied(group: &mut Group<'_>, part: &Part, blames: &Blames, replies: &[Reply]) {
+    let mut receipts: Vec<Option<Receipt>> = vec![None; part.members.len()];
+    // The last one of a caller has all its rows.
+    for (caller, position) in blames.receipts() {
+        if let Some(receipt) = receipts.get_mut(caller) {
+            *receipt = replies.get(position).and_then(returned::receipt);
+        }
+    }
+    for (at, receipt) in part.members.iter().zip(receipts) {
+        let verdict = match receipt {
+            // The reply is none of ours: the stored receipt is looked up.
+            None if group.returns_rows(*at) => Verdict::Alone,
+            receipt => Verdict::Applied(receipt),
+        };
+        group.answer(*at, verdict);
+    }
+}
+
 impl<D: Driver> Of<D> {
     async fn shoot(&self, group: &mut Group<'_>, part: Part) {
         let (message, blames) = self.shots_message(group, &part);
         let failed = match self.send(&message).await {
-            Ok(_) => return group.answer_all(&part, || Verdict::Applied),
+            Ok(replies) => return applied(group, &part, &blames, &replies),
             Err(failed) => failed,
         };
         tracing::debug!(
@@ -241,21 +262,35 @@ impl<D: Driver> Of<D> {
         if body.len() > RECEIPT_MAX {
             return Verdict::Alone;
         }
-        let Some(effects) = self.groups().effects.of(&effect.statements) else {
+        let returns = effect.returns_rows();
+        let body = match (returns, head(&effect.receipt)) {
+            (false, _) => literal::hex(body),
+            (true, Ok(head)) => literal::hex(head.as_bytes()),
+            (true, Err(_)) => return Verdict::Alone,
+        };
+        let name = self.key_name(&effect.claim);
+        let keeping = Keeping {
+            name: &name,
+            keys: &self.tables().keys,
+            limit: self.max_receipt_bytes(),
+            escapes: self.server().escapes,
+        };
+        let effects = self.groups().effects.of(&effect.statements, Some(&keeping));
+        let Some(effects) = effects else {
             return Verdict::Alone;
         };
         let shot = Shot {
-            name: self.key_name(&effect.claim),
+            name,
             print: *effect.claim.fingerprint(),
-            outcome: Outcome::Applied(effect.receipt.clone()),
-            body: literal::hex(body),
+            outcome: (!returns).then(|| Outcome::Applied(effect.receipt.clone())),
+            body,
             kept: kept(effect.claim.retention()),
             lock: self.claim_lock(&effect.claim),
             effects,
         };
         let verdict = ask(Shooting(self.clone()), shot).await;
         match verdict {
-            Some(Verdict::Applied) => self.key_was(false),
+            Some(Verdict::Applied(_)) => self.key_was(false),
             Some(Verdict::Known(_) | Verdict::Replayed(_)) => self.key_was(true),
             _ => {}
         }
