@@ -29,6 +29,7 @@ mod any;
 mod balance;
 mod canonical;
 mod chain;
+mod dispute;
 pub mod engine;
 mod error;
 mod execute;
@@ -67,6 +68,7 @@ pub use balance::{
     CloseAccount, CompareAndSet, Expected, Floor, HistoryPage, Leg, MAX_HISTORY_PAGE, MAX_LEGS,
     OpenAccount, Transfer, Transferred,
 };
+pub use dispute::Dispute;
 pub use error::{Advice, BoxError, Error, ErrorKind, Result};
 pub use execute::{ExecuteOnce, Executed, Work, WorkError};
 pub use fingerprint::Fingerprint;

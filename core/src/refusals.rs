@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::{
     error::{Error, ErrorKind},
+    register::Decision,
     statement::Returning,
 };
 
@@ -174,6 +175,41 @@ pub fn not_prepared(operation: &'static str, store: &'static str) -> Error {
 pub fn undecided(operation: &'static str, store: &'static str) -> Error {
     Error::new(ErrorKind::NotPrepared, operation, store)
         .with_message("nothing was decided about this transaction")
+}
+
+/// The register holds another decision than a caller has carried out.
+#[must_use]
+pub fn decided_otherwise(
+    stands: Decision,
+    carried_out: Decision,
+    operation: &'static str,
+    store: &'static str,
+) -> Error {
+    Error::new(ErrorKind::Heuristic, operation, store).with_message(format!(
+        "the register says {}, and {} was carried out by its earlier word: it was restored since then. \
+         Compare the participants, then settle the transaction",
+        stands.as_str(),
+        carried_out.as_str()
+    ))
+}
+
+/// The decision is disputed.
+#[must_use]
+pub fn disputed(operation: &'static str, store: &'static str) -> Error {
+    Error::new(ErrorKind::Heuristic, operation, store).with_message(
+        "a participant ended otherwise than was decided, as the register has noted: compare the \
+         participants, then settle the transaction",
+    )
+}
+
+/// An operator settled the transaction while a caller carried out the other outcome.
+#[must_use]
+pub fn settled_otherwise(outcome: Decision, operation: &'static str, store: &'static str) -> Error {
+    Error::new(ErrorKind::Busy, operation, store).with_message(format!(
+        "an operator settled this transaction as {} while it was carried out: try again, and get that \
+         outcome",
+        outcome.as_str()
+    ))
 }
 
 /// Another attempt at the transaction is in its work.

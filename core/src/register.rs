@@ -12,6 +12,7 @@ use std::future::Future;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    dispute::Dispute,
     error::{Error, ErrorKind, Result},
     prepared::{Participation, TransactionDigest},
     store::Store,
@@ -56,6 +57,8 @@ pub struct RegisterEntry {
     pub decision: Decision,
     /// Whether every participant has confirmed it, or it was settled.
     pub finished: bool,
+    /// Which participants ended otherwise than was decided, as far as was noted.
+    pub disputes: Vec<Dispute>,
     /// How an operator settled it, if participants ended otherwise than was decided.
     pub settled: Option<Settlement>,
 }
@@ -164,8 +167,13 @@ pub struct RegisterPage {
 ///   end what is still in doubt against the operator's word.
 /// - **A commit that arrives after `not_after` becomes a rollback**, by the register's own clock.
 ///   Otherwise a late coordinator could commit while the sweeper, seeing nothing, rolls back.
-/// - **A commit decision is removed only when finished and past `forget_after`**, and a settled decision
-///   never.
+/// - **A commit decision is removed only when finished and past `forget_after`**, and a settled or
+///   disputed decision never.
+/// - **[`finish`](Self::finish) finishes the decision that it names, and no other.** A register that is
+///   restored under a running coordinator has lost its decision, and may have decided otherwise since:
+///   finished without a look, what is in doubt under the new decision would never be resolved.
+/// - **A disputed decision is not finished until it is [settled](Self::settle).** Otherwise the alarm
+///   would end by itself, once the records are removed that prove that something is wrong.
 /// - **After `forget_after` nothing is written**: the answer is *forgotten*.
 /// - **A decision is kept with the participants that its proposal names**
 ///   ([`Participants::to_bytes`](crate::Participants::to_bytes)), and reads back with them. Without
@@ -197,6 +205,29 @@ pub trait DecisionRegister: Store {
         participation: &Participation,
     ) -> impl Future<Output = Result<Option<RegisterEntry>>> + Send;
 
+    /// What stands under this transaction's digest, whatever its terms; for operators.
+    ///
+    /// # Errors
+    /// Retryable kinds.
+    fn find_decision(
+        &self,
+        transaction: &TransactionDigest,
+    ) -> impl Future<Output = Result<Option<RegisterEntry>>> + Send;
+
+    /// Notes that a participant ended otherwise than was decided; the first note of each participant
+    /// stands. Returns the settlement where the transaction was settled: then nothing is noted.
+    ///
+    /// # Errors
+    /// [Heuristic](crate::ErrorKind::Heuristic) where another decision stands than the dispute names;
+    /// [not prepared](crate::ErrorKind::NotPrepared) where none does,
+    /// [forgotten](crate::ErrorKind::Forgotten) where that is not known any more;
+    /// [mismatch](crate::ErrorKind::Mismatch); retryable kinds.
+    fn dispute(
+        &self,
+        participation: &Participation,
+        dispute: &Dispute,
+    ) -> impl Future<Output = Result<Option<Settlement>>> + Send;
+
     /// Records how an operator settled a decision that participants did not obey, and finishes it.
     /// Returns the settlement that stands: the first one.
     ///
@@ -210,18 +241,24 @@ pub trait DecisionRegister: Store {
         settlement: &Settlement,
     ) -> impl Future<Output = Result<Settlement>> + Send;
 
-    /// Notes that every participant has confirmed the decision. Idempotent.
+    /// Notes that every participant has confirmed this decision. Idempotent.
     ///
     /// The note may be lost with the server's crash: then the decision is carried out once more, which
     /// changes nothing. So a store need not wait for its disk.
     ///
     /// # Errors
+    /// [Heuristic](crate::ErrorKind::Heuristic) where the other decision stands, or the decision is
+    /// disputed; [busy](crate::ErrorKind::Busy) where it was settled otherwise: a retry gets that outcome.
     /// [Not prepared](crate::ErrorKind::NotPrepared) where nothing was decided,
     /// [forgotten](crate::ErrorKind::Forgotten) where that is not known any more;
     /// [mismatch](crate::ErrorKind::Mismatch); retryable kinds.
-    fn finish(&self, participation: &Participation) -> impl Future<Output = Result<()>> + Send;
+    fn finish(
+        &self,
+        participation: &Participation,
+        decision: Decision,
+    ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Decisions that not every participant has confirmed yet.
+    /// Decisions that not every participant has confirmed yet, and those that are disputed.
     ///
     /// # Errors
     /// [Invalid](crate::ErrorKind::Invalid) for a limit of zero; retryable kinds.
@@ -231,8 +268,8 @@ pub trait DecisionRegister: Store {
         limit: u32,
     ) -> impl Future<Output = Result<RegisterPage>> + Send;
 
-    /// Removes at most `limit` decisions of this namespace that are past `forget_after` and were not
-    /// settled, commits only if finished. Says how many.
+    /// Removes at most `limit` decisions of this namespace that are past `forget_after` and neither
+    /// settled nor disputed, commits only if finished. Says how many.
     ///
     /// # Errors
     /// [Invalid](crate::ErrorKind::Invalid) for a limit of zero; retryable kinds.

@@ -1,9 +1,9 @@
 //! Decisions, written once.
 
 use exactly_once_core::{
-    Decision, DecisionRegister, Participation, RegisterEntry, RegisterPage, Result, Settlement,
-    TransactionDigest,
-    adapter::{check_limit, refusals},
+    Decision, DecisionRegister, Dispute, Participation, RegisterEntry, RegisterPage, Result,
+    Settlement, TransactionDigest,
+    adapter::{check_limit, refusals, rules::participants::Note},
 };
 
 use super::{
@@ -32,6 +32,7 @@ pub(super) fn write(space: &mut Space, participation: &Participation, decision: 
         participation: participation.clone(),
         decision,
         finished: false,
+        disputes: Vec::new(),
         settled: None,
     };
     space
@@ -44,6 +45,7 @@ pub(super) fn entry(decided: &Decided) -> RegisterEntry {
         participation: decided.participation.clone(),
         decision: decided.decision,
         finished: decided.finished,
+        disputes: decided.disputes.clone(),
         settled: decided.settled.clone(),
     }
 }
@@ -80,6 +82,33 @@ impl DecisionRegister for MemoryStore {
         Ok(known.map(|known| entry(known)))
     }
 
+    async fn find_decision(
+        &self,
+        transaction: &TransactionDigest,
+    ) -> Result<Option<RegisterEntry>> {
+        let mut state = self.state("find_decision")?;
+        let decisions = &state.space(&self.namespace).decisions;
+        Ok(decisions.get(transaction).map(entry))
+    }
+
+    async fn dispute(
+        &self,
+        participation: &Participation,
+        dispute: &Dispute,
+    ) -> Result<Option<Settlement>> {
+        self.check_register(participation, "dispute")?;
+        let mut state = self.state("dispute")?;
+        let mut known = find(state.space(&self.namespace), participation, "dispute")?;
+        let stands = known.as_deref().map(entry);
+        let asked = self.asked(participation, "dispute");
+        let (note, settled) = asked.dispute(stands.as_ref(), dispute)?;
+        if let (Note::Write, Some(known)) = (note, &mut known) {
+            known.disputes.push(dispute.clone());
+            known.finished = false;
+        }
+        Ok(settled)
+    }
+
     async fn settle(
         &self,
         participation: &Participation,
@@ -97,16 +126,18 @@ impl DecisionRegister for MemoryStore {
         }
     }
 
-    async fn finish(&self, participation: &Participation) -> Result<()> {
+    async fn finish(&self, participation: &Participation, decision: Decision) -> Result<()> {
         self.check_register(participation, "finish")?;
         let mut state = self.state("finish")?;
-        match find(state.space(&self.namespace), participation, "finish")? {
-            Some(known) => {
-                known.finished = true;
-                Ok(())
-            }
-            None => Err(self.asked(participation, "finish").undecided()),
+        let mut known = find(state.space(&self.namespace), participation, "finish")?;
+        let stands = known.as_deref().map(entry);
+        let note = self
+            .asked(participation, "finish")
+            .finish(stands.as_ref(), decision)?;
+        if let (Note::Write, Some(known)) = (note, &mut known) {
+            known.finished = true;
         }
+        Ok(())
     }
 
     async fn unfinished(
@@ -139,7 +170,7 @@ impl DecisionRegister for MemoryStore {
         let over: Vec<_> = decisions
             .iter()
             .filter(|(_, known)| known.finished || known.decision == Decision::Rollback)
-            .filter(|(_, known)| known.settled.is_none())
+            .filter(|(_, known)| known.settled.is_none() && known.disputes.is_empty())
             .filter(|(_, known)| now > known.participation.forget_after())
             .map(|(digest, _)| *digest)
             .take(usize::try_from(limit).unwrap_or(usize::MAX))

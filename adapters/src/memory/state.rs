@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use exactly_once_core::{
-    AccountId, AccountState, Change, Decision, FencingToken, Fingerprint, IdempotencyKey,
+    AccountId, AccountState, Change, Decision, Dispute, FencingToken, Fingerprint, IdempotencyKey,
     Namespace, Participation, Settlement, Timestamp, TransactionDigest,
     adapter::{
         Refused,
@@ -97,6 +97,7 @@ pub(super) struct Decided {
     pub(super) participation: Participation,
     pub(super) decision: Decision,
     pub(super) finished: bool,
+    pub(super) disputes: Vec<Dispute>,
     pub(super) settled: Option<Settlement>,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use exactly_once_core::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, BegunPrepared,
     BoxError, Capabilities, Claim, Claimed, CloseAccount, CompareAndSet, Decision,
-    DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
+    DecisionRegister, Dispute, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
     InDoubtPage, KeyRecord, LastOneShotParticipant, LastResource, Lease, LeaseStore, Leased,
     Namespace, OneShot, OneShotDone, OneShotParticipant, OneShotStore, OpenAccount, Outcome,
     Participation, Place, PreparedOneShot, PreparedStatus, PreparedTransactions, Ran, Receipt,
@@ -138,8 +138,10 @@ forward! { LastOneShotParticipant {
 forward! { DecisionRegister {
     fn decide(participation: &Participation, proposal: Decision) -> Decision;
     fn decision(participation: &Participation) -> Option<RegisterEntry>;
+    fn find_decision(transaction: &TransactionDigest) -> Option<RegisterEntry>;
+    fn dispute(participation: &Participation, dispute: &Dispute) -> Option<Settlement>;
     fn settle(participation: &Participation, settlement: &Settlement) -> Settlement;
-    fn finish(participation: &Participation) -> ();
+    fn finish(participation: &Participation, decision: Decision) -> ();
     fn unfinished(after: Option<&TransactionDigest>, limit: u32) -> RegisterPage;
     fn forget_decisions(limit: u32) -> u64;
 }}

@@ -123,6 +123,17 @@ impl Outcome for PreparedOneShot {
     }
 }
 
+/// Of a dispute.
+impl Outcome for Option<Settlement> {
+    fn outcome(&self) -> &'static str {
+        if self.is_some() {
+            "settled"
+        } else {
+            "disputed"
+        }
+    }
+}
+
 impl Outcome for Option<Decision> {
     fn outcome(&self) -> &'static str {
         self.map_or("found", |decision| decision.as_str())

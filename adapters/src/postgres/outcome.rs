@@ -1,7 +1,7 @@
 //! What a participant and the register keep of a transaction, and how both are read.
 
 use exactly_once_core::{
-    Participation, Result, Settlement, Timestamp, TransactionDigest,
+    Dispute, Participation, Result, Settlement, Timestamp, TransactionDigest,
     adapter::{
         refusals,
         rules::participants::{Asked, Known, Stage},
@@ -37,6 +37,8 @@ pub(super) struct Outcome {
     pub(super) finished: bool,
     /// Of decisions only.
     pub(super) settled: Option<Settlement>,
+    /// Of decisions only.
+    pub(super) disputes: Vec<Dispute>,
 }
 
 impl Outcome {
@@ -62,6 +64,7 @@ impl Outcome {
                 None => None,
                 Some(settled) => Some(Settlement::parse(settled)?),
             },
+            disputes: Dispute::parse_all(text(8).unwrap_or_default())?,
         })
     }
 
@@ -92,7 +95,8 @@ pub(super) const COLUMNS: &str = "pg_catalog.encode(transaction, 'hex'), \
      pg_catalog.encode(terms, 'hex'), committed, not_after, forget_after";
 
 /// What a decision has beside them.
-pub(super) const DECISION: &str = "finished, pg_catalog.encode(participants, 'hex'), settled";
+pub(super) const DECISION: &str =
+    "finished, pg_catalog.encode(participants, 'hex'), settled, disputed";
 
 /// What is prepared in this database by an identifier that starts so; the start is SQL.
 pub(super) fn rows_of_prepared(start: &str) -> String {

@@ -1,8 +1,9 @@
 //! The decision register: the first writer wins, and the value read back is the decision.
 
 use exactly_once_core::{
-    Decision, DecisionRegister, ErrorKind, Participation, RegisterEntry, RegisterPage, Result,
-    Settlement, Store as _, Timestamp, TransactionDigest, adapter::check_limit,
+    Decision, DecisionRegister, Dispute, ErrorKind, Participation, RegisterEntry, RegisterPage,
+    Result, Settlement, Store as _, Timestamp, TransactionDigest,
+    adapter::{check_limit, rules::participants::Note},
 };
 
 use super::{
@@ -33,6 +34,7 @@ fn entry(outcome: Outcome) -> RegisterEntry {
         decision: decided(outcome.committed),
         finished: outcome.finished,
         settled: outcome.settled,
+        disputes: outcome.disputes,
         participation: outcome.participation,
     }
 }
@@ -121,6 +123,59 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
         Ok(Some(entry(stands)))
     }
 
+    async fn find_decision(
+        &self,
+        transaction: &TransactionDigest,
+    ) -> Result<Option<RegisterEntry>> {
+        const OPERATION: &str = "find_decision";
+        let sql = format!(
+            "SELECT {COLUMNS}, {DECISION} FROM {} WHERE namespace = {} AND transaction = {}",
+            self.tables().decisions,
+            self.namespace_sql(),
+            literal::bytes(transaction.as_bytes())
+        );
+        let replies = self.read(OPERATION, &sql).await?;
+        Ok(Outcome::read(replies.first(), OPERATION)?.map(entry))
+    }
+
+    async fn dispute(
+        &self,
+        participation: &Participation,
+        dispute: &Dispute,
+    ) -> Result<Option<Settlement>> {
+        const OPERATION: &str = "dispute";
+        self.check_register(participation, OPERATION).await?;
+        // The rule's own conditions; what they leave alone is read beside it, and judged by the rule.
+        let sql = format!(
+            "UPDATE {} SET finished = false, \
+             disputed = pg_catalog.concat_ws(' ', disputed, {}) \
+             WHERE {} AND terms = {} AND committed = {} AND settled IS NULL \
+             AND pg_catalog.strpos(coalesce(disputed, ''), {}) = 0; {}; SELECT {NOW}",
+            self.tables().decisions,
+            literal::text(&dispute.to_text()),
+            self.transaction_is(participation),
+            literal::bytes(&participation.terms()),
+            dispute.decision == Decision::Commit,
+            literal::text(&dispute.participant_text()),
+            self.select_decision(participation),
+        );
+        let replies = self
+            .try_transact(&sql)
+            .await
+            .map_err(|failed| convert(failed, OPERATION, Stage::Durable))?;
+        let stands = Outcome::read(replies.get(1), OPERATION)?;
+        if let Some(stands) = &stands {
+            stands.check(participation, OPERATION)?;
+        }
+        let now = clock(replies.get(2), OPERATION)?;
+        match Self::asked(participation, now, OPERATION)
+            .dispute(stands.map(entry).as_ref(), dispute)?
+        {
+            (Note::Done, settled) => Ok(settled),
+            (Note::Write, _) => Err(error(ErrorKind::Busy, OPERATION, "its row keeps changing")),
+        }
+    }
+
     async fn settle(
         &self,
         participation: &Participation,
@@ -149,12 +204,12 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
         stands.settled.ok_or_else(|| garbled(OPERATION))
     }
 
-    async fn finish(&self, participation: &Participation) -> Result<()> {
+    async fn finish(&self, participation: &Participation, decision: Decision) -> Result<()> {
         self.check_register(participation, "finish").await?;
         let read = format!("{}; SELECT {NOW}", self.select_decision(participation));
         for _ in 0..ROUNDS {
             let first = async {
-                let first = self.finish_first(participation).await;
+                let first = self.finish_first(participation, decision).await;
                 first.map_err(|failed| convert(failed, "finish", Stage::Durable))
             };
             let first = self.within("finish", ErrorKind::Ambiguous, first).await?;
@@ -162,13 +217,13 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
                 return Ok(());
             }
             let replies = self.read("finish", &read).await?;
-            let Some(stands) = Outcome::read(replies.first(), "finish")? else {
-                let now = clock(replies.get(1), "finish")?;
-                return Err(Self::asked(participation, now, "finish").undecided());
-            };
-            stands.check(participation, "finish")?;
+            let stands = Outcome::read(replies.first(), "finish")?;
+            if let Some(stands) = &stands {
+                stands.check(participation, "finish")?;
+            }
+            let asked = Self::asked(participation, clock(replies.get(1), "finish")?, "finish");
             // Otherwise it was decided since we looked.
-            if stands.finished {
+            if asked.finish(stands.map(entry).as_ref(), decision)? == Note::Done {
                 return Ok(());
             }
         }
@@ -214,7 +269,7 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
             table: &self.tables().decisions,
             moment: "forget_after",
             is: "<",
-            and: "(finished OR NOT committed) AND settled IS NULL",
+            and: "(finished OR NOT committed) AND settled IS NULL AND disputed IS NULL",
         };
         self.remove_over("forget_decisions", &over, limit).await
     }

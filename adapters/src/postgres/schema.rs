@@ -122,6 +122,8 @@ CREATE TABLE {decisions} (
     participants bytea NOT NULL,
     committed bool NOT NULL,
     finished bool NOT NULL DEFAULT false,
+    -- the participants that did not obey it, with a space between them; NULL where all did
+    disputed text,
     -- how an operator settled it, as JSON
     settled text,
     not_after int8 NOT NULL,

@@ -1,9 +1,9 @@
 //! Decisions, written once. The first writer wins, because there is one writer at a time.
 
 use exactly_once_core::{
-    Decision, DecisionRegister, ErrorKind, Namespace, Participation, RegisterEntry, RegisterPage,
-    Result, Settlement, StoreIdentity, TransactionDigest,
-    adapter::{check_limit, refusals},
+    Decision, DecisionRegister, Dispute, ErrorKind, Namespace, Participation, RegisterEntry,
+    RegisterPage, Result, Settlement, StoreIdentity, TransactionDigest,
+    adapter::{check_limit, refusals, rules::participants::Note},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -15,7 +15,7 @@ use super::{
 };
 
 const ENTRY: &str = "SELECT tx, terms, not_after, forget_after, decision, finished, \
-                     participants, settled FROM exactly_once_decision";
+                     participants, settled, disputed FROM exactly_once_decision";
 
 fn read_entry(row: &Row<'_>) -> rusqlite::Result<Option<RegisterEntry>> {
     let decision = Decision::parse(&row.get::<_, String>(4)?);
@@ -29,12 +29,16 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<Option<RegisterEntry>> {
             settled => settled,
         },
     };
+    let Some(disputes) = Dispute::parse_all(&row.get::<_, String>(8)?) else {
+        return Ok(None);
+    };
     Ok(participation
         .zip(decision)
         .map(|(participation, decision)| RegisterEntry {
             participation: participation.with_named(&members),
             decision,
             finished,
+            disputes,
             settled,
         }))
 }
@@ -89,12 +93,32 @@ fn find(
 ) -> Result<Option<RegisterEntry>> {
     let held = identity(connection, operation)?.within(namespace);
     participation.check_register(&held, operation, STORE)?;
+    match find_by_digest(
+        connection,
+        operation,
+        namespace,
+        participation.transaction(),
+    )? {
+        Some(entry) if entry.participation != *participation => {
+            Err(refusals::another_transaction(operation, STORE))
+        }
+        entry => Ok(entry),
+    }
+}
+
+/// What stands under a digest, whatever its terms.
+fn find_by_digest(
+    connection: &Connection,
+    operation: &'static str,
+    namespace: &Namespace,
+    transaction: &TransactionDigest,
+) -> Result<Option<RegisterEntry>> {
     let stored = connection
         .prepare_cached(&format!("{ENTRY} WHERE namespace = ?1 AND tx = ?2"))
         .and_then(|mut query| {
             query
                 .query_row(
-                    params![namespace.as_str(), participation.transaction().as_bytes()],
+                    params![namespace.as_str(), transaction.as_bytes()],
                     read_entry,
                 )
                 .optional()
@@ -103,9 +127,6 @@ fn find(
     match stored {
         None => Ok(None),
         Some(None) => Err(unreadable(operation)),
-        Some(Some(entry)) if entry.participation != *participation => {
-            Err(refusals::another_transaction(operation, STORE))
-        }
         Some(entry) => Ok(entry),
     }
 }
@@ -150,10 +171,10 @@ pub(super) fn unfinished() -> String {
     )
 }
 
-/// What has expired, the oldest first; a commit only when it is carried out, and nothing settled.
+/// What has expired, the oldest first; a commit only when it is carried out, and nothing settled or disputed.
 pub(super) const FORGET: &str = "DELETE FROM exactly_once_decision WHERE (namespace, tx) IN (SELECT \
      namespace, tx FROM exactly_once_decision WHERE namespace = ?1 AND forget_after < ?2 AND \
-     (finished = 1 OR decision = 'rollback') AND settled IS NULL ORDER BY forget_after LIMIT ?3)";
+     (finished = 1 OR decision = 'rollback') AND settled IS NULL AND disputed = '' ORDER BY forget_after LIMIT ?3)";
 
 impl DecisionRegister for SqliteStore {
     async fn decide(&self, participation: &Participation, proposal: Decision) -> Result<Decision> {
@@ -171,6 +192,53 @@ impl DecisionRegister for SqliteStore {
                 find(connection, "decision", &namespace, &participation)
             })
             .await
+    }
+
+    async fn find_decision(
+        &self,
+        transaction: &TransactionDigest,
+    ) -> Result<Option<RegisterEntry>> {
+        let (namespace, transaction) = (self.namespace.clone(), *transaction);
+        self.readers
+            .read("find_decision", move |connection| {
+                find_by_digest(connection, "find_decision", &namespace, &transaction)
+            })
+            .await
+    }
+
+    async fn dispute(
+        &self,
+        participation: &Participation,
+        dispute: &Dispute,
+    ) -> Result<Option<Settlement>> {
+        const OPERATION: &str = "dispute";
+        let (store, participation) = (self.clone(), participation.clone());
+        let dispute = dispute.clone();
+        self.write(OPERATION, Undo::Nothing, None, move |bench| {
+            let namespace = &store.namespace;
+            let known = find(bench.connection, OPERATION, namespace, &participation)?;
+            let asked = store.asked(&participation, OPERATION);
+            let (note, settled) = asked.dispute(known.as_ref(), &dispute)?;
+            if note == Note::Done {
+                return Ok(settled);
+            }
+            bench
+                .connection
+                .prepare_cached(
+                    "UPDATE exactly_once_decision SET finished = 0, \
+                     disputed = trim(disputed || ' ' || ?3) WHERE namespace = ?1 AND tx = ?2",
+                )
+                .and_then(|mut update| {
+                    update.execute(params![
+                        namespace.as_str(),
+                        participation.transaction().as_bytes(),
+                        dispute.to_text()
+                    ])
+                })
+                .map(|_| settled)
+                .map_err(statement(OPERATION))
+        })
+        .await
     }
 
     async fn settle(
@@ -207,14 +275,14 @@ impl DecisionRegister for SqliteStore {
         .await
     }
 
-    async fn finish(&self, participation: &Participation) -> Result<()> {
+    async fn finish(&self, participation: &Participation, decision: Decision) -> Result<()> {
         let (store, participation) = (self.clone(), participation.clone());
         self.write("finish", Undo::Nothing, None, move |bench| {
             let namespace = &store.namespace;
-            match find(bench.connection, "finish", namespace, &participation)? {
-                None => return Err(store.asked(&participation, "finish").undecided()),
-                Some(known) if known.finished => return Ok(()),
-                Some(_) => {}
+            let known = find(bench.connection, "finish", namespace, &participation)?;
+            let asked = store.asked(&participation, "finish");
+            if asked.finish(known.as_ref(), decision)? == Note::Done {
+                return Ok(());
             }
             bench
                 .connection

@@ -135,6 +135,8 @@ CREATE TABLE exactly_once_decision (
     participants BLOB NOT NULL,
     decision TEXT NOT NULL CHECK (decision IN ('commit', 'rollback')),
     finished INTEGER NOT NULL,
+    -- The participants that did not obey it, with a space between them; empty where all did.
+    disputed TEXT NOT NULL DEFAULT '',
     -- How an operator settled it, as JSON.
     settled TEXT,
     not_after INTEGER NOT NULL,

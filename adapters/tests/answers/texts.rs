@@ -217,7 +217,7 @@ async fn transactions<S: PreparedTransactions + DecisionRegister>(store: &S) -> 
     let decided = [
         store.decide(&reused, Decision::Commit).await.unwrap_err(),
         store.decision(&reused).await.unwrap_err(),
-        store.finish(&reused).await.unwrap_err(),
+        store.finish(&reused, Decision::Commit).await.unwrap_err(),
     ];
     for answers in [prepared, committed, decided] {
         note(&mut told, "reused name", answers);
@@ -240,7 +240,7 @@ async fn transactions<S: PreparedTransactions + DecisionRegister>(store: &S) -> 
     note(
         &mut told,
         "undecided",
-        [store.finish(&unknown).await.unwrap_err()],
+        [store.finish(&unknown, Decision::Commit).await.unwrap_err()],
     );
 
     let over = part("over", "over", -20, -10);
@@ -249,7 +249,7 @@ async fn transactions<S: PreparedTransactions + DecisionRegister>(store: &S) -> 
         commit(&over).await,
         roll_back(&over).await,
         store.decide(&over, Decision::Commit).await.unwrap_err(),
-        store.finish(&over).await.unwrap_err(),
+        store.finish(&over, Decision::Commit).await.unwrap_err(),
     ];
     note(&mut told, "forgotten", forgotten);
     told

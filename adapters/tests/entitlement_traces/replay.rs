@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use exactly_once::{
-    AnyStore, DecisionRegister, Error, ErrorKind, Fingerprint, Participants, Participation,
-    PreparedTransactions, Store, Timestamp, TransactionId, identity_of, two_phase::Sweeper,
+    AnyStore, Decision, DecisionRegister, Dispute, Error, ErrorKind, Fingerprint, Participants,
+    Participation, PreparedTransactions, Store, Timestamp, TransactionId, identity_of,
+    two_phase::{Sweeper, machine::Noted},
 };
 
 use crate::{
@@ -41,6 +42,15 @@ enum Answer {
     /// For good.
     No(ErrorKind),
     Later,
+}
+
+/// What an answer to the note of the end means.
+fn noted(answer: &Answer) -> Option<Noted> {
+    match answer {
+        Answer::Done => Some(Noted::Finished),
+        Answer::No(kind) => Noted::refused(*kind),
+        Answer::Later => None,
+    }
 }
 
 fn answer(result: Result<(), Error>) -> Answer {
@@ -138,6 +148,28 @@ impl<'a> Replay<'a> {
             0 => &self.stores[0],
             _ => &self.stores[ANOTHER],
         }
+    }
+
+    /// Notes the end of a decision; where that rule is switched off, of whatever stands.
+    async fn finish(&self, register: &AnyStore, terms: usize, decision: Decision) -> Answer {
+        let work = &self.works[terms];
+        let stands = match self.lacks("FinishNamesNoDecision") {
+            true => register.decision(work).await.unwrap(),
+            false => None,
+        };
+        let decision = stands.map_or(decision, |stands| stands.decision);
+        answer(register.finish(work, decision).await)
+    }
+
+    /// Notes that a participant did not obey.
+    async fn dispute(&self, register: &AnyStore, terms: usize, store: usize, decision: Decision) {
+        if self.lacks("DisputeIsNotNoted") {
+            return;
+        }
+        let participant = identity_of(&self.stores[store]).await.unwrap();
+        let dispute = Dispute::now(register, participant, decision).await.unwrap();
+        let work = &self.works[terms];
+        register.dispute(work, &dispute).await.unwrap();
     }
 
     async fn now(&self) -> Timestamp {

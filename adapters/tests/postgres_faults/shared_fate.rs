@@ -79,8 +79,8 @@ async fn a_caller_that_is_not_polled_delays_no_other<D: Under>() {
     let decided = timeout(PATIENCE, store.decide(&other, Decision::Commit)).await;
     decided.expect("a decision waits").unwrap();
     drop(parked);
-    let parked = polled_once(store.finish(&other));
-    let finished = timeout(PATIENCE, store.finish(&other)).await;
+    let parked = polled_once(store.finish(&other, Decision::Commit));
+    let finished = timeout(PATIENCE, store.finish(&other, Decision::Commit)).await;
     finished.expect("a mark waits").unwrap();
     drop(parked);
 

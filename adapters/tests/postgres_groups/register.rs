@@ -59,7 +59,13 @@ async fn decisions_share_commits_and_each_is_told_its_own() {
     for (told, (_, stands)) in decide(&store, &contrary).await.into_iter().zip(&asked) {
         assert_eq!(told.unwrap(), *stands);
     }
-    for marked in join_all(works.iter().map(|work| store.finish(work))).await {
+    for marked in join_all(
+        asked
+            .iter()
+            .map(|(work, decision)| store.finish(work, *decision)),
+    )
+    .await
+    {
         marked.unwrap();
     }
     assert!(number(&world, COMMITS).await <= 6, "commits of 60 marks");
@@ -69,7 +75,13 @@ async fn decisions_share_commits_and_each_is_told_its_own() {
     let rows = "SELECT md5(string_agg(ctid::text || xmin::text || xmax::text, ',' ORDER BY ctid)) \
                 FROM exactly_once.decisions";
     let before = world.sql(rows).await;
-    for marked in join_all(works.iter().map(|work| store.finish(work))).await {
+    for marked in join_all(
+        asked
+            .iter()
+            .map(|(work, decision)| store.finish(work, *decision)),
+    )
+    .await
+    {
         marked.unwrap();
     }
     assert_eq!(world.sql(rows).await, before, "a mark was made twice");
@@ -104,7 +116,11 @@ async fn in_one_group_a_transaction_has_one_decision_and_faults_are_their_own() 
     refused(odd.next().unwrap(), ErrorKind::Forgotten, &[]);
     refused(odd.next().unwrap(), ErrorKind::Mismatch, &[]);
     let unknown = between("unknown", past, later);
-    refused(store.finish(&unknown).await, ErrorKind::NotPrepared, &[]);
+    refused(
+        store.finish(&unknown, Decision::Commit).await,
+        ErrorKind::NotPrepared,
+        &[],
+    );
 }
 
 // Another holds one of the transactions, for longer than any caller waits.

@@ -9,7 +9,7 @@ use exactly_once::{
     postgres::TokioPostgresStore,
     two_phase::{
         Sweeper,
-        machine::{Role, Sweep},
+        machine::{Noted, Role, Sweep},
     },
 };
 
@@ -46,6 +46,15 @@ enum Answer {
     /// For good.
     No(ErrorKind),
     Later,
+}
+
+/// What an answer to the note of the end means.
+fn noted(answer: &Answer) -> Option<Noted> {
+    match answer {
+        Answer::Done => Some(Noted::Finished),
+        Answer::No(kind) => Noted::refused(*kind),
+        Answer::Later => None,
+    }
 }
 
 fn answer(result: Result<(), Error>) -> Answer {

@@ -32,7 +32,7 @@ async fn a_decision_is_carried_out_without_a_look_at_others() {
     let sql = format!(
         "ALTER TABLE exactly_once.decisions SET (autovacuum_enabled = off);
          INSERT INTO exactly_once.decisions
-         SELECT 'default', decode(md5(i::text) || md5(i::text), 'hex'), '', '', true, false, NULL, 0, {}
+         SELECT 'default', decode(md5(i::text) || md5(i::text), 'hex'), '', '', true, false, NULL, NULL, 0, {}
          FROM generate_series(1, {STORED}) i",
         ours(0).forget_after().as_micros()
     );
@@ -42,7 +42,7 @@ async fn a_decision_is_carried_out_without_a_look_at_others() {
     for ours in (0..OURS).map(ours) {
         let decided = store.decide(&ours, Decision::Commit).await.unwrap();
         assert_eq!(decided, Decision::Commit);
-        store.finish(&ours).await.unwrap();
+        store.finish(&ours, Decision::Commit).await.unwrap();
     }
     // A session that ends leaves its counts, but not at once.
     store.close().await.unwrap();

@@ -115,7 +115,7 @@ async fn all_of_it(store: &RedisStore, name: &str) {
         Decision::Commit
     );
     store.commit_prepared(&work).await.unwrap();
-    store.finish(&work).await.unwrap();
+    store.finish(&work, Decision::Commit).await.unwrap();
     let other = participation(store, &format!("{name}, rolled back")).await;
     store.rollback_prepared(&other).await.unwrap();
     let ttl = Duration::from_secs(9);

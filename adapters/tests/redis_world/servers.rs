@@ -153,7 +153,7 @@ async fn a_full_server_keeps_its_promises() {
         assert_eq!(decided.unwrap(), Decision::Commit);
         store.commit_prepared(&committed).await.unwrap();
         store.rollback_prepared(&dropped).await.unwrap();
-        store.finish(&committed).await.unwrap();
+        store.finish(&committed, Decision::Commit).await.unwrap();
         let outcome = Outcome::Applied(Receipt::default());
         store
             .finalize(&leased, lease.token, &outcome)

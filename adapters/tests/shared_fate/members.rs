@@ -266,7 +266,7 @@ where
                     format!("{:?}", store.decide(&copy.decide, Decision::Commit).await?)
                 }
                 Kind::Finish => {
-                    store.finish(&copy.finish).await?;
+                    store.finish(&copy.finish, Decision::Commit).await?;
                     "finished".to_owned()
                 }
                 Kind::Forget => format!("{}", store.forget(copy.forget.claim.key()).await?),

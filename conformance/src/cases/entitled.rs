@@ -1,14 +1,15 @@
 //! Proof that a transaction is a caller's to act on: its register, its participants, its settlement.
 
 use exactly_once_core::{
-    Decision, DecisionRegister, ErrorKind, PreparedStatus, PreparedTransactions, Settlement, Store,
-    identity_of, two_phase::Sweeper,
+    Decision, DecisionRegister, Error, ErrorKind, PreparedStatus, PreparedTransactions, Settlement,
+    Store, identity_of, two_phase::Sweeper,
 };
 
 use super::{
     cases,
     prepared::support::{
-        decided_in_time, named, other_participants, other_register, rollback, short_and_kept, until,
+        decided_in_time, named, other_participants, other_register, rollback, short_and_forgotten,
+        short_and_kept, until,
     },
     support::{refused, retry},
     two_phase::{Both, ensure_both, prepare_both, sweeper},
@@ -246,6 +247,57 @@ async fn t99_heuristic_until_settled<H: Harness<Store: PreparedTransactions + De
     )
 }
 
+/// Goal: a participant that has committed under a rollback is a heuristic outcome, which each sweep
+/// reports until it is settled, also once the records are removed that prove it. Method: commit one by
+/// hand, sweep, let the time pass, forget, sweep twice; settle; sweep.
+async fn t100_heuristic_outlives_the_records<
+    H: Harness<Store: PreparedTransactions + DecisionRegister>,
+>(
+    cx: Context<H>,
+) -> CaseResult {
+    let work = short_and_forgotten(&cx, "t100", 25).await?;
+    let both = prepare_both(&cx, &work, "t100").await?;
+    retry(|| both.stock.commit_prepared(&work)).await?;
+    let decided = retry(|| cx.store().decide(&work, Decision::Rollback)).await?;
+    ensure_eq!(decided, Decision::Rollback, "the decision");
+    until(cx.store(), work.not_after()).await?;
+    for forgotten in [false, true, true] {
+        if forgotten {
+            until(cx.store(), work.forget_after()).await?;
+            let removed = sweeper(cx.store())?.forget(100).await;
+            ensure!(removed.failed.is_empty(), seen: removed, "no failure to forget");
+        }
+        let report = sweeper(cx.store())?.sweep().await?;
+        let kinds = Vec::from_iter(report.alarms.iter().map(Error::kind));
+        ensure_eq!(
+            kinds,
+            [ErrorKind::Heuristic],
+            "alarms, forgotten: {forgotten}"
+        );
+        let said = report.alarms[0].to_string();
+        ensure!(said.contains("\"stock\""), seen: said, "an alarm that names the participant");
+        let entry = retry(|| cx.store().decision(&work)).await?;
+        let entry = entry.expecting("the decision, as long as it is disputed")?;
+        ensure_eq!(
+            (entry.finished, entry.disputes.len()),
+            (false, 1),
+            "whether it is finished, and its disputes"
+        );
+    }
+    let status = retry(|| both.stock.prepared_status(&work)).await?;
+    ensure_eq!(
+        status,
+        PreparedStatus::Forgotten,
+        "what the participant says"
+    );
+    let store = cx.store();
+    let settlement = Settlement::now(store, Decision::Rollback, "ops", "sold by hand").await?;
+    retry(|| store.settle(&work, &settlement)).await?;
+    let report = sweeper(store)?.sweep().await?;
+    ensure_eq!(report.alarms.len(), 0, "alarms after it was settled");
+    Ok(())
+}
+
 cases! { "two_phase" for PreparedTransactions where DecisionRegister, "core::identity";
     T93 t93_identity_is_one: "the identity of the data is one, by every handle and in every namespace",
         "it is made by the handle, or derived from the namespace";
@@ -261,4 +313,6 @@ cases! { "two_phase" for PreparedTransactions where DecisionRegister, "core::ide
         "the list of what is in doubt leaves out the register", waits;
     T99 t99_heuristic_until_settled: "a participant that was rolled back under a commit is reported until it is settled",
         "a settlement does not finish the decision, or is overwritten by the next", waits;
+    T100 t100_heuristic_outlives_the_records: "a participant that has committed under a rollback is reported until it is settled",
+        "the note that it did not obey is lost, or removed by its time", waits;
 }

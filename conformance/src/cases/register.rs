@@ -1,6 +1,7 @@
 //! Cases of [`DecisionRegister`](exactly_once_core::DecisionRegister): what is decided, for good.
 
 mod lists;
+mod notes;
 
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ async fn r02_first_writer_wins<H: Harness<Store: DecisionRegister>>(cx: Context<
 async fn t36_late_decision<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> CaseResult {
     let work = lasting(&cx, "t36").await?;
     cx.store().decide(&work, Decision::Rollback).await?;
-    cx.store().finish(&work).await?;
+    cx.store().finish(&work, Decision::Rollback).await?;
     ensure_eq!(
         cx.store().decide(&work, Decision::Commit).await?,
         Decision::Rollback,
@@ -114,7 +115,7 @@ async fn t36_late_decision<H: Harness<Store: DecisionRegister>>(cx: Context<H>) 
     ensure_stands(&cx, &work, Decision::Rollback).await?;
     let work = lasting(&cx, "t36/committed").await?;
     cx.store().decide(&work, Decision::Commit).await?;
-    cx.store().finish(&work).await?;
+    cx.store().finish(&work, Decision::Commit).await?;
     ensure_eq!(
         cx.store().decide(&work, Decision::Rollback).await?,
         Decision::Commit,
@@ -141,7 +142,7 @@ async fn r03_mismatch<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> Ca
             "asking with another one",
         )?;
         refused(
-            cx.store().finish(&other).await,
+            cx.store().finish(&other, Decision::Commit).await,
             mismatch,
             "finishing with another one",
         )?;
@@ -251,7 +252,7 @@ async fn r11_reopen<H: Harness<Store: DecisionRegister>>(mut cx: Context<H>) -> 
         "what is unfinished"
     );
     ensure_stands(&cx, &work, Decision::Commit).await?;
-    cx.store().finish(&work).await?;
+    cx.store().finish(&work, Decision::Commit).await?;
     cx.reopen().await?;
     let entry = cx.store().decision(&work).await?.expecting("the entry")?;
     ensure_eq!(
@@ -362,6 +363,7 @@ where
 {
     register(registry);
     lists::register(registry);
+    notes::register(registry);
 }
 
 cases! { "register::decide" for DecisionRegister, "core::DecisionRegister, Contract";

@@ -353,7 +353,7 @@ async fn t59_unfinished_commit_is_kept<
         .expecting("the last participant to commit, however late")?;
     ensure_effects(&cx, "t59/orders", 1).await?;
     ensure_effects(&cx, "t59/stock", 1).await?;
-    cx.store().finish(&work).await?;
+    cx.store().finish(&work, Decision::Commit).await?;
     ensure_eq!(
         cx.store().forget_decisions(10).await?,
         1,

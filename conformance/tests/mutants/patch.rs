@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 use exactly_once::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, BegunPrepared,
     BoxError, Capabilities, Claim, Claimed, CloseAccount, CompareAndSet, Decision,
-    DecisionRegister, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
+    DecisionRegister, Dispute, Error, FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore,
     InDoubtPage, KeyRecord, Lease, LeaseStore, Leased, Namespace, OneShot, OneShotDone,
     OneShotParticipant, OneShotStore, OpenAccount, Outcome, Participation, Place, PreparedOneShot,
     PreparedStatus, PreparedTransactions, Ran, Receipt, RegisterEntry, RegisterPage, Rejection,
@@ -174,8 +174,10 @@ patchable! {
     DecisionRegister {
         fn decide(participation: &Participation, proposal: Decision) -> Decision;
         fn decision(participation: &Participation) -> Option<RegisterEntry>;
+        fn find_decision(transaction: &TransactionDigest) -> Option<RegisterEntry>;
+        fn dispute(participation: &Participation, dispute: &Dispute) -> Option<Settlement>;
         fn settle(participation: &Participation, settlement: &Settlement) -> Settlement;
-        fn finish(participation: &Participation) -> ();
+        fn finish(participation: &Participation, decision: Decision) -> ();
         fn unfinished(after: Option<&TransactionDigest>, limit: u32) -> RegisterPage;
         fn forget_decisions(limit: u32) -> u64;
     }

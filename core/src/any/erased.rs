@@ -14,6 +14,7 @@ use crate::{
         AccountState, Adjust, Applied, BalanceStore, BalanceTransaction, CloseAccount,
         CompareAndSet, HistoryPage, OpenAccount, Transfer, Transferred,
     },
+    dispute::Dispute,
     error::{BoxError, Error, ErrorKind, Result},
     idempotency::{Claim, Claimed, IdempotencyStore, KeyRecord, Outcome, Settled},
     identity::StoreIdentity,
@@ -178,8 +179,10 @@ twin! { ErasedBalance of BalanceStore {
 twin! { ErasedRegister of DecisionRegister {
     fn decide<'a>(participation: &'a Participation, proposal: Decision) -> Decision;
     fn decision<'a>(participation: &'a Participation) -> Option<RegisterEntry>;
+    fn find_decision<'a>(transaction: &'a TransactionDigest) -> Option<RegisterEntry>;
+    fn dispute<'a>(participation: &'a Participation, dispute: &'a Dispute) -> Option<Settlement>;
     fn settle<'a>(participation: &'a Participation, settlement: &'a Settlement) -> Settlement;
-    fn finish<'a>(participation: &'a Participation) -> ();
+    fn finish<'a>(participation: &'a Participation, decision: Decision) -> ();
     fn unfinished<'a>(after: Option<&'a TransactionDigest>, limit: u32) -> RegisterPage;
     fn forget_decisions<'a>(limit: u32) -> u64;
 }}

@@ -9,6 +9,7 @@ use crate::{
         AccountState, Adjust, Applied, BalanceStore, CloseAccount, CompareAndSet, HistoryPage,
         OpenAccount, Transfer, Transferred,
     },
+    dispute::Dispute,
     error::Result,
     idempotency::{Claim, Outcome},
     identity::StoreIdentity,
@@ -94,8 +95,10 @@ forward! { BalanceStore by balance {
 forward! { DecisionRegister by register {
     fn decide(participation: &Participation, proposal: Decision) -> Decision;
     fn decision(participation: &Participation) -> Option<RegisterEntry>;
+    fn find_decision(transaction: &TransactionDigest) -> Option<RegisterEntry>;
+    fn dispute(participation: &Participation, dispute: &Dispute) -> Option<Settlement>;
     fn settle(participation: &Participation, settlement: &Settlement) -> Settlement;
-    fn finish(participation: &Participation) -> ();
+    fn finish(participation: &Participation, decision: Decision) -> ();
     fn unfinished(after: Option<&TransactionDigest>, limit: u32) -> RegisterPage;
     fn forget_decisions(limit: u32) -> u64;
 }}

@@ -6,11 +6,12 @@
 //! `not_after`, and forgotten is *after* `forget_after`.
 
 use crate::{
+    dispute::Dispute,
     error::{Error, Result},
     one_shot_participant::PreparedOneShot,
     prepared::{BegunPrepared, Participation, PreparedStatus},
     refusals,
-    register::Decision,
+    register::{Decision, RegisterEntry, Settlement},
     time::Timestamp,
 };
 
@@ -173,6 +174,68 @@ impl Asked<'_> {
         Ok(if late { Decision::Rollback } else { proposal })
     }
 
+    /// What the note finds that every participant has confirmed this decision.
+    ///
+    /// # Errors
+    /// As [`finish`](crate::DecisionRegister::finish), refusals only.
+    pub fn finish(&self, stands: Option<&RegisterEntry>, decision: Decision) -> Result<Note> {
+        let entry = stands.ok_or_else(|| self.undecided())?;
+        match &entry.settled {
+            Some(settled) if settled.outcome == decision => return Ok(Note::Done),
+            Some(settled) => {
+                let (operation, store) = (self.operation, self.store);
+                return Err(refusals::settled_otherwise(
+                    settled.outcome,
+                    operation,
+                    store,
+                ));
+            }
+            None => self.stands(entry, decision)?,
+        }
+        if !entry.disputes.is_empty() {
+            return self.refuse(refusals::disputed);
+        }
+        Ok(if entry.finished {
+            Note::Done
+        } else {
+            Note::Write
+        })
+    }
+
+    /// What the note finds that a participant ended otherwise than was decided; the settlement, where
+    /// there is one.
+    ///
+    /// # Errors
+    /// As [`dispute`](crate::DecisionRegister::dispute), refusals only.
+    pub fn dispute(
+        &self,
+        stands: Option<&RegisterEntry>,
+        dispute: &Dispute,
+    ) -> Result<(Note, Option<Settlement>)> {
+        let entry = stands.ok_or_else(|| self.undecided())?;
+        if entry.settled.is_some() {
+            return Ok((Note::Done, entry.settled.clone()));
+        }
+        self.stands(entry, dispute.decision)?;
+        let mut noted = entry.disputes.iter();
+        let known = noted.any(|noted| noted.participant == dispute.participant);
+        Ok((if known { Note::Done } else { Note::Write }, None))
+    }
+
+    /// Refuses a caller that has carried out another decision than stands.
+    fn stands(&self, entry: &RegisterEntry, decision: Decision) -> Result<()> {
+        if entry.decision == decision {
+            return Ok(());
+        }
+        let (operation, store) = (self.operation, self.store);
+        Err(refusals::decided_otherwise(
+            entry.decision,
+            decision,
+            operation,
+            store,
+        ))
+    }
+
     /// The refusal of a call that needs a decision, where nothing stands.
     #[must_use]
     pub fn undecided(&self) -> Error {
@@ -216,6 +279,16 @@ impl Begin {
             Self::Committed => Some(PreparedOneShot::AlreadyCommitted),
         }
     }
+}
+
+/// What a note finds in the register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Note {
+    /// It is to be written.
+    Write,
+    /// It stands already, or an operator has settled the transaction.
+    Done,
 }
 
 /// What a commit finds.

@@ -59,10 +59,12 @@
 pub mod machine;
 mod one_shot;
 mod participant;
+mod ruling;
 mod run;
 mod stores;
 mod sweep;
 mod swept;
+mod tell;
 mod turn;
 mod votes;
 

@@ -9,7 +9,7 @@ use super::{
         Begun, Closure, Ended, OPERATION, Participant, Reader, Worked, Writer, deciding,
     },
     stores,
-    votes::{Votes, alarm},
+    votes::Votes,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -49,9 +49,9 @@ type Open<'a> = BoxFuture<'a, Result<Ended>>;
 /// same work, and run it until it answers with an [`TwoPhaseOutcome`].
 #[must_use = "nothing happens until it is run"]
 pub struct TwoPhaseCommit<'a, R> {
-    register: R,
-    participation: Participation,
-    participants: Vec<Box<dyn Participant<'a> + 'a>>,
+    pub(super) register: R,
+    pub(super) participation: Participation,
+    pub(super) participants: Vec<Box<dyn Participant<'a> + 'a>>,
 }
 
 impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
@@ -170,7 +170,7 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         let roles = self.roles();
         stores::check_roles(&self.participants, &roles).await?;
         let mut attempt = Attempt::new(roles.clone());
-        let (mut refused, mut open) = (None, None);
+        let (mut refused, mut open, mut alarm) = (None, None, None);
         loop {
             match attempt.actions().as_slice() {
                 [Action::Prepare(_), ..] => {
@@ -188,15 +188,22 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
                     drop(open.take());
                     self.rollback_alone(&mut attempt, *alone).await?;
                 }
-                [Action::Finish] => {
-                    self.register.finish(&self.participation).await?;
-                    attempt.finished();
+                [Action::Finish(decision)] => {
+                    alarm = self.finish(&mut attempt, *decision).await?;
+                }
+                [Action::Stop(kind)] => {
+                    let unsaid = || Error::new(*kind, OPERATION, "core");
+                    return Err(alarm.unwrap_or_else(unsaid));
                 }
                 [Action::Report(Decision::Commit)] => return Ok(TwoPhaseOutcome::Committed),
                 [Action::Report(Decision::Rollback)] => {
                     return Ok(TwoPhaseOutcome::RolledBack { refused });
                 }
-                actions => self.tell_all(&mut attempt, actions).await?,
+                actions => {
+                    let told = self.tell_all(&mut attempt, actions, &mut alarm).await;
+                    self.dispute_all(&mut attempt).await?;
+                    told?;
+                }
             }
         }
     }
@@ -308,91 +315,5 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
     async fn decide(&self, attempt: &mut Attempt, proposal: Decision) -> Result<()> {
         attempt.decided(self.register.decide(&self.participation, proposal).await?);
         Ok(())
-    }
-
-    /// Every participant is informed, also when one of them fails: the others must not wait for it.
-    async fn tell_all(&self, attempt: &mut Attempt, actions: &[Action]) -> Result<()> {
-        let told = join_all(
-            actions
-                .iter()
-                .filter_map(|action| match action {
-                    Action::Commit(index) => {
-                        let participant = self.participants.get(*index)?;
-                        Some((
-                            index,
-                            participant.commit(&self.participation),
-                            Decision::Commit,
-                        ))
-                    }
-                    Action::Rollback(index) => {
-                        let participant = self.participants.get(*index)?;
-                        Some((
-                            index,
-                            participant.rollback(&self.participation),
-                            Decision::Rollback,
-                        ))
-                    }
-                    _ => None,
-                })
-                .map(async |(index, told, decision)| (*index, decision, told.await)),
-        )
-        .await;
-        let mut failed = None;
-        for (index, decision, told) in told {
-            match told {
-                Ok(()) => attempt.told(index),
-                Err(error) => match self.explain(index, decision, error).await {
-                    Ok(()) => attempt.told(index),
-                    Err(error) => failed = Some(error),
-                },
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// What an answer of a participant means, given what was decided.
-    async fn explain(&self, index: usize, decision: Decision, error: Error) -> Result<()> {
-        let name = self
-            .participants
-            .get(index)
-            .map_or("", |participant| participant.name());
-        match (decision, error.kind()) {
-            // A rollback that is not remembered any more was carried out, or is nothing.
-            (Decision::Rollback, ErrorKind::Forgotten) => Ok(()),
-            (Decision::Commit, ErrorKind::NotPrepared) => self.finished_or_lost(name, error).await,
-            (Decision::Commit, ErrorKind::RolledBack) => {
-                let what = "was rolled back, though commit was decided";
-                self.settled_or(alarm(ErrorKind::Heuristic, name, what, error))
-                    .await
-            }
-            (Decision::Rollback, ErrorKind::Committed) => {
-                let what = "has committed, though rollback was decided";
-                self.settled_or(alarm(ErrorKind::Heuristic, name, what, error))
-                    .await
-            }
-            _ => Err(error),
-        }
-    }
-
-    /// An alarm ends when an operator has settled the transaction.
-    async fn settled_or(&self, alarm: Error) -> Result<()> {
-        match self.register.decision(&self.participation).await? {
-            Some(entry) if entry.settled.is_some() => Ok(()),
-            _ => Err(alarm),
-        }
-    }
-
-    /// A participant that voted yes knows nothing: fine if every participant confirmed before (and the
-    /// record was removed since), otherwise a failover or a restore has lost what it promised.
-    async fn finished_or_lost(&self, name: &str, error: Error) -> Result<()> {
-        match self.register.decision(&self.participation).await? {
-            Some(entry) if entry.finished => Ok(()),
-            _ => Err(alarm(
-                ErrorKind::Lost,
-                name,
-                "has lost the transaction that it had prepared",
-                error,
-            )),
-        }
     }
 }

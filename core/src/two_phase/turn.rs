@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use super::{
-    machine::{Found, Named, Ruling, Sweep, SweepAction, one_identity_at_two_places},
+    machine::{Found, Ruling, Sweep, SweepAction, one_identity_at_two_places},
     participant::OPERATION,
+    ruling::Stands,
     stores::same_identity,
     sweep::{Foreign, SweepReport, Sweeper},
     swept::{Swept, alarm, lost_how},
@@ -19,11 +20,11 @@ use crate::{
 const PAGE: u32 = 100;
 
 pub(super) struct Turn<'a, R> {
-    sweeper: &'a Sweeper<R>,
+    pub(super) sweeper: &'a Sweeper<R>,
     /// The identity of the register.
     held: NamespaceIdentity,
     /// Those of the participants; `None` for one that can't be asked in this turn.
-    identities: Vec<Option<NamespaceIdentity>>,
+    pub(super) identities: Vec<Option<NamespaceIdentity>>,
     /// A transaction is in doubt at many participants, and is swept once.
     swept: HashSet<Participation>,
     pub(super) report: SweepReport,
@@ -76,7 +77,7 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
         true
     }
 
-    fn identity(&self, index: usize) -> Option<NamespaceIdentity> {
+    pub(super) fn identity(&self, index: usize) -> Option<NamespaceIdentity> {
         self.identities.get(index).copied().flatten()
     }
 
@@ -176,7 +177,7 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
         self.swept.insert(participation);
     }
 
-    fn failed(&mut self, participation: &Participation, error: Error) {
+    pub(super) fn failed(&mut self, participation: &Participation, error: Error) {
         match error.kind() {
             ErrorKind::Heuristic | ErrorKind::Lost => {
                 tracing::error!(transaction = %participation.transaction(), %error, "sweep");
@@ -189,7 +190,7 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
     async fn try_sweep(&mut self, participation: &Participation) -> Result<()> {
         let entitled = *participation.register() == self.held;
         let mut sweep = Sweep::new(self.identities.len(), entitled);
-        let mut unknown = Vec::new();
+        let mut stands = Stands::default();
         while let Some(action) = sweep.actions().into_iter().next() {
             match action {
                 SweepAction::LeaveAlone => {
@@ -197,11 +198,15 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
                     return Ok(());
                 }
                 SweepAction::ProposeRollback => {
-                    unknown = self.propose(participation, &mut sweep).await?;
+                    stands = self.propose(participation, &mut sweep).await?;
                 }
-                SweepAction::Finish => {
-                    self.sweeper.register.finish(participation).await?;
-                    sweep.finished();
+                SweepAction::Dispute(index, decision) => {
+                    self.dispute(index, participation, decision).await;
+                    sweep.disputed(index);
+                }
+                SweepAction::Finish(decision) => {
+                    let noted = self.finish(participation, decision).await?;
+                    sweep.noted(noted);
                 }
                 SweepAction::Done => break,
                 SweepAction::Inspect(index)
@@ -227,70 +232,12 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
             let entry = (*participation.transaction(), name);
             self.report.unfinished.push(entry);
         }
-        for name in unknown {
+        let disputed = self.still_disputed(participation, &stands, &sweep.heuristic());
+        for name in stands.unknown.into_iter().chain(disputed) {
             let entry = (*participation.transaction(), name);
             self.report.unfinished.push(entry);
         }
         Ok(())
-    }
-
-    /// Gives the participants that the decision names and that this sweeper does not know.
-    async fn propose(
-        &mut self,
-        participation: &Participation,
-        sweep: &mut Sweep,
-    ) -> Result<Vec<String>> {
-        let register = &self.sweeper.register;
-        let decided = register.decide(participation, Decision::Rollback).await;
-        let entry = match decided {
-            Ok(_) => register.decision(participation).await,
-            Err(error) => Err(error),
-        };
-        let entry = match entry {
-            Ok(Some(entry)) => entry,
-            Ok(None) => {
-                sweep.ruled(Ruling::Forgotten, None);
-                return Ok(Vec::new());
-            }
-            Err(error) if error.kind() == ErrorKind::Forgotten => {
-                sweep.ruled(Ruling::Forgotten, None);
-                return Ok(Vec::new());
-            }
-            Err(error) if error.kind() == ErrorKind::Mismatch => {
-                sweep.ruled(Ruling::Taken, None);
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(error),
-        };
-        let mut decided = entry.participation.clone();
-        if entry.decision == Decision::Rollback {
-            // By a sweeper that did not know them all, perhaps.
-            decided = decided.with_named_among(self.identities.iter().copied().flatten());
-        }
-        let named = decided.participants().named();
-        let unknown = Vec::from_iter(
-            (named.unwrap_or_default().iter())
-                .filter(|member| !self.identities.contains(&Some(**member))),
-        );
-        let is_commit = entry.decision == Decision::Commit && entry.settled.is_none();
-        let ruling = entry.settled.as_ref().map_or_else(
-            || Ruling::Decided(entry.decision),
-            |settled| Ruling::Settled(settled.outcome),
-        );
-        sweep.ruled(
-            ruling,
-            named.map(|named| Named::of(named, &self.identities)),
-        );
-        if entry.finished {
-            sweep.finished();
-            return Ok(Vec::new());
-        }
-        if is_commit && named.is_none() {
-            return Ok(vec!["the decision names no participants".to_owned()]);
-        }
-        Ok((unknown.into_iter())
-            .map(|member| format!("a store of identity {member}, away or not known here"))
-            .collect())
     }
 
     /// One step at one participant. What fails there holds up this participant only.
@@ -340,7 +287,9 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
                     status => status?,
                 };
                 let found = Found::of(status, ruling);
-                self.opposite(found, index, participation, Decision::Commit)?;
+                if found == Found::Opposite {
+                    self.opposed(index, participation, Decision::Commit)?;
+                }
                 return Ok(found);
             }
         };
@@ -355,33 +304,15 @@ impl<'a, R: DecisionRegister> Turn<'a, R> {
             }
             Err(error) => {
                 let found = Found::refused(action, error.kind(), ruling).ok_or(error)?;
-                self.opposite(found, index, participation, decision)?;
+                if found == Found::Opposite {
+                    self.opposed(index, participation, decision)?;
+                }
                 Ok(found)
             }
         }
     }
 
-    /// Raises an alarm where a participant ended otherwise than was decided.
-    fn opposite(
-        &mut self,
-        found: Found,
-        index: usize,
-        participation: &Participation,
-        decision: Decision,
-    ) -> Result<()> {
-        if found != Found::Opposite {
-            return Ok(());
-        }
-        let what = match decision {
-            Decision::Commit => "was rolled back, though commit was decided",
-            Decision::Rollback => "has committed, though rollback was decided",
-        };
-        let alarm = alarm(ErrorKind::Heuristic, self.at(index)?, participation, what);
-        self.failed(participation, alarm);
-        Ok(())
-    }
-
-    fn at(&self, index: usize) -> Result<&'a dyn Swept> {
+    pub(super) fn at(&self, index: usize) -> Result<&'a dyn Swept> {
         let participants = &self.sweeper.participants;
         participants.get(index).map(AsRef::as_ref).ok_or_else(|| {
             Error::new(ErrorKind::Invalid, OPERATION, "core").with_message("no such participant")

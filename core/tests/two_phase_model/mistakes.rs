@@ -93,6 +93,10 @@ mistakes! {
     CommittedCountsAsEnded,
     /// The coordinator takes a participant that was rolled back under a commit for committed.
     HeuristicIsTold,
+    /// The register finishes whatever stands, and not the decision that was carried out.
+    FinishNamesNoDecision,
+    /// The register has no note of a participant that did not obey.
+    DisputeIsNotNoted,
     /// A store that is away counts as ended.
     AwayCountsAsEnded,
     /// Participants and register don't compare the participants of two attempts.
@@ -158,6 +162,16 @@ impl Mistake {
             Self::CommittedCountsAsEnded => Config {
                 restores: true,
                 forgets: false,
+                parallel: true,
+                ..ONCE
+            },
+            Self::FinishNamesNoDecision => Config {
+                restores: true,
+                forgets: false,
+                ..ONCE
+            },
+            Self::DisputeIsNotNoted => Config {
+                restores: true,
                 parallel: true,
                 ..ONCE
             },

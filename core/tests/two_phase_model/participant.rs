@@ -159,6 +159,8 @@ impl Part {
 pub(crate) struct Register {
     pub(crate) value: Option<Decision>,
     pub(crate) finished: bool,
+    /// Whether it has the note that a participant did not obey.
+    pub(crate) disputed: bool,
     /// The terms of the decision.
     pub(crate) terms: usize,
     /// Whether the decision names its participants, and not only their digest.
@@ -181,6 +183,7 @@ impl Register {
         Self {
             value: None,
             finished: false,
+            disputed: false,
             terms: 0,
             named: false,
         }

@@ -5,7 +5,7 @@ use exactly_once_core::two_phase::machine::Role::{Alone, Last, Prepared, Reader}
 use crate::world::config::{ADOPTED, ANOTHER, COPY, Config, Knowing, OWN, SMALL, Terms};
 
 /// The right protocol, in the shapes that together cover every actor, every day.
-pub(crate) const SHAPES: [(&str, Config); 16] = [
+pub(crate) const SHAPES: [(&str, Config); 17] = [
     (
         "an attempt with another register, and a sweeper of each",
         Config {
@@ -25,6 +25,14 @@ pub(crate) const SHAPES: [(&str, Config); 16] = [
         Config {
             restores: true,
             forgets: false,
+            ..SMALL
+        },
+    ),
+    (
+        "a store that is restored from a backup, and records that are removed",
+        Config {
+            attempts: 1,
+            restores: true,
             refusals: true,
             ..SMALL
         },
@@ -157,7 +165,16 @@ pub(crate) const SHAPES: [(&str, Config); 16] = [
 ];
 
 /// Larger ones, for when something was changed.
-pub(crate) const LARGE: [(&str, Config); 11] = [
+pub(crate) const LARGE: [(&str, Config); 12] = [
+    (
+        "a store that is restored from a backup, two attempts, refusals",
+        Config {
+            restores: true,
+            forgets: false,
+            refusals: true,
+            ..SMALL
+        },
+    ),
     (
         "three participants, one attempt, all at once",
         Config {

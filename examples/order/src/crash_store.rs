@@ -4,7 +4,7 @@
 //! each step of the protocol, where a power cut would hurt.
 
 use exactly_once::{
-    BegunPrepared, BoxError, Capabilities, Decision, DecisionRegister, Error, InDoubtPage,
+    BegunPrepared, BoxError, Capabilities, Decision, DecisionRegister, Dispute, Error, InDoubtPage,
     Namespace, Participation, Place, PreparedStatus, PreparedTransactions, RegisterEntry,
     RegisterPage, Result, Settlement, Store, StoreIdentity, Timestamp, TransactionDigest,
     Transactional,
@@ -140,6 +140,19 @@ impl<S: DecisionRegister, F: Faults> DecisionRegister for CrashStore<S, F> {
     async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
         self.store.decision(participation).await
     }
+    async fn find_decision(
+        &self,
+        transaction: &TransactionDigest,
+    ) -> Result<Option<RegisterEntry>> {
+        self.store.find_decision(transaction).await
+    }
+    async fn dispute(
+        &self,
+        participation: &Participation,
+        dispute: &Dispute,
+    ) -> Result<Option<Settlement>> {
+        self.store.dispute(participation, dispute).await
+    }
     async fn settle(
         &self,
         participation: &Participation,
@@ -147,9 +160,9 @@ impl<S: DecisionRegister, F: Faults> DecisionRegister for CrashStore<S, F> {
     ) -> Result<Settlement> {
         self.store.settle(participation, settlement).await
     }
-    async fn finish(&self, participation: &Participation) -> Result<()> {
+    async fn finish(&self, participation: &Participation, decision: Decision) -> Result<()> {
         self.faults.pass(CrashPoint::BeforeFinish).await;
-        self.store.finish(participation).await?;
+        self.store.finish(participation, decision).await?;
         self.faults.pass(CrashPoint::AfterFinish).await;
         Ok(())
     }

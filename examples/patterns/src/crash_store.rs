@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use exactly_once::{
     AccountId, AccountState, Adjust, Applied, BalanceStore, BegunPrepared, BoxError, Capabilities,
-    Claim, Claimed, CloseAccount, CompareAndSet, Decision, DecisionRegister, Error, FencingToken,
-    HistoryPage, IdempotencyKey, IdempotencyStore, InDoubtPage, KeyRecord, Lease, LeaseStore,
-    Leased, Namespace, OneShot, OneShotDone, OneShotStore, OpenAccount, Outcome, Participation,
-    Place, PreparedStatus, PreparedTransactions, Receipt, RegisterEntry, RegisterPage, Rejection,
-    Result, Settled, Settlement, Store, StoreIdentity, Timestamp, TransactionDigest, Transactional,
-    Transfer, Transferred, Version,
+    Claim, Claimed, CloseAccount, CompareAndSet, Decision, DecisionRegister, Dispute, Error,
+    FencingToken, HistoryPage, IdempotencyKey, IdempotencyStore, InDoubtPage, KeyRecord, Lease,
+    LeaseStore, Leased, Namespace, OneShot, OneShotDone, OneShotStore, OpenAccount, Outcome,
+    Participation, Place, PreparedStatus, PreparedTransactions, Receipt, RegisterEntry,
+    RegisterPage, Rejection, Result, Settled, Settlement, Store, StoreIdentity, Timestamp,
+    TransactionDigest, Transactional, Transfer, Transferred, Version,
 };
 
 use crate::control::{Control, Faults, Point};
@@ -197,6 +197,19 @@ impl<S: DecisionRegister, F: Faults> DecisionRegister for CrashStore<S, F> {
     async fn decision(&self, participation: &Participation) -> Result<Option<RegisterEntry>> {
         self.store.decision(participation).await
     }
+    async fn find_decision(
+        &self,
+        transaction: &TransactionDigest,
+    ) -> Result<Option<RegisterEntry>> {
+        self.store.find_decision(transaction).await
+    }
+    async fn dispute(
+        &self,
+        participation: &Participation,
+        dispute: &Dispute,
+    ) -> Result<Option<Settlement>> {
+        self.store.dispute(participation, dispute).await
+    }
     async fn settle(
         &self,
         participation: &Participation,
@@ -204,8 +217,8 @@ impl<S: DecisionRegister, F: Faults> DecisionRegister for CrashStore<S, F> {
     ) -> Result<Settlement> {
         self.store.settle(participation, settlement).await
     }
-    async fn finish(&self, participation: &Participation) -> Result<()> {
-        self.store.finish(participation).await
+    async fn finish(&self, participation: &Participation, decision: Decision) -> Result<()> {
+        self.store.finish(participation, decision).await
     }
     async fn unfinished(
         &self,

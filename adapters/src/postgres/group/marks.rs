@@ -103,7 +103,7 @@ impl Marks {
              AND transaction = pg_catalog.decode($2, 'hex') \
              AND terms = pg_catalog.decode($3, 'hex') \
              AND not_after IS NOT DISTINCT FROM $4 AND forget_after IS NOT DISTINCT FROM $5 \
-             AND NOT finished"
+             AND committed = $6 AND NOT finished AND disputed IS NULL"
         );
         // A connection that knows one of a family knows all of it: a guard can't meet one
         // without it.
@@ -129,7 +129,7 @@ impl Marks {
             unflushed: Named::new("", &named::begin(preamble, UNFLUSHED)),
             unflushed_together: Named::new("", &named::begin(group, UNFLUSHED)),
             decide: Named::new("(text, text, text, int8, int8, text, text, bool)", &decide),
-            finish: Named::new("(text, text, text, int8, int8)", &finish),
+            finish: Named::new("(text, text, text, int8, int8, bool)", &finish),
         }
     }
 }
@@ -308,12 +308,15 @@ impl<D: Driver> Of<D> {
         self.enter(Entry::Decide, parameters).await
     }
 
-    /// Marks a decision as carried out; counts 0 where it is already, or there is no such decision.
+    /// Marks this decision as carried out; counts 0 where it is already, there is no such decision,
+    /// or a participant disputes it.
     pub(in crate::postgres) async fn finish_first(
         &self,
         participation: &Participation,
+        decision: Decision,
     ) -> Result<Option<Reply>, DriverError> {
-        self.enter(Entry::Finish, self.parameters(participation))
-            .await
+        let mut parameters = self.parameters(participation);
+        parameters.push((decision == Decision::Commit).to_string());
+        self.enter(Entry::Finish, parameters).await
     }
 }

@@ -1,5 +1,6 @@
 -- The record of a decision: a hash of v decision · z finished · f, n, g as of a transaction
--- m the participants' identities, 16 bytes each · t how an operator settled it.
+-- m the participants' identities, 16 bytes each · t how an operator settled it
+-- d the participants that did not obey it, with a space between them.
 
 -- The decision and whether it is finished; nil if there is none; 'mismatch'.
 local function load_decision(key)

@@ -108,6 +108,7 @@ scripts! {
     EXPIRE: "moment.lua", "expire.lua";
     FIELDS: "fields.lua";
     FINALIZE: "moment.lua", "record.lua", "finalize.lua";
+    DISPUTE: "moment.lua", "exact.lua", "deadline.lua", "decision.lua", "dispute.lua";
     FINISH: "moment.lua", "exact.lua", "deadline.lua", "decision.lua", "finish.lua";
     FORGET: "moment.lua", "record.lua", "forget.lua";
     FORGET_RECORDS: "moment.lua", "exact.lua", "forget_records.lua";

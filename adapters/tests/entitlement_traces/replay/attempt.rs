@@ -6,7 +6,7 @@ use exactly_once::{
     two_phase::machine::{Action, Attempt as Machine, Role, Vote},
 };
 
-use super::{Answer, Replay, answer};
+use super::{Answer, Replay, answer, noted};
 use crate::trace::Step;
 
 type Tx = <AnyStore as Transactional>::Tx;
@@ -55,16 +55,26 @@ impl Replay<'_> {
                 }
             }
             "asks the register" => self.ask(number).await,
-            "notes the end" if self.attempts[number].offers(Action::Finish) => {
-                let terms = self.trace.terms_of(number);
-                let noted = self.register_for(terms).finish(&self.works[terms]).await;
-                match answer(noted) {
-                    Answer::Done => self.attempts[number].machine.finished(),
-                    _ => self.attempts[number].end(),
+            "notes the end" => {
+                if let [Action::Finish(decision)] = self.attempts[number].machine.actions()[..] {
+                    let terms = self.trace.terms_of(number);
+                    let told = self.finish(self.register_for(terms), terms, decision).await;
+                    match noted(&told) {
+                        Some(noted) => self.attempts[number].machine.noted(noted),
+                        None => self.attempts[number].end(),
+                    }
                 }
             }
-            "notes the end" | "reports" => {}
-            "crashes" => self.attempts[number].end(),
+            "notes that it did not obey" => {
+                let terms = self.trace.terms_of(number);
+                let decision = self.attempts[number].machine.decision().unwrap();
+                let store = self.trace.terms[terms].0[at];
+                self.dispute(self.register_for(terms), terms, store, decision)
+                    .await;
+                self.attempts[number].machine.disputed(at);
+            }
+            "reports" => {}
+            "crashes" | "stops" => self.attempts[number].end(),
             _ => self.tell(number, at).await,
         }
     }
@@ -181,12 +191,12 @@ impl Replay<'_> {
                     self.attempts[number].end();
                 }
             }
-            Answer::No(ErrorKind::Mismatch) => self.attempts[number].end(),
-            Answer::No(kind) => {
+            Answer::No(kind @ (ErrorKind::RolledBack | ErrorKind::Committed)) => {
                 self.alarms
                     .push(format!("{} from participant {at}", kind.as_str()));
-                self.attempts[number].end();
+                self.attempts[number].machine.opposed(at);
             }
+            Answer::No(_) => self.attempts[number].end(),
             Answer::Later => {}
         }
     }

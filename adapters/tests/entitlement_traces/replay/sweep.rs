@@ -3,10 +3,12 @@
 use exactly_once::{
     Decision, DecisionRegister, ErrorKind, NamespaceIdentity, PreparedStatus, PreparedTransactions,
     Store, identity_of,
-    two_phase::machine::{Found, Named, Ruling, Sweep, SweepAction, one_identity_at_two_places},
+    two_phase::machine::{
+        Found, Named, Noted, Ruling, Sweep, SweepAction, one_identity_at_two_places,
+    },
 };
 
-use super::{Answer, Replay, answer};
+use super::{Answer, Replay, answer, noted};
 use crate::trace::Step;
 
 /// A sweep of one transaction.
@@ -38,7 +40,8 @@ impl Replay<'_> {
                     .find(|action| match action {
                         SweepAction::Inspect(index)
                         | SweepAction::Commit(index)
-                        | SweepAction::Rollback(index) => Some(*index) == at,
+                        | SweepAction::Rollback(index)
+                        | SweepAction::Dispute(index, _) => Some(*index) == at,
                         _ => true,
                     });
                 let going = match action {
@@ -134,9 +137,18 @@ impl Replay<'_> {
                 let told = answer(store(index).rollback_prepared(&work).await);
                 self.told_by_sweeper(run, index, action, told);
             }
-            SweepAction::Finish => {
-                let _ = self.register(run.register).finish(&work).await;
-                run.machine.finished();
+            SweepAction::Dispute(index, decision) => {
+                let register = self.register(run.register);
+                self.dispute(register, run.terms, run.known[index], decision)
+                    .await;
+                run.machine.disputed(index);
+            }
+            SweepAction::Finish(decision) => {
+                let register = self.register(run.register);
+                match noted(&self.finish(register, run.terms, decision).await) {
+                    Some(noted) => run.machine.noted(noted),
+                    None => return false,
+                }
             }
             SweepAction::LeaveAlone | SweepAction::Done => return false,
         }
@@ -172,7 +184,7 @@ impl Replay<'_> {
         });
         run.machine.ruled(ruling, named);
         if entry.is_some_and(|entry| entry.finished) {
-            run.machine.finished();
+            run.machine.noted(Noted::Finished);
         }
         true
     }

@@ -6,7 +6,7 @@ use exactly_once::{
     two_phase::machine::{Action, Attempt as Machine, Role, Vote},
 };
 
-use super::{Answer, Replay, answer, begin, role};
+use super::{Answer, Replay, answer, begin, noted, role};
 use crate::{bench::Tx, mistake::Mistake, trace::Step};
 
 /// One attempt; its transactions are connections of its own.
@@ -69,10 +69,11 @@ impl Replay<'_> {
                 machine.ended_alone(at, Decision::Rollback);
             }
             "notes the end" => {
-                if self.attempts[number].offers(Action::Finish) {
-                    match answer(self.register().finish(&self.work).await) {
-                        Answer::Done => self.attempts[number].machine.finished(),
-                        _ => self.attempts[number].end(),
+                if let [Action::Finish(decision)] = self.attempts[number].machine.actions()[..] {
+                    let told = answer(self.register().finish(&self.work, decision).await);
+                    match noted(&told) {
+                        Some(noted) => self.attempts[number].machine.noted(noted),
+                        None => self.attempts[number].end(),
                     }
                 }
             }

@@ -5,7 +5,7 @@ use exactly_once::{
     two_phase::machine::{Found, Named, Ruling, Sweep, SweepAction},
 };
 
-use super::{Answer, Replay, answer};
+use super::{Answer, Replay, answer, noted};
 use crate::{mistake::Mistake, trace::Step};
 
 impl Replay<'_> {
@@ -54,9 +54,12 @@ impl Replay<'_> {
         } else if offers(SweepAction::Rollback(at)) {
             let told = self.roll_back(at).await;
             return self.obeyed(sweep, at, told);
-        } else if offers(SweepAction::Finish) {
-            let _ = self.register().finish(&self.work).await;
-            sweep.finished();
+        } else if let [SweepAction::Finish(decision)] = sweep.actions()[..] {
+            let told = answer(self.register().finish(&self.work, decision).await);
+            match noted(&told) {
+                Some(noted) => sweep.noted(noted),
+                None => return false,
+            }
         }
         true
     }

@@ -124,7 +124,7 @@ async fn coordinate<H: Harness<Store: PreparedTransactions + DecisionRegister>>(
         }
     }
     yield_now().await;
-    place.frail.finish(work).await?;
+    place.frail.finish(work, ruling).await?;
     note(told, |told| told.done.push((transaction, ruling)));
     Ok(())
 }

@@ -97,6 +97,17 @@ pub(crate) async fn short_and_kept<H: Harness>(
     participation_until(cx.store(), name, cx.tick() * ticks, HOUR).await
 }
 
+/// As [`short_and_kept`], of which nothing is remembered for long.
+pub(crate) async fn short_and_forgotten<H: Harness>(
+    cx: &Context<H>,
+    name: &str,
+    ticks: u32,
+) -> CaseResult<Participation> {
+    needs_two_phase(cx)?;
+    let tick = cx.tick();
+    participation_until(cx.store(), name, tick * ticks, tick * (ticks + 2)).await
+}
+
 fn needs_two_phase<H: Harness>(cx: &Context<H>) -> CaseResult {
     if cx.store().capabilities().two_phase == TwoPhase::None {
         return cx.ignore("the store declares no two-phase commit");

@@ -45,7 +45,7 @@ pub(super) async fn all_unfinished<S: DecisionRegister>(
 /// Method: finish what is unknown, decided, finished.
 async fn r07_finish<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> CaseResult {
     let work = lasting(&cx, "r07").await?;
-    let answer = cx.store().finish(&work).await;
+    let answer = cx.store().finish(&work, Decision::Commit).await;
     refused(
         answer,
         ErrorKind::NotPrepared,
@@ -55,7 +55,7 @@ async fn r07_finish<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> Case
     cx.store().decide(&work, Decision::Commit).await?;
     for _ in 0..3 {
         cx.store()
-            .finish(&work)
+            .finish(&work, Decision::Commit)
             .await
             .expecting("finishing again to be fine")?;
         let entry = cx.store().decision(&work).await?.expecting("the entry")?;
@@ -95,7 +95,7 @@ async fn r08_unfinished<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> 
         let decision = [Decision::Commit, Decision::Rollback][number % 2];
         cx.store().decide(&work, decision).await?;
         if number % 3 == 0 {
-            cx.store().finish(&work).await?;
+            cx.store().finish(&work, decision).await?;
         } else {
             expected.insert(*work.transaction());
         }
@@ -140,7 +140,7 @@ async fn r15_namespaces_are_apart<H: Harness<Store: DecisionRegister>>(
         let told = store.decide(work, proposal).await?;
         ensure_eq!(told, proposal, "the decision in {}", store.namespace());
     }
-    other.finish(&its).await?;
+    other.finish(&its, Decision::Rollback).await?;
     let here = cx.store().decision(&work).await?.expecting("the entry")?;
     ensure_eq!(
         (here.decision, here.finished),
@@ -180,7 +180,7 @@ async fn r16_the_last_page<H: Harness<Store: DecisionRegister>>(cx: Context<H>) 
 async fn r09_forget<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> CaseResult {
     let kept = lasting(&cx, "r09/kept").await?;
     cx.store().decide(&kept, Decision::Commit).await?;
-    cx.store().finish(&kept).await?;
+    cx.store().finish(&kept, Decision::Commit).await?;
     let tick = cx.tick();
     let brief = participation_until(cx.store(), "r09", tick * 25, tick * 27).await?;
     let works = ["told", "untold", "undone", "undone and told"]
@@ -192,13 +192,13 @@ async fn r09_forget<H: Harness<Store: DecisionRegister>>(cx: Context<H>) -> Case
     }
     cx.store().decide(&undone, Decision::Rollback).await?;
     cx.store().decide(&undone_told, Decision::Rollback).await?;
-    cx.store().finish(&told).await?;
-    cx.store().finish(&undone_told).await?;
+    cx.store().finish(&told, Decision::Commit).await?;
+    cx.store().finish(&undone_told, Decision::Rollback).await?;
     let settled = named(&brief, "r09/settled")?;
     decided_in_time(cx.store(), &settled).await?;
     let rolled_back = Settlement::now(cx.store(), Decision::Rollback, "ops", "by hand").await?;
     cx.store().settle(&settled, &rolled_back).await?;
-    cx.store().finish(&settled).await?;
+    cx.store().finish(&settled, Decision::Rollback).await?;
     refused(
         cx.store().forget_decisions(0).await,
         ErrorKind::Invalid,

@@ -6,8 +6,8 @@ use std::{
 };
 
 use exactly_once::{
-    Decision, DecisionRegister, ErrorKind, Participation, RegisterEntry, Result, Store, Timestamp,
-    TransactionDigest, memory::MemoryStore,
+    Decision, DecisionRegister, Dispute, ErrorKind, Participation, RegisterEntry, Result,
+    Settlement, Store, Timestamp, TransactionDigest, memory::MemoryStore,
 };
 use tokio::task::yield_now;
 
@@ -127,15 +127,88 @@ fn the_answer_is_the_proposal() {
 struct FinishUpserts;
 
 impl Patch for FinishUpserts {
-    async fn finish(&self, right: &MemoryStore, participation: &Participation) -> Result<()> {
-        right.decide(participation, Decision::Commit).await?;
-        right.finish(participation).await
+    async fn finish(
+        &self,
+        right: &MemoryStore,
+        participation: &Participation,
+        decision: Decision,
+    ) -> Result<()> {
+        right.decide(participation, decision).await?;
+        right.finish(participation, decision).await
     }
 }
 
 #[test]
 fn finish_makes_a_decision_up() {
     assert_killed::<FinishUpserts>("register::lists::r07_finish");
+}
+
+/// Finishes whatever stands.
+#[derive(Clone, Default)]
+struct FinishesAnyDecision;
+
+impl Patch for FinishesAnyDecision {
+    async fn finish(
+        &self,
+        right: &MemoryStore,
+        participation: &Participation,
+        decision: Decision,
+    ) -> Result<()> {
+        let stands = right.decision(participation).await?;
+        let decision = stands.map_or(decision, |stands| stands.in_force());
+        right.finish(participation, decision).await
+    }
+}
+
+#[test]
+fn finish_sets_a_flag_whatever_the_row_says() {
+    assert_killed::<FinishesAnyDecision>("register::notes::r17_finish_names_the_decision");
+}
+
+/// Keeps no note of a participant that did not obey.
+#[derive(Clone, Default)]
+struct DisputesDropped;
+
+impl Patch for DisputesDropped {
+    async fn dispute(
+        &self,
+        right: &MemoryStore,
+        participation: &Participation,
+        _: &Dispute,
+    ) -> Result<Option<Settlement>> {
+        let stands = right.decision(participation).await?;
+        Ok(stands.and_then(|stands| stands.settled))
+    }
+}
+
+#[test]
+fn disputes_are_dropped() {
+    assert_killed::<DisputesDropped>("register::notes::r18_disputes");
+    assert_killed::<DisputesDropped>("two_phase::t100_heuristic_outlives_the_records");
+}
+
+/// A disputed decision ends with its time, as any other.
+#[derive(Clone, Default)]
+struct DisputesExpire;
+
+impl Patch for DisputesExpire {
+    async fn forget_decisions(&self, right: &MemoryStore, limit: u32) -> Result<u64> {
+        let now = right.now().await?;
+        let page = right.unfinished(None, 1_000).await?;
+        for entry in page.entries {
+            if entry.participation.forget_after() < now && !entry.disputes.is_empty() {
+                let over = Settlement::now(right, entry.decision, "nobody", "expired").await?;
+                right.settle(&entry.participation, &over).await?;
+            }
+        }
+        right.forget_decisions(limit).await
+    }
+}
+
+#[test]
+fn disputes_expire() {
+    assert_killed::<DisputesExpire>("register::notes::r19_a_dispute_outlives_the_records");
+    assert_killed::<DisputesExpire>("two_phase::t100_heuristic_outlives_the_records");
 }
 
 /// An unfinished commit is removed with its time.
@@ -148,7 +221,7 @@ impl Patch for UnfinishedForgotten {
         let page = right.unfinished(None, 1_000).await?;
         for entry in page.entries {
             if entry.participation.forget_after() < now {
-                right.finish(&entry.participation).await?;
+                right.finish(&entry.participation, entry.decision).await?;
             }
         }
         right.forget_decisions(limit).await

@@ -18,12 +18,16 @@
 //!   decision and after all others have prepared.
 
 mod apart;
+mod found;
+mod noted;
 mod sweep;
 
 pub use apart::one_identity_at_two_places;
-pub use sweep::{Found, Named, Ruling, Sweep, SweepAction};
+pub use found::{Found, Named};
+pub use noted::Noted;
+pub use sweep::{Ruling, Sweep, SweepAction};
 
-use crate::register::Decision;
+use crate::{error::ErrorKind, register::Decision};
 
 /// How a participant takes part; the same in every attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,8 +57,12 @@ pub enum Action {
     Commit(usize),
     /// Roll this participant back.
     Rollback(usize),
-    /// Note in the register that every participant has confirmed.
-    Finish,
+    /// Note in the register that this participant ended otherwise than was decided.
+    Dispute(usize),
+    /// Note in the register that every participant has confirmed this decision.
+    Finish(Decision),
+    /// End the attempt without an outcome, with an error of this kind.
+    Stop(ErrorKind),
     /// Answer the caller with this decision; the attempt ends.
     Report(Decision),
 }
@@ -72,14 +80,27 @@ pub enum Vote {
     No,
 }
 
+/// What a participant has made of the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Told {
+    /// It was not told yet, or has not answered.
+    Open,
+    /// It has done as the decision says.
+    Obeyed,
+    /// It ended otherwise.
+    Opposed,
+    /// It ended otherwise, and the register has that note.
+    Disputed,
+}
+
 /// One attempt of a coordinator at one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attempt {
     roles: Vec<Role>,
     votes: Vec<Option<Vote>>,
     decision: Option<Decision>,
-    told: Vec<bool>,
-    finished: bool,
+    told: Vec<Told>,
+    noted: Option<Noted>,
 }
 
 impl Attempt {
@@ -89,8 +110,11 @@ impl Attempt {
         Self {
             votes: vec![None; roles.len()],
             decision: None,
-            told: roles.iter().map(|role| *role == Role::Reader).collect(),
-            finished: false,
+            told: Vec::from_iter(roles.iter().map(|role| match role {
+                Role::Reader => Told::Obeyed,
+                _ => Told::Open,
+            })),
+            noted: None,
             roles,
         }
     }
@@ -101,20 +125,28 @@ impl Attempt {
         let Some(decision) = self.decision else {
             return self.before_decision();
         };
-        let open: Vec<_> = (0..self.told.len()).filter(|i| !self.told[*i]).collect();
-        if !open.is_empty() {
-            return open
-                .into_iter()
-                .map(|participant| match decision {
-                    Decision::Commit => Action::Commit(participant),
-                    Decision::Rollback => Action::Rollback(participant),
-                })
-                .collect();
+        let all =
+            |told| Vec::from_iter((0..self.told.len()).filter(move |i| self.told[*i] == told));
+        let open = all(Told::Open).into_iter().map(|index| match decision {
+            Decision::Commit => Action::Commit(index),
+            Decision::Rollback => Action::Rollback(index),
+        });
+        let opposed = all(Told::Opposed).into_iter().map(Action::Dispute);
+        // A participant that is away keeps no other's note from being written.
+        let next = Vec::from_iter(opposed.chain(open));
+        if !next.is_empty() {
+            return next;
         }
-        if !self.finished {
-            return vec![Action::Finish];
+        if self.told.contains(&Told::Disputed) {
+            return vec![Action::Stop(ErrorKind::Heuristic)];
         }
-        vec![Action::Report(decision)]
+        vec![match self.noted {
+            None => Action::Finish(decision),
+            Some(noted) => match noted.stops(decision) {
+                None => Action::Report(decision),
+                Some(kind) => Action::Stop(kind),
+            },
+        }]
     }
 
     /// Presumed abort: one *no* is enough for rollback, and only all *yes* allow commit.
@@ -148,6 +180,12 @@ impl Attempt {
         alone.filter(|alone| !prepared(alone))
     }
 
+    /// What was decided.
+    #[must_use]
+    pub fn decision(&self) -> Option<Decision> {
+        self.decision
+    }
+
     /// Whether something was decided.
     #[must_use]
     pub fn is_decided(&self) -> bool {
@@ -175,7 +213,7 @@ impl Attempt {
     pub fn ended_alone(&mut self, participant: usize, decision: Decision) {
         self.decision = Some(decision);
         self.told(participant);
-        self.finished = true;
+        self.noted = Some(Noted::Finished);
     }
 
     /// The register answered; what it says stands, whatever was proposed.
@@ -185,14 +223,28 @@ impl Attempt {
 
     /// A participant has done as the decision says.
     pub fn told(&mut self, participant: usize) {
+        self.set(participant, Told::Obeyed);
+    }
+
+    /// A participant ended otherwise than the decision says.
+    pub fn opposed(&mut self, participant: usize) {
+        self.set(participant, Told::Opposed);
+    }
+
+    /// The register has the note that this participant ended otherwise.
+    pub fn disputed(&mut self, participant: usize) {
+        self.set(participant, Told::Disputed);
+    }
+
+    fn set(&mut self, participant: usize, told: Told) {
         if let Some(slot) = self.told.get_mut(participant) {
-            *slot = true;
+            *slot = told;
         }
     }
 
-    /// The register has noted the end.
-    pub fn finished(&mut self) {
-        self.finished = true;
+    /// What the register answered to the note of the end.
+    pub fn noted(&mut self, noted: Noted) {
+        self.noted = Some(noted);
     }
 }
 
@@ -225,9 +277,33 @@ mod tests {
         );
         attempt.told(0);
         attempt.told(1);
-        assert_eq!(attempt.actions(), [Action::Finish]);
-        attempt.finished();
+        assert_eq!(attempt.actions(), [Action::Finish(Decision::Rollback)]);
+        attempt.noted(Noted::Finished);
         assert_eq!(attempt.actions(), [Action::Report(Decision::Rollback)]);
+    }
+
+    #[test]
+    fn a_participant_that_does_not_obey_is_noted_before_the_alarm() {
+        let mut attempt = Attempt::new(vec![Role::Prepared; 2]);
+        attempt.decided(Decision::Commit);
+        attempt.opposed(1);
+        assert_eq!(attempt.actions(), [Action::Dispute(1), Action::Commit(0)]);
+        attempt.disputed(1);
+        assert_eq!(attempt.actions(), [Action::Commit(0)]);
+        attempt.told(0);
+        assert_eq!(attempt.actions(), [Action::Stop(ErrorKind::Heuristic)]);
+    }
+
+    #[test]
+    fn no_outcome_is_reported_that_the_register_does_not_say() {
+        let mut attempt = Attempt::new(vec![Role::Prepared]);
+        attempt.decided(Decision::Commit);
+        attempt.told(0);
+        assert_eq!(attempt.actions(), [Action::Finish(Decision::Commit)]);
+        attempt.noted(Noted::Otherwise);
+        assert_eq!(attempt.actions(), [Action::Stop(ErrorKind::Heuristic)]);
+        attempt.noted(Noted::Nothing);
+        assert_eq!(attempt.actions(), [Action::Stop(ErrorKind::Lost)]);
     }
 
     #[test]
@@ -255,7 +331,7 @@ mod tests {
         attempt.decided(Decision::Commit);
         assert_eq!(attempt.actions(), [Action::Commit(0)]);
         attempt.told(0);
-        assert_eq!(attempt.actions(), [Action::Finish]);
+        assert_eq!(attempt.actions(), [Action::Finish(Decision::Commit)]);
     }
 
     #[test]

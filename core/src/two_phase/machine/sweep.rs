@@ -1,6 +1,7 @@
 //! A sweeper's side of the protocol, as a pure state machine.
 
-use crate::{error::ErrorKind, prepared::PreparedStatus, register::Decision};
+use super::{Found, Named, Noted};
+use crate::{error::ErrorKind, register::Decision};
 
 /// What a sweeper may do next with one transaction that is past its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,8 +14,10 @@ pub enum SweepAction {
     Commit(usize),
     /// Roll this participant back, leaving a tombstone.
     Rollback(usize),
-    /// Note in the register that every participant has confirmed.
-    Finish,
+    /// Note in the register that this participant ended otherwise than was decided.
+    Dispute(usize, Decision),
+    /// Note in the register that every participant has confirmed this decision.
+    Finish(Decision),
     /// The transaction names another register: leave it alone, and report it.
     LeaveAlone,
     /// Nothing is left to do.
@@ -37,83 +40,6 @@ pub enum Ruling {
     Taken,
 }
 
-/// What a participant answered to a sweeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Found {
-    /// Prepared, and waiting.
-    InDoubt,
-    /// It ended there as was decided.
-    Ended,
-    /// It ended there otherwise than was decided: a heuristic outcome.
-    Opposite,
-    /// Nothing is known of it there, or no longer.
-    Nothing,
-    /// It can't be asked now.
-    Away,
-}
-
-impl Found {
-    /// What a participant's status means under this ruling.
-    #[must_use]
-    pub fn of(status: PreparedStatus, ruling: Ruling) -> Self {
-        let committing = ruling == Ruling::Decided(Decision::Commit);
-        match status {
-            PreparedStatus::Prepared => Self::InDoubt,
-            PreparedStatus::None => Self::Nothing,
-            // It may have ended otherwise: that is for an operator to say.
-            PreparedStatus::Forgotten if committing => Self::Nothing,
-            PreparedStatus::RolledBack if committing => Self::Opposite,
-            PreparedStatus::Committed | PreparedStatus::RolledBack | PreparedStatus::Forgotten => {
-                Self::Ended
-            }
-        }
-    }
-
-    /// What an error of a participant means that was to commit or to roll back; `None` where it says
-    /// nothing about how the transaction ended there.
-    #[must_use]
-    pub fn refused(action: SweepAction, error: ErrorKind, ruling: Ruling) -> Option<Self> {
-        let committing = ruling == Ruling::Decided(Decision::Commit);
-        match (action, error) {
-            // Its record was removed in its time, which confirms nothing.
-            (SweepAction::Commit(_), ErrorKind::Forgotten) if committing => Some(Self::Nothing),
-            // Nothing is left to end.
-            (SweepAction::Commit(_) | SweepAction::Rollback(_), ErrorKind::Forgotten) => {
-                Some(Self::Ended)
-            }
-            (SweepAction::Commit(_), ErrorKind::RolledBack) if committing => Some(Self::Opposite),
-            // The name stands there with other terms, so these were never prepared.
-            (SweepAction::Rollback(_), ErrorKind::Mismatch) => Some(Self::Ended),
-            (SweepAction::Rollback(_), ErrorKind::Committed) => Some(Self::Opposite),
-            _ => None,
-        }
-    }
-}
-
-/// The participants that a decision names, as a sweeper knows them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Named {
-    /// For each participant of the sweeper, whether it took part.
-    pub took_part: Vec<bool>,
-    /// How many took part that the sweeper does not know.
-    pub unknown: usize,
-}
-
-impl Named {
-    /// The members that a decision names, beside the identities that the sweeper's participants
-    /// report; `None` for one that can't be asked.
-    #[must_use]
-    pub fn of<I: PartialEq>(members: &[I], participants: &[Option<I>]) -> Self {
-        let is_known = |member: &&I| participants.iter().flatten().any(|known| known == *member);
-        Self {
-            took_part: (participants.iter())
-                .map(|known| known.as_ref().is_some_and(|known| members.contains(known)))
-                .collect(),
-            unknown: members.len() - members.iter().filter(is_known).count(),
-        }
-    }
-}
-
 /// A sweeper's work on one transaction. It never decides on its own and never proposes commit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sweep {
@@ -122,7 +48,9 @@ pub struct Sweep {
     /// `None` where the register's row names none: then every participant may have taken part.
     named: Option<Named>,
     found: Vec<Option<Found>>,
-    finished: bool,
+    /// Whether the register has the note that a participant ended otherwise.
+    disputed: Vec<bool>,
+    noted: Option<Noted>,
 }
 
 impl Sweep {
@@ -135,7 +63,8 @@ impl Sweep {
             ruling: None,
             named: None,
             found: vec![None; participants],
-            finished: false,
+            disputed: vec![false; participants],
+            noted: None,
         }
     }
 
@@ -161,6 +90,10 @@ impl Sweep {
                 Some(Found::InDoubt),
             ) => Some(SweepAction::Commit(index)),
             (_, Some(Found::InDoubt)) => Some(SweepAction::Rollback(index)),
+            // The proof of it is removed in its time, and the alarm must not end with it.
+            (Ruling::Decided(decision), Some(Found::Opposite)) if !self.disputed[index] => {
+                Some(SweepAction::Dispute(index, decision))
+            }
             (_, Some(Found::Ended | Found::Opposite | Found::Nothing | Found::Away)) => None,
         };
         let took_part = (0..self.found.len()).filter(|index| self.took_part(*index));
@@ -168,10 +101,12 @@ impl Sweep {
         if !open.is_empty() {
             return open;
         }
-        if self.finished || !self.may_finish() {
-            return vec![SweepAction::Done];
+        match ruling {
+            Ruling::Decided(decision) if self.noted.is_none() && self.may_finish() => {
+                vec![SweepAction::Finish(decision)]
+            }
+            _ => vec![SweepAction::Done],
         }
-        vec![SweepAction::Finish]
     }
 
     /// A store that took no part holds up nothing.
@@ -214,9 +149,26 @@ impl Sweep {
         }
     }
 
-    /// The register has noted the end.
-    pub fn finished(&mut self) {
-        self.finished = true;
+    /// The register has the note that this participant ended otherwise.
+    pub fn disputed(&mut self, participant: usize) {
+        if let Some(slot) = self.disputed.get_mut(participant) {
+            *slot = true;
+        }
+    }
+
+    /// What the register answered to the note of the end, or says of it already.
+    pub fn noted(&mut self, noted: Noted) {
+        self.noted = Some(noted);
+    }
+
+    /// With which error the sweep of this transaction ends, where the register did not take the note
+    /// of the end.
+    #[must_use]
+    pub fn stops(&self) -> Option<ErrorKind> {
+        match (self.noted, self.ruling) {
+            (Some(noted), Some(Ruling::Decided(decision))) => noted.stops(decision),
+            _ => None,
+        }
     }
 
     /// What the register said.
@@ -228,7 +180,8 @@ impl Sweep {
     /// Which participants that took part knew nothing of a commit that is not finished: lost.
     #[must_use]
     pub fn lost(&self) -> Vec<usize> {
-        if self.finished || self.ruling != Some(Ruling::Decided(Decision::Commit)) {
+        let finished = self.noted == Some(Noted::Finished);
+        if finished || self.ruling != Some(Ruling::Decided(Decision::Commit)) {
             return Vec::new();
         }
         self.all(Found::Nothing)
@@ -279,18 +232,7 @@ mod tests {
         sweep.found(1, Found::Ended);
         assert_eq!(sweep.actions(), [SweepAction::Commit(0)]);
         sweep.found(0, Found::Ended);
-        assert_eq!(sweep.actions(), [SweepAction::Finish]);
-    }
-
-    #[test]
-    fn a_record_that_went_confirms_no_commit() {
-        let commit = Ruling::Decided(Decision::Commit);
-        let told = |action, ruling| Found::refused(action, ErrorKind::Forgotten, ruling);
-        assert_eq!(told(SweepAction::Commit(0), commit), Some(Found::Nothing));
-        assert_eq!(Found::of(PreparedStatus::Forgotten, commit), Found::Nothing);
-        let rollback = Ruling::Decided(Decision::Rollback);
-        assert_eq!(told(SweepAction::Rollback(0), rollback), Some(Found::Ended));
-        assert_eq!(Found::of(PreparedStatus::Forgotten, rollback), Found::Ended);
+        assert_eq!(sweep.actions(), [SweepAction::Finish(Decision::Commit)]);
     }
 
     #[test]
@@ -307,11 +249,18 @@ mod tests {
         superset.found(0, Found::Ended);
         assert_eq!(superset.actions(), [SweepAction::Inspect(2)]);
         superset.found(2, Found::Ended);
-        assert_eq!(superset.actions(), [SweepAction::Finish]);
+        let finish = [SweepAction::Finish(Decision::Commit)];
+        assert_eq!(superset.actions(), finish);
+        for noted in [Noted::Otherwise, Noted::Nothing] {
+            superset.noted(noted);
+            assert_eq!(superset.actions(), [SweepAction::Done]);
+            assert_eq!(superset.stops(), noted.stops(Decision::Commit));
+        }
         for found in [Found::Nothing, Found::Opposite, Found::Away] {
             let mut sweep = committing(&[true, true], 0);
             sweep.found(0, Found::Ended);
             sweep.found(1, found);
+            sweep.disputed(1);
             assert_eq!(sweep.actions(), [SweepAction::Done], "{found:?}");
             assert_eq!(sweep.lost().is_empty(), found != Found::Nothing);
             assert_eq!(sweep.heuristic().is_empty(), found != Found::Opposite);
@@ -337,8 +286,15 @@ mod tests {
         part.ruled(Ruling::Decided(Decision::Rollback), named(&[true, true], 1));
         part.found(1, Found::Ended);
         assert_eq!(part.actions(), [SweepAction::Done]);
+        let mut opposed = sweep.clone();
+        opposed.found(1, Found::Opposite);
+        let dispute = SweepAction::Dispute(1, Decision::Rollback);
+        assert_eq!(opposed.actions(), [dispute]);
+        opposed.disputed(1);
+        assert_eq!(opposed.actions(), [SweepAction::Done]);
         sweep.found(1, Found::Ended);
-        assert_eq!(sweep.actions(), [SweepAction::Finish]);
+        let finish = [SweepAction::Finish(Decision::Rollback)];
+        assert_eq!(sweep.actions(), finish);
         away.found(1, Found::Away);
         assert_eq!(away.actions(), [SweepAction::Done]);
     }

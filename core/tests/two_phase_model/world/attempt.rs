@@ -87,14 +87,23 @@ impl World {
                     .into_iter()
                     .collect()
             }
-            Action::Finish => {
-                // Removed at the end of its time: there is nothing left to note.
-                if world.finish(world.register_of(number), world.terms_of(number)) {
-                    world.attempts[number].machine.finished();
-                } else {
-                    world.end(number);
+            Action::Dispute(at) => {
+                world.note_dispute(number, at);
+                vec![(named("notes that it did not obey", at), world)]
+            }
+            Action::Finish(decision) => {
+                let (register, terms) = (world.register_of(number), world.terms_of(number));
+                match world.finish(register, terms, decision) {
+                    Some(noted) => world.attempts[number].machine.noted(noted),
+                    // Removed at the end of its time: there is nothing left to note.
+                    None => world.end(number),
                 }
                 vec![(named("notes the end", 0), world)]
+            }
+            Action::Stop(kind) => {
+                world.stop(kind);
+                world.end(number);
+                vec![(named("stops", 0), world)]
             }
             Action::Report(decision) => {
                 world.report(number, decision);
@@ -196,10 +205,7 @@ impl World {
             Answer::Opposite if self.broken == Some(Mistake::HeuristicIsTold) => {
                 self.attempts[number].machine.told(at);
             }
-            Answer::Opposite => {
-                self.heuristic();
-                self.end(number);
-            }
+            Answer::Opposite => self.opposed(number, at),
             Answer::Forgotten | Answer::Busy | Answer::Mismatch => self.end(number),
             // It knows nothing: fine if all were informed before, otherwise it was lost.
             Answer::Unknown if self.registers[register].finished => {
@@ -229,8 +235,8 @@ impl World {
                 self.attempts[number].machine.told(at);
             }
             Some(Answer::Opposite) if decided => {
-                self.heuristic();
-                self.end(number);
+                self.attempts[number].steps[at] = Step::Idle;
+                self.opposed(number, at);
             }
             // The only one that writes: what became of it is the decision.
             Some(Answer::Done) => self.ended_alone(number, at, Decision::Rollback),
@@ -239,6 +245,19 @@ impl World {
             _ => {}
         }
         Some(what)
+    }
+
+    fn opposed(&mut self, number: usize, at: usize) {
+        self.heuristic();
+        self.attempts[number].machine.opposed(at);
+    }
+
+    fn note_dispute(&mut self, number: usize, at: usize) {
+        let (register, terms) = (self.register_of(number), self.terms_of(number));
+        if let Some(decision) = self.attempts[number].machine.decision() {
+            self.dispute(register, terms, decision);
+        }
+        self.attempts[number].machine.disputed(at);
     }
 
     fn ended_alone(&mut self, number: usize, at: usize, decision: Decision) {

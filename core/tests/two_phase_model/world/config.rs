@@ -46,7 +46,7 @@ pub(crate) struct Config {
     /// One prepared transaction may be rolled back past the register.
     pub(crate) by_hand: bool,
     /// One store may be restored from a backup: its participant, and with the first one the register.
-    /// Such a world ends before records are removed: a backup as old as that has lost them.
+    /// A backup is never as old as the time after which records are removed.
     pub(crate) restores: bool,
     /// Records are removed in their time.
     pub(crate) forgets: bool,

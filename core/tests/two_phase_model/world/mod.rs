@@ -13,7 +13,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use exactly_once_core::two_phase::machine::Attempt;
+use exactly_once_core::{ErrorKind, two_phase::machine::Attempt};
 
 use self::{config::Config, sweeper::SweeperRun};
 use crate::{
@@ -91,6 +91,8 @@ pub(crate) struct World {
     backup: Option<Backup>,
     lost: bool,
     restored: bool,
+    /// Whether a sweep has come to its end since then.
+    swept: bool,
     by_hand: bool,
     /// Whether the step raised an alarm.
     alarmed: bool,
@@ -103,7 +105,7 @@ pub(crate) struct World {
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.clock, self.watcher).hash(state);
-        (self.lost, self.restored, self.by_hand).hash(state);
+        (self.lost, self.restored, self.swept, self.by_hand).hash(state);
         (&self.parts, &self.registers).hash(state);
         (&self.attempts, &self.sweepers).hash(state);
         (&self.backup, &self.violation).hash(state);
@@ -125,6 +127,7 @@ impl World {
             backup: None,
             lost: false,
             restored: false,
+            swept: false,
             by_hand: false,
             alarmed: false,
             at_rest: false,
@@ -152,6 +155,15 @@ impl World {
             self.alarmed = true;
         } else {
             self.violation = Some("a heuristic outcome");
+        }
+    }
+
+    /// An attempt or a sweep ends with an error of this kind.
+    fn stop(&mut self, kind: ErrorKind) {
+        match kind {
+            ErrorKind::Heuristic => self.heuristic(),
+            ErrorKind::Lost => self.loss(),
+            _ => {}
         }
     }
 

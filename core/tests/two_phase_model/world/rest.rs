@@ -74,7 +74,7 @@ impl World {
         world.at_rest = true;
         let mut swept = false;
         for terms in 0..self.config.terms() {
-            let right = Knowing(self.register_for(terms), ALL[self.parts.len()]);
+            let right = self.right_sweeper(terms);
             if !world.something_to_sweep(right, terms) {
                 continue;
             }
@@ -91,6 +91,11 @@ impl World {
             return Some("in doubt after a sweep, with nobody left to end it");
         }
         (0..self.config.terms()).find_map(|terms| world.rest_of(terms))
+    }
+
+    /// A sweeper of these terms' register that knows every store.
+    pub(super) fn right_sweeper(&self, terms: usize) -> Knowing {
+        Knowing(self.register_for(terms), ALL[self.parts.len()])
     }
 
     fn rest_of(&self, terms: usize) -> Option<&'static str> {

@@ -16,7 +16,9 @@ impl World {
             Clock::InTime => Some(Clock::PastDeadline),
             // No session lives as long as that.
             Clock::PastDeadline
-                if self.config.forgets && self.parts.iter().all(|part| part.open.is_none()) =>
+                if self.config.forgets
+                    && self.is_swept()
+                    && self.parts.iter().all(|part| part.open.is_none()) =>
             {
                 Some(Clock::PastForget)
             }
@@ -46,7 +48,8 @@ impl World {
         if self.config.by_hand && !self.by_hand {
             next.extend(self.by_hand());
         }
-        if self.config.restores && !self.restored {
+        // A backup as old as the records' time has lost them.
+        if self.config.restores && !self.restored && self.clock != Clock::PastForget {
             next.extend(self.backups());
         }
         if self.config.observer {
@@ -69,7 +72,7 @@ impl World {
         }
         for (at, register) in self.registers.iter().enumerate() {
             let removable = register.finished || register.value == Some(Decision::Rollback);
-            if register.value.is_some() && removable {
+            if register.value.is_some() && removable && !register.disputed {
                 let mut world = self.clone();
                 world.registers[at] = Register::new();
                 next.push((label("forgetting", at, "removes the decision", 0), world));
@@ -109,15 +112,10 @@ impl World {
                 .collect();
         };
         let (mut world, store) = (self.clone(), backup.store);
-        // Services and sweepers are stopped while a store is restored: one that knows a decision which
-        // the restored register does not know would note the end of the decision that follows.
-        world.sweepers.fill(None);
-        for number in 0..self.attempts.len() {
-            if self.attempts[number].alive && !self.is_untouched(number) {
-                world.end(number);
-            }
+        // Services and sweepers go on, with what they know; only what is open there is cut off.
+        if let Some(open) = self.parts[store].open {
+            world.end(usize::from(open));
         }
-        // What was open when the backup was taken is not in it.
         world.parts[store] = Part {
             open: None,
             ..backup.part
@@ -126,8 +124,18 @@ impl World {
             world.registers[0] = backup.register;
         }
         world.backup = None;
+        world.stale_sweeps();
         world.restored = true;
         vec![(label("operator", 0, "restores the backup", store), world)]
+    }
+
+    /// A store that was restored is swept before the time of its records is over.
+    fn is_swept(&self) -> bool {
+        let doubts = || {
+            (0..self.config.terms())
+                .any(|terms| self.something_to_sweep(self.right_sweeper(terms), terms))
+        };
+        !self.restored || self.swept || !doubts()
     }
 
     pub(super) fn past_deadline(&self) -> bool {

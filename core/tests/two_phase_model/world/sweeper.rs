@@ -2,7 +2,9 @@
 
 use exactly_once_core::{
     Decision, PreparedStatus,
-    two_phase::machine::{Found, Named, Ruling, Sweep, SweepAction, one_identity_at_two_places},
+    two_phase::machine::{
+        Found, Named, Noted, Ruling, Sweep, SweepAction, one_identity_at_two_places,
+    },
 };
 
 use super::{Label, Step, World, config::Knowing, label};
@@ -18,6 +20,8 @@ pub(super) struct SweeperRun {
     terms: usize,
     machine: Sweep,
     steps: Vec<Step>,
+    /// Whether a store was restored since it began.
+    stale: bool,
 }
 
 impl World {
@@ -74,6 +78,14 @@ impl World {
             terms,
             machine: Sweep::new(sweeping.1.len(), entitled),
             steps: vec![Step::Idle; sweeping.1.len()],
+            stale: false,
+        }
+    }
+
+    /// A store was restored: what sweeps have seen of it is not true any more.
+    pub(super) fn stale_sweeps(&mut self) {
+        for run in self.sweepers.iter_mut().flatten() {
+            run.stale = true;
         }
     }
 
@@ -135,15 +147,32 @@ impl World {
                 }
                 (what, at_store)
             }
-            SweepAction::Finish => {
-                world.finish(register, terms);
-                run.machine.finished();
+            SweepAction::Dispute(at, decision) => {
+                world.dispute(register, terms, decision);
+                run.machine.disputed(at);
+                ("notes that it did not obey", store(at))
+            }
+            SweepAction::Finish(decision) => {
+                let Some(noted) = world.finish(register, terms, decision) else {
+                    return Some((
+                        label("sweeper", slot, "is refused by the register", 0),
+                        world,
+                    ));
+                };
+                run.machine.noted(noted);
                 ("notes the end", 0)
             }
             SweepAction::LeaveAlone | SweepAction::Done => {
                 if !run.machine.lost().is_empty() {
                     world.loss();
                 }
+                if let Some(kind) = run.machine.stops() {
+                    world.stop(kind);
+                }
+                if world.registers[register].disputed {
+                    world.heuristic();
+                }
+                world.swept |= world.restored && !run.stale && run.machine.ruling().is_some();
                 if world.broken == Some(Mistake::SweeperLeavesNoTombstone) {
                     let register = &mut world.registers[register];
                     register.finished = register.value == Some(Decision::Rollback);
@@ -210,7 +239,7 @@ impl World {
         let has_names = stands.value.is_some() && stands.named;
         run.machine.ruled(ruling, has_names.then_some(named));
         if stands.value.is_some() && stands.finished {
-            run.machine.finished();
+            run.machine.noted(Noted::Finished);
         }
         true
     }

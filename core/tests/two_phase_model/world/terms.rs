@@ -1,11 +1,14 @@
 //! Terms: the participants of an attempt, and the register that decides.
 
-use exactly_once_core::{Decision, two_phase::machine::Role};
+use exactly_once_core::{
+    Decision,
+    two_phase::machine::{Noted, Role},
+};
 
 use super::World;
 use crate::{
     mistakes::Mistake,
-    participant::{Row, Ruled},
+    participant::{Clock, Row, Ruled},
 };
 
 impl World {
@@ -107,14 +110,38 @@ impl World {
         self.registers[register].decide(proposal, (terms, named), clock, broken)
     }
 
-    /// Notes the end; says no where there is nothing to note, as when the record was removed.
-    pub(super) fn finish(&mut self, register: usize, terms: usize) -> bool {
+    /// Notes the end of this decision; `None` where the register refuses otherwise, as when the record
+    /// was removed in its time.
+    pub(super) fn finish(
+        &mut self,
+        register: usize,
+        terms: usize,
+        decision: Decision,
+    ) -> Option<Noted> {
         let stands = &self.registers[register];
-        let stands = stands.value.is_some() && !self.are_apart(stands.terms, terms);
-        if stands {
+        let named = self.broken != Some(Mistake::FinishNamesNoDecision);
+        let noted = match stands.value {
+            Some(_) if self.are_apart(stands.terms, terms) => return None,
+            None if self.clock == Clock::PastForget => return None,
+            None => Noted::Nothing,
+            Some(value) if named && value != decision => Noted::Otherwise,
+            Some(_) if stands.disputed => Noted::Otherwise,
+            Some(_) => Noted::Finished,
+        };
+        if noted == Noted::Finished {
             self.registers[register].finished = true;
         }
-        stands
+        Some(noted)
+    }
+
+    /// Notes that a participant did not obey this decision.
+    pub(super) fn dispute(&mut self, register: usize, terms: usize, decision: Decision) {
+        let stands = &self.registers[register];
+        let stands = stands.value == Some(decision) && !self.are_apart(stands.terms, terms);
+        if stands && self.broken != Some(Mistake::DisputeIsNotNoted) {
+            self.registers[register].disputed = true;
+            self.registers[register].finished = false;
+        }
     }
 
     /// Whether the work of these terms is visible at a store.
@@ -122,8 +149,11 @@ impl World {
         self.parts[store].effects > 0 && self.parts[store].terms == self.stored(terms)
     }
 
-    /// Whether these terms were rolled back at a store.
+    /// Whether these terms were rolled back at a store. A restored register may decide commit after a
+    /// rollback that has left no tombstone yet: what was prepared once more since then counts.
     pub(super) fn is_undone(&self, store: usize, terms: usize) -> bool {
-        self.parts[store].undone && self.parts[store].terms == self.stored(terms)
+        let part = &self.parts[store];
+        let committed_since = self.restored && part.effects > 0;
+        part.undone && part.terms == self.stored(terms) && !committed_since
     }
 }
