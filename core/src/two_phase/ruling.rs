@@ -78,6 +78,9 @@ impl<R: DecisionRegister> Turn<'_, R> {
             ruling,
             named.map(|named| Named::of(named, &self.identities)),
         );
+        if !entry.disputes.is_empty() && entry.settled.is_none() {
+            sweep.in_dispute();
+        }
         if entry.finished {
             sweep.noted(Noted::Finished);
             return Ok(Stands::default());

@@ -183,6 +183,12 @@ impl Replay<'_> {
             named
         });
         run.machine.ruled(ruling, named);
+        if entry
+            .as_ref()
+            .is_some_and(|entry| !entry.disputes.is_empty())
+        {
+            run.machine.in_dispute();
+        }
         if entry.is_some_and(|entry| entry.finished) {
             run.machine.noted(Noted::Finished);
         }

@@ -50,6 +50,8 @@ pub struct Sweep {
     found: Vec<Option<Found>>,
     /// Whether the register has the note that a participant ended otherwise.
     disputed: Vec<bool>,
+    /// Whether its row had such a note before.
+    in_dispute: bool,
     noted: Option<Noted>,
 }
 
@@ -64,6 +66,7 @@ impl Sweep {
             named: None,
             found: vec![None; participants],
             disputed: vec![false; participants],
+            in_dispute: false,
             noted: None,
         }
     }
@@ -120,9 +123,10 @@ impl Sweep {
     /// knows nothing may have lost it, and one that the sweeper does not know may still be in doubt:
     /// once the decision is forgotten, it would be rolled back.
     fn may_finish(&self) -> bool {
-        let confirmed = (0..self.found.len())
-            .filter(|index| self.took_part(*index))
-            .all(|index| self.found[index] == Some(Found::Ended));
+        let confirmed = !self.in_dispute
+            && (0..self.found.len())
+                .filter(|index| self.took_part(*index))
+                .all(|index| self.found[index] == Some(Found::Ended));
         match self.ruling {
             Some(Ruling::Decided(Decision::Commit)) => {
                 confirmed && self.named.as_ref().is_some_and(|named| named.unknown == 0)
@@ -140,6 +144,12 @@ impl Sweep {
     pub fn ruled(&mut self, ruling: Ruling, named: Option<Named>) {
         self.ruling = Some(ruling);
         self.named = named;
+    }
+
+    /// The register's row has the note that a participant ended otherwise: it is not finished, whatever
+    /// the participants say now.
+    pub fn in_dispute(&mut self) {
+        self.in_dispute = true;
     }
 
     /// A participant answered.
@@ -292,6 +302,10 @@ mod tests {
         assert_eq!(opposed.actions(), [dispute]);
         opposed.disputed(1);
         assert_eq!(opposed.actions(), [SweepAction::Done]);
+        let mut disputed = sweep.clone();
+        disputed.in_dispute();
+        disputed.found(1, Found::Ended);
+        assert_eq!(disputed.actions(), [SweepAction::Done]);
         sweep.found(1, Found::Ended);
         let finish = [SweepAction::Finish(Decision::Rollback)];
         assert_eq!(sweep.actions(), finish);

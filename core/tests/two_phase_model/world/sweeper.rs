@@ -238,6 +238,9 @@ impl World {
         }
         let has_names = stands.value.is_some() && stands.named;
         run.machine.ruled(ruling, has_names.then_some(named));
+        if stands.value.is_some() && stands.disputed {
+            run.machine.in_dispute();
+        }
         if stands.value.is_some() && stands.finished {
             run.machine.noted(Noted::Finished);
         }
