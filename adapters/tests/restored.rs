@@ -12,6 +12,7 @@ use exactly_once::{
     TransactionId, identity_of,
     two_phase::{SweepReport, Sweeper, TwoPhaseCommit, TwoPhaseOutcome},
 };
+use exactly_once_conformance::faults::proxy::Proxy;
 use exactly_once_servers::Postgres;
 
 async fn connect(url: &str) -> AnyStore {
@@ -296,4 +297,74 @@ async fn a_copy_of_the_register_rolls_nothing_back_beside_its_original() {
         assert_eq!(status, PreparedStatus::Prepared);
     }
     assert_eq!(sweep(&orders, &stock).await.committed, 2);
+}
+
+/// Orders with the register, and a stock that takes its time, so that there is time between a decision
+/// and its end.
+async fn slow_stock() -> (Postgres, Proxy, AnyStore, AnyStore) {
+    let server = Postgres::start(15).await.unwrap();
+    let orders = server.create_database("orders").await.unwrap();
+    let stock = server.create_database("stock").await.unwrap();
+    let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into());
+    let proxy = proxy.await.unwrap();
+    let direct = format!(":{}/", server.port());
+    let stock = stock.replace(&direct, &format!(":{}/", proxy.addr().port()));
+    let (orders, stock) = (connect(&orders).await, connect(&stock).await);
+    proxy.set_delay(Duration::from_millis(500));
+    (server, proxy, orders, stock)
+}
+
+/// Does this to the decision as soon as it stands.
+async fn change_the_decision(server: &Postgres, change: &str) {
+    let count = "SELECT count(*) FROM exactly_once.decisions";
+    while server.sql("orders", count).await.unwrap().trim() == "0" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.sql("orders", change).await.unwrap();
+}
+
+const LOST: &str = "DELETE FROM exactly_once.decisions";
+const OTHERWISE: &str = "UPDATE exactly_once.decisions SET committed = false";
+const FINISHED: &str = "SELECT count(*) FROM exactly_once.decisions WHERE finished";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_register_that_is_restored_under_a_coordinator_is_not_finished() {
+    for (change, kind) in [(LOST, ErrorKind::Lost), (OTHERWISE, ErrorKind::Heuristic)] {
+        let (server, _proxy, orders, stock) = slow_stock().await;
+        let (ran, ()) = tokio::join!(
+            run(&orders, &stock, "restored"),
+            change_the_decision(&server, change)
+        );
+        let error = ran.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(server.sql("orders", FINISHED).await.unwrap().trim(), "0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_register_that_is_restored_under_a_sweeper_is_not_finished() {
+    for (change, kind) in [(LOST, ErrorKind::Lost), (OTHERWISE, ErrorKind::Heuristic)] {
+        let (server, proxy, orders, stock) = slow_stock().await;
+        proxy.set_delay(Duration::ZERO);
+        let work = within(&orders, "restored", 2_000).await;
+        let work = entitled(work, &orders, &stock).await;
+        for store in [&orders, &stock] {
+            prepare(store, &work).await;
+        }
+        let decided = orders.decide(&work, Decision::Commit).await.unwrap();
+        assert_eq!(decided, Decision::Commit, "in time");
+        wait(&orders, &work).await;
+        proxy.set_delay(Duration::from_millis(500));
+        // The orders are committed first: by then the sweeper has read the decision.
+        let committed = async {
+            while orders.prepared_status(&work).await.unwrap() != PreparedStatus::Committed {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            server.sql("orders", change).await.unwrap();
+        };
+        let (report, ()) = tokio::join!(sweep(&orders, &stock), committed);
+        let kinds = Vec::from_iter(report.alarms.iter().map(exactly_once::Error::kind));
+        assert_eq!(kinds, [kind], "{report:?}");
+        assert_eq!(server.sql("orders", FINISHED).await.unwrap().trim(), "0");
+    }
 }

@@ -86,8 +86,8 @@ async fn run(arguments: Arguments) -> Result<Answer, Error> {
         Command::Doctor { max_age } => doctor::examine(&stores.url()?.1, max_age).await,
         Command::Migrate { sure } => migrate(&stores, sure.yes).await,
         Command::InDoubt(command) => {
-            let stores = stores.all(command.access()).await?;
-            let answer = Box::pin(in_doubt::run(&stores, command)).await;
+            let mut stores = stores.all(command.access()).await?;
+            let answer = Box::pin(in_doubt::run(&mut stores, command)).await;
             stores.close().await;
             answer
         }

@@ -1,6 +1,6 @@
 //! The stores that a command is given, and which of them holds a register.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::Path};
 
 use clap::Args;
 use futures_util::future::join_all;
@@ -36,16 +36,17 @@ pub(super) struct Where {
     #[arg(long = "store", global = true, value_name = "NAME=URL")]
     named: Vec<String>,
 
-    /// A file with one NAME=URL a line; a line that begins with # is a comment
+    /// A file with one NAME=URL a line; a line that begins with # is a comment. Empty is as left out
     #[arg(
         long = "stores",
         global = true,
         value_name = "FILE",
-        env = "EXACTLY_ONCE_STORES"
+        env = "EXACTLY_ONCE_STORES",
+        value_parser = clap::builder::OsStringValueParser::new()
     )]
-    file: Option<PathBuf>,
+    file: Option<OsString>,
 
-    /// The namespace of stores whose URL names none; `default` if left out
+    /// The namespace of stores whose URL names none; `default` if left out or empty
     #[arg(long, global = true, env = "EXACTLY_ONCE_NAMESPACE")]
     namespace: Option<String>,
 }
@@ -136,7 +137,8 @@ impl Where {
 
     async fn open(&self, name: String, url: &str, access: Access) -> Result<Given> {
         let parsed = StoreUrl::parse(url)?;
-        let asked = self.namespace.as_ref().map(Namespace::new).transpose()?;
+        let asked = self.namespace.as_ref().filter(|name| !name.is_empty());
+        let asked = asked.map(Namespace::new).transpose()?;
         let named = parsed.namespace()?;
         if let (Some(asked), Some(named)) = (&asked, &named)
             && name == ONE
@@ -166,7 +168,8 @@ impl Where {
 
     fn named(&self) -> Result<Vec<(String, String)>> {
         let mut stores: Vec<(String, String)> = Vec::new();
-        let lines = match &self.file {
+        let file = self.file.as_ref().filter(|path| !path.is_empty());
+        let lines = match file.map(Path::new) {
             None => String::new(),
             Some(path) => std::fs::read_to_string(path).map_err(|source| {
                 let why = format!("the file of stores {} can't be read", path.display());

@@ -15,7 +15,10 @@ use rusqlite::{
     trace::{TraceEvent, TraceEventCodes},
 };
 
-use super::error::{Phase, error, map};
+use super::{
+    error::{Phase, error, map},
+    read_only::{self, alone},
+};
 
 /// The first release without the bug that can corrupt a WAL file, 3.51.3.
 const OLDEST_LIBRARY: i32 = 3_051_003;
@@ -100,9 +103,14 @@ impl Connector {
             }
             _ => OpenFlags::SQLITE_OPEN_READ_WRITE,
         };
-        let connection =
-            Connection::open_with_flags(&self.path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-                .map_err(|source| self.explain(source))?;
+        let access = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = if self.reads_alone()? {
+            let uri = read_only::uri(&self.path);
+            Connection::open_with_flags(uri, access | OpenFlags::SQLITE_OPEN_URI)
+        } else {
+            Connection::open_with_flags(&self.path, access)
+        };
+        let connection = opened.map_err(|source| self.explain(source))?;
         self.set_up(&connection, purpose)
             .map_err(|source| self.explain(source))?;
         if purpose != Purpose::Read {
@@ -110,6 +118,14 @@ impl Connector {
             self.hook(&connection);
         }
         Ok(connection)
+    }
+
+    /// Whether the file is read as it is: nothing is written, and no program has it open.
+    ///
+    /// # Errors
+    /// As [`alone`].
+    pub(super) fn reads_alone(&self) -> Result<bool> {
+        Ok(self.access == Access::ReadOnly && self.path.is_file() && alone(&self.path)?)
     }
 
     fn set_up(&self, connection: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
@@ -186,6 +202,13 @@ impl Connector {
         } else if self.access != Access::Create && !self.path.exists() {
             Some(format!(
                 "there is no file {path}: check the path; only `migrate` and programs make one"
+            ))
+        } else if self.access == Access::ReadOnly
+            && source.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen)
+        {
+            Some(format!(
+                "{path}, or the log beside it, can't be read by this user: run the command as the user \
+                 that the service runs as"
             ))
         } else {
             None

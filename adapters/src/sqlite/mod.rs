@@ -88,6 +88,7 @@ mod one_shot_participant;
 mod outcome;
 mod prepared;
 mod queue;
+mod read_only;
 mod reader;
 mod refused;
 mod register;

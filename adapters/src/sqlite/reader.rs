@@ -1,6 +1,7 @@
 //! Connections that only read, beside the writer: a read never waits for a commit.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, Sender, channel},
@@ -20,6 +21,7 @@ use super::{
     gate::Gate,
     guard::{Guard, Scope},
     queue::closed,
+    read_only::opened_since,
     settings::Settings,
     turn::{Hold, Patience, Quiet, Turn, check_nested, serve_here},
 };
@@ -36,6 +38,8 @@ pub(super) struct Readers {
     place: Place,
     patience: Duration,
     busy_timeout: Duration,
+    /// The file, where it is read as it is.
+    unlocked: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -103,7 +107,9 @@ impl Readers {
         settings: &Settings,
     ) -> Result<Self> {
         let (count, threads) = (settings.readers, Threads::default());
+        let unlocked = connector.reads_alone()?.then(|| connector.path.clone());
         Ok(Self {
+            unlocked,
             own: Pool::start(connector, place, gate, count, &threads).await?,
             users: Pool::start(connector, place, gate, count, &threads).await?,
             threads,
@@ -188,7 +194,15 @@ impl Readers {
                 "the reading thread ended",
             )
         };
-        patience.wait(&Hold::default(), &mut answer, lost).await
+        let answer = patience.wait(&Hold::default(), &mut answer, lost).await?;
+        match self.unlocked.as_deref().is_some_and(opened_since) {
+            false => Ok(answer),
+            true => Err(error(
+                ErrorKind::Busy,
+                operation,
+                "another program has opened the file while it was read: try again",
+            )),
+        }
     }
 
     /// Ends the threads when they have answered what was sent.

@@ -155,7 +155,7 @@ CREATE INDEX exactly_once_decision_unfinished ON exactly_once_decision (namespac
 /// # Errors
 /// [Configuration](ErrorKind::Configuration) for a file of another version, which stays as it is.
 pub(super) fn migrate(connection: &Connection) -> Result<()> {
-    if check(stored_version(connection)?)? {
+    if check(stored_version(connection, OPERATION)?)? {
         return Ok(());
     }
     let run = |sql| {
@@ -170,7 +170,7 @@ pub(super) fn migrate(connection: &Connection) -> Result<()> {
 }
 
 fn make(connection: &Connection) -> Result<()> {
-    if check(stored_version(connection)?)? {
+    if check(stored_version(connection, OPERATION)?)? {
         return Ok(());
     }
     connection
@@ -187,8 +187,8 @@ fn make(connection: &Connection) -> Result<()> {
 }
 
 /// `None` for a file without the store's tables.
-fn stored_version(connection: &Connection) -> Result<Option<i64>> {
-    let opened = |source| map(OPERATION, Phase::Open, source);
+fn stored_version(connection: &Connection, operation: &'static str) -> Result<Option<i64>> {
+    let opened = |source| map(operation, Phase::Open, source);
     let there: Option<i64> = connection
         .query_row(
             "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'exactly_once_meta'",
@@ -209,7 +209,7 @@ fn stored_version(connection: &Connection) -> Result<Option<i64>> {
     version.map(Some).ok_or_else(|| {
         error(
             ErrorKind::Configuration,
-            OPERATION,
+            operation,
             "the row of exactly_once_meta is missing: restore the file from a backup",
         )
     })
@@ -220,7 +220,7 @@ fn stored_version(connection: &Connection) -> Result<Option<i64>> {
 /// # Errors
 /// [Configuration](ErrorKind::Configuration), with what to do.
 pub(super) fn check_current(connection: &Connection) -> Result<()> {
-    if check(stored_version(connection)?)? {
+    if check(stored_version(connection, "open")?)? {
         return Ok(());
     }
     Err(error(
@@ -264,7 +264,10 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection).unwrap();
         migrate(&connection).unwrap();
-        assert_eq!(stored_version(&connection).unwrap(), Some(VERSION));
+        assert_eq!(
+            stored_version(&connection, OPERATION).unwrap(),
+            Some(VERSION)
+        );
     }
 
     #[test]
@@ -310,7 +313,10 @@ mod tests {
             assert_eq!(refused.kind(), ErrorKind::Configuration);
             assert!(refused.to_string().contains(says), "{refused}");
             assert!(connection.is_autocommit());
-            assert_eq!(stored_version(&connection).unwrap(), Some(version));
+            assert_eq!(
+                stored_version(&connection, OPERATION).unwrap(),
+                Some(version)
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! A restored copy gets an identity of its own.
 
 use exactly_once::{AnyStore, ConnectByUrl, Namespace, PreparedTransactions, Store};
+use exactly_once_conformance::faults::proxy::{Proxy, Rule, Trigger};
 use exactly_once_servers::{Postgres, Redis};
 
 use crate::bench::{Times, Two, expect, json, open, prepare, transaction, url_of};
@@ -40,6 +41,36 @@ async fn what_is_in_doubt_in_a_copy_is_resolved_before_it_is_adopted() {
     let sweep = ["in-doubt", "sweep", "--yes", "--store", &two.with_orders];
     expect(&two.stock_url, &sweep, 0, "rolled back: 2");
     expect(&two.stock_url, &["adopt", "--yes"], 0, "adopted");
+}
+
+// The commit is in, and its answer is lost: the operator can't know, and runs the command again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adoption_that_was_cut_off_after_its_commit_is_repeated() {
+    let server = Postgres::start(15).await.unwrap();
+    let copy = server.create_database("copy").await.unwrap();
+    let identity = async || {
+        let store = AnyStore::connect(&copy).await.unwrap();
+        let identity = store.identity().await.unwrap();
+        store.close().await.unwrap();
+        identity
+    };
+    let before = identity().await;
+    let upstream = ([127, 0, 0, 1], server.port()).into();
+    let proxy = Proxy::start(upstream).await.unwrap();
+    proxy.set(Rule::cut_after(Trigger::contains("SET identity")));
+    let cut = copy.replace(
+        &format!(":{}", server.port()),
+        &format!(":{}", proxy.addr().port()),
+    );
+    expect(&cut, &["adopt", "--yes"], 2, "ambiguous");
+    let committed = identity().await;
+    assert_ne!(committed, before, "the commit is in");
+    let (code, adopted) = json(&copy, &["adopt", "--yes"]);
+    assert_eq!(code, 0, "{adopted}");
+    assert_eq!(adopted["old_identity"], committed.to_string(), "{adopted}");
+    let after = identity().await;
+    assert_eq!(adopted["new_identity"], after.to_string(), "{adopted}");
+    assert_ne!(after, before);
 }
 
 // The service's URL stands in the environment, and the copy among the arguments.

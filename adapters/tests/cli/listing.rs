@@ -1,8 +1,10 @@
 //! What is in doubt: all stores, a page of it, and a verdict over everything.
 
-use exactly_once::{Decision, DecisionRegister};
+use exactly_once::{AnyStore, ConnectByUrl, Decision, DecisionRegister, Store};
+use exactly_once_conformance::faults::proxy::{Proxy, Rule, Trigger};
+use exactly_once_servers::Postgres;
 
-use crate::bench::{Times, Two, expect, json, prepare, transaction};
+use crate::bench::{Times, Two, expect, json, prepare, text, transaction};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_late_behind_the_page_counts_too() {
@@ -127,6 +129,76 @@ async fn a_store_that_is_away_is_said_and_the_others_are_listed() {
         2,
         "/no/such",
     );
+}
+
+// As a unit file leaves it that sets the variable to nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_variable_is_as_one_that_is_not_set() {
+    let two = Two::new().await;
+    let mut list = std::process::Command::new(env!("CARGO_BIN_EXE_exactly-once"));
+    list.args(["in-doubt", "list"])
+        .env("EXACTLY_ONCE_STORES", "")
+        .env("EXACTLY_ONCE_NAMESPACE", "")
+        .env("EXACTLY_ONCE_URL", &two.orders_url);
+    let output = list.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(
+        text(&output).contains("(namespace default)"),
+        "{}",
+        text(&output)
+    );
+}
+
+// It was opened, and fails when it is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_half_way_keeps_no_other_from_being_searched() {
+    let two = Two::new().await;
+    let times = Times::late_in(&two.orders, 300).await;
+    let made = two.prepared("half way", times).await;
+    times.wait(&two.orders).await;
+    let server = Postgres::start(15).await.unwrap();
+    let far = server.create_database("far").await.unwrap();
+    AnyStore::connect(&far)
+        .await
+        .unwrap()
+        .close()
+        .await
+        .unwrap();
+    let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into())
+        .await
+        .unwrap();
+    let through = far.replace(
+        &format!(":{}", server.port()),
+        &format!(":{}", proxy.addr().port()),
+    );
+    // The list of what is in doubt there.
+    proxy.set(Rule::cut_before(Trigger::contains("pg_prepared_xacts")).times(1_000));
+    let far = format!("far={through}");
+    let digest = made.transaction().to_string();
+    let show = [
+        "in-doubt",
+        "show",
+        &digest,
+        "--store",
+        &two.with_stock,
+        "--store",
+        &far,
+    ];
+    let said = expect(&two.orders_url, &show, 1, "\"far\" can't be asked");
+    assert!(said.contains("in doubt"), "{said}");
+    let resolve = [
+        "in-doubt",
+        "resolve",
+        &digest,
+        "--yes",
+        "--store",
+        &two.with_stock,
+        "--store",
+        &far,
+    ];
+    expect(&two.orders_url, &resolve, 1, "rolled back: 2");
+    let only = ["in-doubt", "show", &digest, "--store", &far];
+    expect("", &only, 2, "the store \"far\"");
 }
 
 // As editors write it.

@@ -1,10 +1,10 @@
 //! What is not there is said, and nothing is made in its place.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use exactly_once_servers::{Postgres, Redis};
 
-use crate::bench::{expect, json, open, run, text, url_of};
+use crate::bench::{Times, expect, json, open, prepare, run, text, transaction, url_of};
 
 /// Every command but `doctor` and `migrate`, confirmed where it asks.
 const COMMANDS: [&[&str]; 11] = [
@@ -73,6 +73,82 @@ async fn commands_that_read_write_nothing_into_the_file() {
         }
     }
     assert!(before == fs::read(&path).unwrap(), "the file was changed");
+    // A log that belongs to an operator keeps the service from opening its own file.
+    assert_eq!(names(folder.path()), ["shop.db"]);
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).unwrap();
+    let mut names =
+        Vec::from_iter(files.map(|file| file.unwrap().file_name().into_string().unwrap()));
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_a_service_has_open_is_read_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let store = open(&path).await;
+    let open = ["shop.db", "shop.db-shm", "shop.db-wal"];
+    assert_eq!(names(folder.path()), open);
+    expect(&url_of(&path), &["in-doubt", "list"], 0, "nothing");
+    assert_eq!(names(folder.path()), open);
+    let times = Times::late_in(&store, 60_000).await;
+    let made = transaction("t", times, &store, &[&store]).await;
+    prepare(&store, &made).await;
+    let (_, page) = json(&url_of(&path), &["in-doubt", "list"]);
+    assert_eq!(page["all"], 1, "what is in the log only: {page}");
+    // As a crash leaves it, without the index of the log.
+    let crashed = folder.path().join("crashed.db");
+    fs::copy(&path, &crashed).unwrap();
+    fs::copy(
+        folder.path().join("shop.db-wal"),
+        folder.path().join("crashed.db-wal"),
+    )
+    .unwrap();
+    expect(
+        &url_of(&crashed),
+        &["in-doubt", "list"],
+        2,
+        "Start the service",
+    );
+    assert!(!folder.path().join("crashed.db-shm").exists());
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_a_folder_that_cant_be_written_is_read() {
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    exactly_once::Store::close(&open(&path).await)
+        .await
+        .unwrap();
+    let readable = |mode| fs::Permissions::from_mode(mode);
+    fs::set_permissions(&path, readable(0o444)).unwrap();
+    fs::set_permissions(folder.path(), readable(0o555)).unwrap();
+    // A superuser may write everywhere, so the command runs as another user.
+    let is_superuser = fs::write(folder.path().join("probe"), "").is_ok();
+    let mut list = std::process::Command::new(env!("CARGO_BIN_EXE_exactly-once"));
+    list.args(["in-doubt", "list"])
+        .env_remove("EXACTLY_ONCE_STORES")
+        .env("EXACTLY_ONCE_URL", url_of(&path));
+    if is_superuser {
+        fs::remove_file(folder.path().join("probe")).unwrap();
+        list.uid(65_534).gid(65_534);
+    }
+    let output = list.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    // Where it can't be read at all, the error says so, and names no migration.
+    fs::set_permissions(&path, readable(0o000)).unwrap();
+    let output = list.output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("the user that the service runs as"), "{said}");
+    assert!(!said.contains("migrate"), "{said}");
+    fs::set_permissions(folder.path(), readable(0o755)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,9 @@
 //! The way out of a heuristic outcome.
 
+use std::time::Duration;
+
 use exactly_once::{
-    Decision, DecisionRegister, PreparedStatus, PreparedTransactions, identity_of,
+    Decision, DecisionRegister, PreparedStatus, PreparedTransactions, Store, identity_of,
     sqlite::SqliteTx,
     two_phase::{TwoPhaseCommit, TwoPhaseOutcome},
 };
@@ -98,6 +100,54 @@ async fn an_operator_settles_a_heuristic_outcome_and_ends_its_alarm() {
         0,
         "nothing",
     );
+}
+
+// Its records are removed in their time, and the alarm is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispute_is_shown_until_it_is_settled_and_a_settlement_is_found_by_its_digest() {
+    let two = Two::new().await;
+    let mut times = Times::late_in(&two.orders, 600).await;
+    times.forget = times.until.checked_add(Duration::from_millis(600)).unwrap();
+    let made = two.prepared("disputed", times).await;
+    two.stock.commit_prepared(&made).await.unwrap();
+    two.orders.decide(&made, Decision::Rollback).await.unwrap();
+    times.wait(&two.orders).await;
+    let with = ["--store", two.with_stock.as_str()];
+    let sweep = [&["in-doubt", "sweep", "--yes"][..], &with].concat();
+    expect(&two.orders_url, &sweep, 1, "ALARM: heuristic");
+    while two.orders.now().await.unwrap() <= times.forget {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let forget = [&["in-doubt", "forget", "--yes"][..], &with].concat();
+    expect(&two.orders_url, &forget, 0, "removed");
+    expect(&two.orders_url, &sweep, 1, "ALARM: heuristic");
+    let list = [&["in-doubt", "list"][..], &with].concat();
+    expect(
+        &two.orders_url,
+        &list,
+        1,
+        "decided rollback, disputed by a participant",
+    );
+    let digest = made.transaction().to_string();
+    let show = [&["in-doubt", "show", digest.as_str()][..], &with].concat();
+    let shown = expect(&two.orders_url, &show, 1, "disputed by: stock (noted at ");
+    assert!(shown.contains("in-doubt settle"), "{shown}");
+    let mut settle = vec![
+        "in-doubt",
+        "settle",
+        &digest,
+        "--as",
+        "rolled-back",
+        "--yes",
+    ];
+    settle.extend(["--reason", "sold by hand", "--by", "alice"]);
+    settle.extend(with);
+    expect(&two.orders_url, &settle, 0, "settled as: rollback");
+    expect(&two.orders_url, &sweep, 0, "");
+    expect(&two.orders_url, &list, 0, "nothing");
+    let shown = expect(&two.orders_url, &show, 0, "settled by: alice");
+    assert!(shown.contains("disputed by: stock"), "{shown}");
+    assert!(shown.contains("what to do: nothing"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

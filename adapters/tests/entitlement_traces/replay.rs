@@ -71,11 +71,15 @@ impl<'a> Replay<'a> {
         let tag = format!("{}-{broken}-{}", trace.name, time.as_secs());
         let stores = bench.stores(&tag);
         let not_after = stores[0].now().await.unwrap().checked_add(time).unwrap();
+        let remembered = match trace.forgets() {
+            true => time,
+            false => Duration::from_secs(3_600),
+        };
         let work = Participation::new(
             &TransactionId::new(&*tag).unwrap(),
             Fingerprint::of("trace", &tag).unwrap(),
             not_after,
-            not_after.checked_add(Duration::from_secs(3_600)).unwrap(),
+            not_after.checked_add(remembered).unwrap(),
         );
         let work = work.unwrap();
         let mut works = Vec::new();
@@ -115,6 +119,8 @@ impl<'a> Replay<'a> {
                 "sweeper" => self.sweep_step(step).await,
                 "operator" => self.operate(step).await,
                 "clock" => self.tick().await,
+                // All that is past its time goes with the tick.
+                "forgetting" => {}
                 other => panic!("who is {other}?"),
             }
         }
@@ -178,13 +184,21 @@ impl<'a> Replay<'a> {
 
     async fn tick(&mut self) {
         self.ticks += 1;
-        assert_eq!(
-            self.ticks, 1,
-            "{}: no records are removed here",
-            self.trace.name
-        );
-        self.in_time &= self.now().await <= self.works[0].not_after();
-        self.pass_deadline().await;
+        if self.ticks == 1 {
+            self.in_time &= self.now().await <= self.works[0].not_after();
+            self.pass_deadline().await;
+            return;
+        }
+        self.in_time &= self.now().await <= self.works[0].forget_after();
+        while self.now().await <= self.works[0].forget_after() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for store in &self.stores {
+            store.forget_prepared(100).await.unwrap();
+            store.forget_decisions(100).await.unwrap();
+        }
+        // What was raised until now is over; what is wrong must be said again.
+        self.alarms.clear();
     }
 
     async fn pass_deadline(&self) {

@@ -72,6 +72,11 @@ impl Trace {
         attempt.min(self.terms.len() - 1)
     }
 
+    /// Whether the time of its records passes.
+    pub(crate) fn forgets(&self) -> bool {
+        self.steps.iter().filter(|step| step.who == "clock").count() > 1
+    }
+
     /// Whether an operator breaks atomicity: then no sweeper can keep it, and each must raise an alarm.
     pub(crate) fn has_operator(&self) -> bool {
         self.steps.iter().any(|step| step.who == "operator")

@@ -57,6 +57,48 @@ async fn a_rollback_under_a_commit_is_heuristic_until_it_is_settled(flows: &Flow
     );
 }
 
+// Fault 3, the other way round: committed under a rollback. The records that prove it go in their time.
+async fn a_commit_under_a_rollback_is_heuristic_until_it_is_settled(flows: &Flows) {
+    let (_, work) = flows.transaction(3_000).await;
+    for store in [&flows.orders, &flows.stock] {
+        prepare(store, &work).await;
+    }
+    flows.stock.commit_prepared(&work).await.unwrap();
+    let decided = flows
+        .orders
+        .decide(&work, Decision::Rollback)
+        .await
+        .unwrap();
+    assert_eq!(decided, Decision::Rollback);
+    flows.wait(work.not_after()).await;
+    for forgotten in [false, true, true] {
+        if forgotten {
+            flows.wait(work.forget_after()).await;
+            let both = [("orders", &flows.orders), ("stock", &flows.stock)];
+            let removed = Flows::sweeper(&flows.orders, &both).forget(100).await;
+            assert!(removed.failed.is_empty(), "{removed:?}");
+        }
+        let report = flows.right().await;
+        let kinds: Vec<_> = report
+            .alarms
+            .iter()
+            .map(exactly_once::Error::kind)
+            .collect();
+        assert_eq!(kinds, [ErrorKind::Heuristic], "{report:?}");
+        let said = report.alarms[0].to_string();
+        assert!(said.contains("\"stock\""), "{said}");
+        assert!(!flows.finished(&work).await);
+    }
+    let register = &flows.orders;
+    let settlement = Settlement::now(register, Decision::Rollback, "alice", "repaired").await;
+    register.settle(&work, &settlement.unwrap()).await.unwrap();
+    let report = flows.right().await;
+    assert!(
+        report.alarms.is_empty() && report.unfinished.is_empty(),
+        "{report:?}"
+    );
+}
+
 // Fault 8: what is still in doubt ends as it was settled, however late, and by whatever comes first.
 async fn a_settlement_outlives_the_records(flows: &Flows, settled: Decision) {
     let (plain, work) = flows.transaction(3_000).await;
@@ -228,6 +270,7 @@ pub(crate) async fn every_fault(first: &AnyStore, second: &AnyStore) {
     };
     // Most of the time each waits for its deadline.
     let (one, three, four) = (flows("1").await, flows("3").await, flows("4").await);
+    let under = flows("3/rollback").await;
     let (five, six) = (flows("5").await, flows("6").await);
     let undecided = flows("5/undecided").await;
     let folder = tempfile::tempdir().unwrap();
@@ -239,6 +282,9 @@ pub(crate) async fn every_fault(first: &AnyStore, second: &AnyStore) {
         Box::pin(the_other_flows_sweeper_leaves_it_alone(&one)),
         Box::pin(a_rollback_under_a_commit_is_heuristic_until_it_is_settled(
             &three
+        )),
+        Box::pin(a_commit_under_a_rollback_is_heuristic_until_it_is_settled(
+            &under
         )),
         Box::pin(a_part_is_committed_and_not_finished(&four)),
         Box::pin(a_store_that_took_no_part_holds_up_nothing(&five)),

@@ -4,7 +4,7 @@ use crate::{
     DecisionRegister, ErrorKind, Participation, PreparedTransactions, Result, TransactionDigest,
     cli::{
         output::{Answer, refuse},
-        stores::{Stores, about},
+        stores::{Given, Stores, about},
     },
 };
 
@@ -30,9 +30,11 @@ pub(super) fn parse(text: &str) -> Result<TransactionDigest> {
 }
 
 /// The transaction whose digest begins like this: in doubt somewhere, or decided and not carried out.
-/// `Err` holds the answer that there is none.
+/// By its whole digest, whatever a register holds of it. `Err` holds the answer that there is none.
+///
+/// A store that fails half way is put aside, as one that is away: it keeps no other from being asked.
 pub(super) async fn find(
-    stores: &Stores,
+    stores: &mut Stores,
     digest: &str,
 ) -> Result<std::result::Result<Participation, Answer>> {
     let digest = digest.to_ascii_lowercase();
@@ -40,41 +42,17 @@ pub(super) async fn find(
         return Err(invalid("a digest has hexadecimal digits only"));
     }
     let mut found: Vec<Participation> = Vec::new();
-    for given in &stores.given {
-        let store = &given.store;
-        let mut add = |participation: Participation| {
-            let begins = participation.transaction().to_string().starts_with(&digest);
-            let known = found.iter_mut().find(|other| **other == participation);
-            match known {
-                _ if !begins => {}
-                // The decision knows the participants by their names, and an entry does not.
-                Some(known) if known.participants().named().is_none() => *known = participation,
-                Some(_) => {}
-                None => found.push(participation),
-            }
-        };
-        let mut after = None;
-        loop {
-            let page = store.in_doubt(after.as_ref(), PAGE).await;
-            let page = page.map_err(|error| about(&given.name, error))?;
-            let entries = page.entries.into_iter();
-            entries.for_each(|entry| add(entry.participation));
-            match page.next {
-                Some(next) => after = Some(next),
-                None => break,
-            }
+    for given in std::mem::take(&mut stores.given) {
+        match search(&given, &digest, &mut found).await {
+            Ok(()) => stores.given.push(given),
+            Err(error) if error.is_retryable() => stores.away.push((given.name, error)),
+            Err(error) => return Err(about(&given.name, error)),
         }
-        after = None;
-        loop {
-            let page = store.unfinished(after.as_ref(), PAGE).await;
-            let page = page.map_err(|error| about(&given.name, error))?;
-            let entries = page.entries.into_iter();
-            entries.for_each(|entry| add(entry.participation));
-            match page.next {
-                Some(next) => after = Some(next),
-                None => break,
-            }
-        }
+    }
+    if stores.given.is_empty()
+        && let Some((name, error)) = stores.away.pop()
+    {
+        return Err(about(&name, error));
     }
     match (found.pop(), found.is_empty()) {
         (Some(found), true) => Ok(Ok(found)),
@@ -86,9 +64,54 @@ pub(super) async fn find(
     }
 }
 
+/// Adds what one store knows of it.
+async fn search(given: &Given, digest: &str, found: &mut Vec<Participation>) -> Result<()> {
+    let store = &given.store;
+    {
+        let mut add = |participation: Participation| {
+            let begins = participation.transaction().to_string().starts_with(digest);
+            let known = found.iter_mut().find(|other| **other == participation);
+            match known {
+                _ if !begins => {}
+                // The decision knows the participants by their names, and an entry does not.
+                Some(known) if known.participants().named().is_none() => *known = participation,
+                Some(_) => {}
+                None => found.push(participation),
+            }
+        };
+        let mut after = None;
+        loop {
+            let page = store.in_doubt(after.as_ref(), PAGE).await?;
+            let entries = page.entries.into_iter();
+            entries.for_each(|entry| add(entry.participation));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        after = None;
+        loop {
+            let page = store.unfinished(after.as_ref(), PAGE).await?;
+            let entries = page.entries.into_iter();
+            entries.for_each(|entry| add(entry.participation));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        // What is settled or finished is in no list.
+        if let Ok(whole) = parse(digest) {
+            let entry = store.find_decision(&whole).await?;
+            entry.into_iter().for_each(|entry| add(entry.participation));
+        }
+    }
+    Ok(())
+}
+
 fn none(stores: &Stores) -> Answer {
     let answer = Answer::not_there(format!(
-        "no transaction in doubt has this digest, and no decision that is not carried out. Asked: {}",
+        "no transaction in doubt has this digest, and no decision that is not carried out (a settled or \
+         finished one is found by its whole digest). Asked: {}",
         stores.named()
     ));
     stores.notes().fold(answer, Answer::note)

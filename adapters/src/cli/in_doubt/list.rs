@@ -100,9 +100,14 @@ impl Page {
                 let RegisterEntry {
                     participation,
                     decision,
+                    disputes,
                     ..
                 } = entry;
-                let state = format!("decided {}, not carried out", decision.as_str());
+                let what = match disputes.is_empty() {
+                    true => "not carried out",
+                    false => "disputed by a participant",
+                };
+                let state = format!("decided {}, {what}", decision.as_str());
                 let state = (state.into(), Cell::Nothing);
                 self.add((index, true), now, stores, &participation, state, given);
             }

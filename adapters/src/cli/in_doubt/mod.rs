@@ -26,7 +26,7 @@ impl InDoubtCommand {
     }
 }
 
-pub(super) async fn run(stores: &Stores, command: InDoubtCommand) -> Result<Answer> {
+pub(super) async fn run(stores: &mut Stores, command: InDoubtCommand) -> Result<Answer> {
     match command {
         InDoubtCommand::List { after, limit } => list::list(stores, after, limit).await,
         InDoubtCommand::Show { digest } => show::show(stores, &digest).await,

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-pub(super) async fn resolve(stores: &Stores, digest: &str, sure: Sure) -> Result<Answer> {
+pub(super) async fn resolve(stores: &mut Stores, digest: &str, sure: Sure) -> Result<Answer> {
     let participation = match find(stores, digest).await? {
         Ok(found) => found,
         Err(none) => return Ok(none),

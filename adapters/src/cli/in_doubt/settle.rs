@@ -20,7 +20,7 @@ impl Ended {
     }
 }
 
-pub(super) async fn settle(stores: &Stores, asked: Settle) -> Result<Answer> {
+pub(super) async fn settle(stores: &mut Stores, asked: Settle) -> Result<Answer> {
     let participation = match find(stores, &asked.digest).await? {
         Ok(found) => found,
         Err(none) => return Ok(none),

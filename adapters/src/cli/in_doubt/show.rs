@@ -6,7 +6,7 @@ use crate::{
     cli::{output::Answer, stores::Stores},
 };
 
-pub(super) async fn show(stores: &Stores, digest: &str) -> Result<Answer> {
+pub(super) async fn show(stores: &mut Stores, digest: &str) -> Result<Answer> {
     let participation = match find(stores, digest).await? {
         Ok(found) => found,
         Err(none) => return Ok(none),
@@ -15,5 +15,5 @@ pub(super) async fn show(stores: &Stores, digest: &str) -> Result<Answer> {
     let answer = state.answer(stores);
     Ok(answer
         .note(format!("what to do: {}", state.advice()))
-        .needs_attention(state.late))
+        .needs_attention(state.late && !state.is_over()))
 }

@@ -82,8 +82,27 @@ impl<'a> State<'a> {
         Some(settled.map_or(decided.decision, |settled| settled.outcome))
     }
 
+    /// The participants that did not obey, as the register has noted, each with the time.
+    fn disputed(&self, stores: &Stores) -> Vec<String> {
+        let disputes = self.decided.iter().flat_map(|entry| &entry.disputes);
+        let name = |member| match stores.holding(member) {
+            Some(given) => given.name.clone(),
+            None => format!("identity {member}"),
+        };
+        disputes
+            .map(|dispute| format!("{} (noted at {})", name(&dispute.participant), dispute.at))
+            .collect()
+    }
+
     /// Whether a participant ended otherwise than was decided, or lost what it had promised.
     pub(super) fn needs_settling(&self) -> bool {
+        let settled = |entry: &RegisterEntry| entry.settled.is_some();
+        if let Some(entry) = &self.decided
+            && !settled(entry)
+            && !entry.disputes.is_empty()
+        {
+            return true;
+        }
         let wrong: &[PreparedStatus] = match self.decided.as_ref().map(|entry| entry.decision) {
             None => return false,
             Some(Decision::Commit) => &[
@@ -97,6 +116,13 @@ impl<'a> State<'a> {
             At::Status(status) => wrong.contains(status),
             At::Other | At::Away => false,
         })
+    }
+
+    /// Whether it is settled or finished, and in doubt at none of the stores.
+    pub(super) fn is_over(&self) -> bool {
+        let prepared = At::Status(PreparedStatus::Prepared);
+        let finished = self.decided.as_ref().is_some_and(|entry| entry.finished);
+        finished && self.is_whole() && self.stores.iter().all(|(_, at)| *at != prepared)
     }
 
     /// Whether every participant could be asked.
@@ -126,6 +152,8 @@ impl<'a> State<'a> {
                 "wait until {}: its coordinator may still be running",
                 self.participation.not_after()
             )
+        } else if self.is_over() {
+            "nothing".to_owned()
         } else if self.needs_settling() && !settled {
             format!(
                 "a participant did not end as was decided. Compare the data of all participants and \
@@ -155,6 +183,12 @@ impl<'a> State<'a> {
             .fact("transaction", participation.transaction().to_string())
             .fact("register", stores.register(participation.register()))
             .fact("decided", decided)
+            .fact(
+                "disputed by",
+                Cell::or_nothing(
+                    Some(self.disputed(stores).join(", ")).filter(|by| !by.is_empty()),
+                ),
+            )
             .fact(
                 "settled as",
                 Cell::or_nothing(settled.map(|settled| settled.outcome.as_str())),

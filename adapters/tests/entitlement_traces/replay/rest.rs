@@ -2,7 +2,9 @@
 
 use exactly_once::two_phase::SweepReport;
 
-use super::{AnyStore, DecisionRegister, ErrorKind, PreparedTransactions, Replay, Sweeper};
+use super::{
+    AnyStore, Decision, DecisionRegister, ErrorKind, PreparedTransactions, Replay, Sweeper,
+};
 
 /// The stores that a transaction may take part in.
 const PARTICIPANTS: [usize; 4] = [0, 1, 2, 3];
@@ -31,6 +33,7 @@ impl Replay<'_> {
             wrong.push("in doubt after a sweep".to_owned());
         }
         wrong.extend(self.torn().await);
+        wrong.extend(self.finished_otherwise().await);
         if !self.trace.has_operator() {
             wrong.append(&mut self.alarms);
         }
@@ -61,7 +64,7 @@ impl Replay<'_> {
         report
     }
 
-    async fn in_doubt(&self, stores: &[usize]) -> usize {
+    pub(super) async fn in_doubt(&self, stores: &[usize]) -> usize {
         let mut doubts = 0;
         for at in stores {
             doubts += self.stores[*at]
@@ -81,6 +84,24 @@ impl Replay<'_> {
             let finished = stands.is_ok_and(|entry| entry.is_some_and(|entry| entry.finished));
             if finished && self.in_doubt(&self.trace.terms[terms].0).await > 0 {
                 wrong.push("in doubt, though everybody was told".to_owned());
+            }
+        }
+        wrong
+    }
+
+    /// A decision that is finished, and that a participant has not carried out.
+    async fn finished_otherwise(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (terms, work) in self.works.iter().enumerate() {
+            let stands = self.register_for(terms).decision(work).await;
+            let Some(stands) = stands.ok().flatten().filter(|entry| entry.finished) else {
+                continue;
+            };
+            let expected = u32::from(stands.decision == Decision::Commit);
+            for at in &self.trace.terms[terms].0 {
+                if self.bench.effects(*at, &self.tag, terms).await != expected {
+                    wrong.push(format!("finished, though participant {at} ended otherwise"));
+                }
             }
         }
         wrong

@@ -69,6 +69,9 @@ impl Replay<'_> {
     pub(super) async fn sweep_wrongly(&mut self) {
         for number in 0..self.trace.sweepers.len() {
             for terms in 0..self.trace.terms.len() {
+                if !self.has_something_to_sweep(number, terms).await {
+                    continue;
+                }
                 let Some(mut run) = self.start_sweep(number, terms).await else {
                     continue;
                 };
@@ -84,6 +87,14 @@ impl Replay<'_> {
                 }
             }
         }
+    }
+
+    /// A sweeper looks at what is in doubt and at what its register has not finished.
+    async fn has_something_to_sweep(&self, number: usize, terms: usize) -> bool {
+        let (register, known) = &self.trace.sweepers[number];
+        let stands = self.register(*register).decision(&self.works[terms]).await;
+        let finished = stands.is_ok_and(|entry| entry.is_some_and(|entry| entry.finished));
+        !finished || self.in_doubt(known).await > 0
     }
 
     /// Nothing where the sweeper meets a copy of its register.
