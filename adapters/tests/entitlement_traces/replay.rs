@@ -197,7 +197,7 @@ impl<'a> Replay<'a> {
             store.forget_prepared(100).await.unwrap();
             store.forget_decisions(100).await.unwrap();
         }
-        // What was raised until now is over; what is wrong must be said again.
+        // An alarm must stay: those of before the records went count for nothing.
         self.alarms.clear();
     }
 

@@ -83,7 +83,7 @@ pub enum Vote {
 /// What a participant has made of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Told {
-    /// It was not told yet, or has not answered.
+    /// The decision is not sent to it yet, or it has not answered.
     Open,
     /// It has done as the decision says.
     Obeyed,

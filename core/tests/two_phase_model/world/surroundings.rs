@@ -129,7 +129,7 @@ impl World {
         vec![(label("operator", 0, "restores the backup", store), world)]
     }
 
-    /// A store that was restored is swept before the time of its records is over.
+    /// A store that was restored is swept before its records may be removed.
     fn is_swept(&self) -> bool {
         let doubts = || {
             (0..self.config.terms())
