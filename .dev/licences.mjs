@@ -2,6 +2,7 @@
 // banned crates. `cargo metadata` comes by standard input.
 // usage: cargo metadata --format-version 1 | node licences.mjs deny.toml
 import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 const rules = readFileSync(process.argv[2], "utf8");
 const list = (section, name) => {
@@ -41,9 +42,21 @@ const passes = (expression) => {
   return either();
 };
 
+// A package may name its licence by a file only. The MIT licence is known by its words, which are those of
+// our own after the copyright line.
+const grant = (file) =>
+  readFileSync(file, "utf8").replace(/^[\s\S]*?(?=Permission is hereby)/, "").split(/\s+/).join(" ").trim();
+const MIT = grant("LICENSE-MIT");
+const named = ({ license, license_file, manifest_path }) => {
+  if (license || !license_file) return license;
+  return grant(join(dirname(manifest_path), license_file)) === MIT ? "MIT" : undefined;
+};
+
 const { packages } = JSON.parse(readFileSync(0, "utf8"));
 const wrong = [];
-for (const { name, version, license, source } of packages) {
+for (const entry of packages) {
+  const { name, version, source } = entry;
+  const license = named(entry);
   const say = (what) => wrong.push(`${name} ${version}: ${what}`);
   if (banned.has(name)) say("is banned by deny.toml");
   if (source && source !== "registry+https://github.com/rust-lang/crates.io-index")

@@ -6,6 +6,7 @@ POSTGRES_17_VERSION=17.9.0-beta.17
 POSTGRES_18_VERSION=18.4.0-beta.17
 DBOS_VERSION=3.4.0
 TEMPORAL_VERSION=1.9.1 # of the CLI, which has the server of development in it
+TEMPORAL_PYTHON_VERSION=1.35.0 # of the SDK: a workflow in Python calls activities in Rust
 VALKEY_VERSION='8.0.1+dfsg1-1~bpo12+1' # of Debian's bookworm-backports
 POSTGRES_DEBIAN=15 # Debian's own, with psql; pgbouncer and redis-server are Debian's as well
 
@@ -21,7 +22,10 @@ setup() {
       valkey) setup_valkey ;;
       chromium) setup_chromium ;;
       peers) setup_peers ;;
-      temporal) setup_temporal ;;
+      temporal)
+        setup_temporal
+        setup_temporal_python
+        ;;
       all)
         setup_restate
         setup_postgres
@@ -29,6 +33,7 @@ setup() {
         setup_valkey
         setup_chromium
         setup_temporal
+        setup_temporal_python
         ;;
       *) fail "setup knows restate, postgres, redis, valkey, chromium, temporal, peers and all; not '$part'" ;;
     esac
@@ -110,7 +115,18 @@ setup_chromium() {
 
 # What `./dev bench postgres -- --peers` compares with; nothing else needs it.
 setup_peers() {
-  local folder=.tools/peers package=dbos==$DBOS_VERSION
+  from_pypi peers "dbos==$DBOS_VERSION"
+}
+
+# The SDK for the test's workflow.
+setup_temporal_python() {
+  from_pypi temporal-python "temporalio==$TEMPORAL_PYTHON_VERSION"
+}
+
+# A virtual environment with one package in it. Made in its place: it does not survive a move, so its
+# mark comes last.
+from_pypi() { # name package==version
+  local folder=.tools/$1 package=$2
   [ "$(cat "$folder/.installed" 2>/dev/null)" != "$package" ] || return 0
   python3 -c 'import ensurepip, venv' 2>/dev/null || debian python3 python3-venv
   heading "installing $package into $folder"

@@ -12,7 +12,7 @@ run_tests() {
     unit_tests
     conformance_tests
     stage "doctests" cargo test "${ALL[@]}" --doc
-    stranger
+    tests_of_own_workspaces
   fi
   failures
   total
@@ -84,10 +84,13 @@ quick() { # ground variable=value adapter…
     cargo test "${ALL[@]}" --no-fail-fast "${names[@]}"
 }
 
-# An adapter written outside this workspace, against the published crates only.
-stranger() {
-  CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} stage "tests: examples/custom-adapter" \
-    cargo test --manifest-path examples/custom-adapter/Cargo.toml --no-fail-fast
+# Unit tests, test targets and doctests of the packages that have a workspace of their own.
+tests_of_own_workspaces() {
+  local folder
+  for folder in "${OWN_WORKSPACES[@]}"; do
+    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} stage "tests: $folder" \
+      cargo test --manifest-path "$folder/Cargo.toml" --no-fail-fast
+  done
 }
 
 # What failed, each with the first lines of what it said, once more: a log of CI may keep only its

@@ -18,16 +18,24 @@ verify() {
   heading "verified: ${stages[*]}"
 }
 
-# An adapter written outside this workspace; its dependencies are built beside everybody else's.
-custom_adapter() { # cargo's command and arguments
-  CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} \
-    cargo "$1" --manifest-path examples/custom-adapter/Cargo.toml "${@:2}"
+# The packages with a workspace of their own: an adapter as an outsider writes it, and an engine whose
+# SDK brings 250 crates.
+OWN_WORKSPACES=(examples/custom-adapter engines/temporal)
+
+# In each of them; their dependencies are built beside everybody else's.
+own_workspaces() { # cargo's command and arguments
+  local folder
+  for folder in "${OWN_WORKSPACES[@]}"; do
+    heading "$folder: cargo $1"
+    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} \
+      cargo "$1" --manifest-path "$folder/Cargo.toml" "${@:2}"
+  done
 }
 
 verify_fmt() {
   heading "formatting"
   cargo fmt --all --check
-  custom_adapter fmt --check
+  own_workspaces fmt --check
 }
 
 # The oldest Rust that the packages promise is the one that everything here is built and tested with.
@@ -41,6 +49,8 @@ verify_msrv() {
     fail "Cargo.toml promises Rust $promised, rust-toolchain.toml builds with $channel"
   [ "$used" = "$channel" ] ||
     fail "this is cargo $used, and not $channel: is RUSTUP_TOOLCHAIN set?"
+  ! grep -L "^rust-version = \"$promised\"" "${OWN_WORKSPACES[@]/%//Cargo.toml}" |
+    grep . || fail "the packages above promise another Rust version, or none"
   ! grep -Ln '^rust-version.workspace = true' ./*/Cargo.toml examples/*/Cargo.toml |
     grep -v custom-adapter || fail "the packages above promise another Rust version, or none"
   echo "rust-version $promised, built with $used"
@@ -69,14 +79,19 @@ need_node() {
 # With cargo-deny where it is installed: it takes longer to build than everything else here, so it
 # is not installed for this. Without it, all but the advisories, which need the network anyway.
 verify_deny() {
+  local manifest manifests=(Cargo.toml engines/temporal/Cargo.toml)
   heading "licences, sources, banned crates"
   if cargo deny --version >/dev/null 2>&1; then
-    cargo deny --all-features check
+    for manifest in "${manifests[@]}"; do
+      cargo deny --manifest-path "$manifest" --all-features check --config deny.toml
+    done
     return
   fi
   need_node
-  cargo metadata --quiet --locked --all-features --format-version 1 |
-    node .dev/licences.mjs deny.toml
+  for manifest in "${manifests[@]}"; do
+    cargo metadata --manifest-path "$manifest" --quiet --locked --all-features --format-version 1 |
+      node .dev/licences.mjs deny.toml
+  done
   cat >&2 <<'TEXT'
 NOTE: cargo-deny is not installed, so known vulnerabilities and yanked crates were NOT looked for.
       The workflow on GitHub does; here: cargo install --locked cargo-deny && ./dev verify deny
@@ -164,8 +179,7 @@ verify_clippy() {
     cargo clippy --quiet -p exactly-once-core --no-default-features --features "$feature" \
       -- -D warnings
   done
-  heading "clippy: examples/custom-adapter"
-  custom_adapter clippy --quiet --all-targets -- -D warnings
+  own_workspaces clippy --quiet --all-targets -- -D warnings
 }
 
 # Features of the library together. By default a covering array: its sets show every combination of
@@ -221,7 +235,7 @@ subsets() { # word…
 verify_docs() {
   heading "documentation"
   RUSTDOCFLAGS="-D warnings" cargo doc --quiet "${ALL[@]}" --no-deps
-  RUSTDOCFLAGS="-D warnings" custom_adapter doc --quiet --no-deps
+  RUSTDOCFLAGS="-D warnings" own_workspaces doc --quiet --no-deps
 }
 
 verify_doctests() {

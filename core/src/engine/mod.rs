@@ -48,7 +48,7 @@ pub use key::key_of;
 pub use leased::Permit;
 pub use one_shot::{AnsweredEffect, Effect, RowsEffect, ValuedEffect};
 pub use operation::BalanceOperation;
-pub use refusal::{Details, Refusal, Settled};
+pub use refusal::{Carries, Details, Refusal, Settled};
 pub use step::Step;
 pub use steps::Answer;
 pub use two_phase::TransactionIdentity;

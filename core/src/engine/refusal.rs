@@ -46,7 +46,22 @@ impl TryFrom<Wire> for Refusal {
     }
 }
 
+/// A failure of an engine, as its handlers get it: it may carry a [`Refusal`].
+///
+/// `M` is the marker type of the engine's glue, as in [`Engine`](super::Engine).
+pub trait Carries<M> {
+    /// The refusal; `None` where the failure is another one: a cancellation, a timeout, the user's own.
+    fn refusal(&self) -> Option<Refusal>;
+}
+
 impl Refusal {
+    /// Reads a refusal back from a failure of the engine: from Restate's `TerminalError`, from what
+    /// Temporal's `execute_activity` returns.
+    #[must_use]
+    pub fn of<M>(failure: &impl Carries<M>) -> Option<Self> {
+        failure.refusal()
+    }
+
     /// Reads a refusal back from a status and a message, as an ingress client has them.
     #[must_use]
     pub fn parse(code: u16, message: &str) -> Option<Self> {

@@ -2,10 +2,13 @@
 
 use restate_sdk::errors::TerminalError;
 
-use crate::engine::Refusal;
-use crate::names::InvalidName;
+use super::engine::Restate;
+use crate::{
+    engine::{Carries, Refusal},
+    names::InvalidName,
+};
 
-/// # In Restate
+/// # From Restate
 /// A [`TerminalError`] has but a code and a message, so the kind is written into the message. It
 /// survives calls from service to service, and the ingress.
 ///
@@ -22,12 +25,9 @@ use crate::names::InvalidName;
 /// assert!(Refusal::of(&cancelled).is_none());
 /// # Ok::<(), &str>(())
 /// ```
-impl Refusal {
-    /// Reads a refusal back from a terminal error; `None` where it is another one, such as a
-    /// cancellation or the user's own.
-    #[must_use]
-    pub fn of(error: &TerminalError) -> Option<Self> {
-        Self::parse(error.code(), error.message())
+impl Carries<Restate> for TerminalError {
+    fn refusal(&self) -> Option<Refusal> {
+        Refusal::parse(self.code(), self.message())
     }
 }
 

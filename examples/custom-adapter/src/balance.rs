@@ -1,6 +1,11 @@
 //! Versioned balances. What an operation does to an account is decided by the core's rules.
 
-use exactly_once_core::{adapter::{check_page, refusals, rules::balances, Refused}, AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, BalanceTransaction, Change, ChangeKind, CloseAccount, CompareAndSet, ErrorKind, Fingerprint, Floor, HistoryPage, IdempotencyKey, OpenAccount, Result, Transfer, Transferred, Version};
+use exactly_once_core::{
+    AccountId, AccountState, Adjust, Amount, Applied, BalanceStore, BalanceTransaction, Change,
+    ChangeKind, CloseAccount, CompareAndSet, ErrorKind, Fingerprint, Floor, HistoryPage,
+    IdempotencyKey, OpenAccount, Result, Transfer, Transferred, Version,
+    adapter::{Refused, check_page, refusals, rules::balances},
+};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{
@@ -264,7 +269,12 @@ impl BalanceStore for RedbStore {
     }
 
     async fn compare_and_set(&self, operation: &CompareAndSet) -> Result<Applied> {
-        on_one_account!(self, operation, "compare_and_set", balances::compare_and_set)
+        on_one_account!(
+            self,
+            operation,
+            "compare_and_set",
+            balances::compare_and_set
+        )
     }
 
     async fn transfer(&self, operation: &Transfer) -> Result<Transferred> {

@@ -1,6 +1,6 @@
 //! What redb's errors mean: each is a kind, which says what the caller does next.
 
-use exactly_once_core::{adapter::chain, BoxError, Error, ErrorKind, Result};
+use exactly_once_core::{BoxError, Error, ErrorKind, Result, adapter::chain};
 use redb::{CommitError, StorageError, TableError, TransactionError};
 
 /// The store's name in errors.

@@ -1,6 +1,13 @@
 //! Keys and receipts, committed with the user's own writes.
 
-use exactly_once_core::{adapter::{check_limit, rules::keys::{self, Standing}}, Claim, Claimed, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt, Rejection, Result, Settled, Store};
+use exactly_once_core::{
+    Claim, Claimed, IdempotencyKey, IdempotencyStore, KeyRecord, Outcome, Receipt, Rejection,
+    Result, Settled, Store,
+    adapter::{
+        check_limit,
+        rules::keys::{self, Standing},
+    },
+};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{

@@ -1,6 +1,12 @@
 //! A key's row, as it is stored. What it means is decided by the core's rules.
 
-use exactly_once_core::{adapter::{refusals, rules::keys::{KeyRow, RowState}}, Claim, ErrorKind, FencingToken, Fingerprint, Outcome, Receipt, Rejection, Result, Timestamp};
+use exactly_once_core::{
+    Claim, ErrorKind, FencingToken, Fingerprint, Outcome, Receipt, Rejection, Result, Timestamp,
+    adapter::{
+        refusals,
+        rules::keys::{KeyRow, RowState},
+    },
+};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{

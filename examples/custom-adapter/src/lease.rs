@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use exactly_once_core::{adapter::{check_duration, rules::keys::{self, Finalize, KeyRow, RowState}}, Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store};
+use exactly_once_core::{
+    Claim, ErrorKind, FencingToken, Lease, LeaseStore, Leased, Outcome, Result, Store,
+    adapter::{
+        check_duration,
+        rules::keys::{self, Finalize, KeyRow, RowState},
+    },
+};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::{

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use exactly_once_core::{adapter::refusals, BoxError, Claim, Error, Namespace, Result, Transactional};
+use exactly_once_core::{
+    BoxError, Claim, Error, Namespace, Result, Transactional, adapter::refusals,
+};
 use redb::WriteTransaction;
 use tokio::sync::OwnedSemaphorePermit;
 

@@ -49,6 +49,20 @@ pub fn temporal() -> Result<PathBuf> {
     )
 }
 
+/// A Python with Temporal's SDK; `EXACTLY_ONCE_TEMPORAL_PYTHON` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn temporal_python() -> Result<PathBuf> {
+    let tools = tools_folder().join("temporal-python/bin/python");
+    find_beside_path(
+        "a Python with temporalio",
+        "EXACTLY_ONCE_TEMPORAL_PYTHON",
+        &[tools],
+        "./dev setup temporal",
+    )
+}
+
 /// Redis' (or Valkey's) server; `EXACTLY_ONCE_REDIS_SERVER` overrides.
 ///
 /// # Errors
@@ -200,18 +214,29 @@ pub(crate) fn setpriv() -> Result<PathBuf> {
 }
 
 fn find(name: &str, variable: &str, places: &[PathBuf], install: &str) -> Result<PathBuf> {
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    let on_path = env::split_paths(&on_path).map(|folder| folder.join(name));
+    let places: Vec<_> = places.iter().cloned().chain(on_path).collect();
+    find_beside_path(name, variable, &places, install)
+}
+
+/// As [`find`], and not on the `PATH`.
+fn find_beside_path(
+    name: &str,
+    variable: &str,
+    places: &[PathBuf],
+    install: &str,
+) -> Result<PathBuf> {
     if let Some(path) = env::var_os(variable).map(PathBuf::from) {
         if path.is_file() {
             return Ok(path);
         }
         bail!("{variable} is {}, which is no file", path.display());
     }
-    let on_path = env::var_os("PATH").unwrap_or_default();
     places
         .iter()
-        .cloned()
-        .chain(env::split_paths(&on_path).map(|folder| folder.join(name)))
         .find(|path| path.is_file())
+        .cloned()
         .ok_or_else(|| {
             anyhow::anyhow!(
                 "{name} is not installed; install it with: {install} \
