@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     BalanceOperation, Engine, Permit, Refusal, Step, TransactionIdentity, leased,
     one_shot::AnsweredEffect,
-    steps::{Answer, apply, asked, fix_key, keyed, recorded, unkeyed},
+    steps::{Answer, apply, asked, claimed, fix_key, keyed, recorded, unkeyed},
     two_phase,
 };
 use crate::{
@@ -16,7 +16,9 @@ use crate::{
         Adjust, Applied, BalanceStore, CloseAccount, CompareAndSet, Expected, Leg, OpenAccount,
         Transfer, Transferred,
     },
+    error::Error,
     execute::{ExecuteOnce, Work, WorkError},
+    fingerprint::Fingerprint,
     idempotency::IdempotencyStore,
     lease::LeaseStore,
     names::{AccountId, IdempotencyKey},
@@ -83,6 +85,30 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         })
     }
 
+    /// Refuses an effect whose request can't be read, by a program whose rules for requests change: a
+    /// configuration, say.
+    ///
+    /// The refusal is journaled in the place of the effect's key, and no store is asked. But where an
+    /// earlier attempt has journaled a key, under other rules, it may have applied the effect: then the
+    /// store decides. What it has recorded under the key is the answer; otherwise the refusal is recorded
+    /// before it is reported, so that no message of that attempt is applied after it.
+    fn refuse<'a, S, T>(
+        &'a self,
+        store: &S,
+        step: impl Into<Step>,
+        refusal: Error,
+    ) -> Answer<'a, T, Self::Failure>
+    where
+        'run: 'a,
+        S: IdempotencyStore,
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let (store, recorded) = (store.clone(), refusal.body().again());
+        claimed(self, step.into(), Err(refusal), move |claim| async move {
+            super::one_shot::refuse(&store, &claim, recorded).await
+        })
+    }
+
     /// Makes an external effect (a call to a payment provider, a mail) under a lease: one attempt at
     /// a time is entitled to it, and its outcome is recorded once.
     ///
@@ -131,7 +157,36 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         Q: Serialize + ?Sized,
         P: FnOnce(TwoPhaseCommit<'run, R>) -> TwoPhaseCommit<'run, R> + Send + 'run,
     {
-        two_phase::run(self, register, step.into(), None, request, participants)
+        let step = step.into();
+        let fingerprint = Fingerprint::of(step.name(), request);
+        two_phase::run(self, register, step, None, fingerprint, participants)
+    }
+
+    /// Refuses a transaction whose request can't be read, as [`Self::refuse`] refuses an effect.
+    ///
+    /// To ensure correctness, the participants must be those that the transaction would have, each with
+    /// work that fails by a [rejection](crate::Rejection): it runs only where an earlier attempt has not
+    /// done its part.
+    fn refuse_two_phase<'a, R, P>(
+        &'a self,
+        register: &R,
+        step: impl Into<Step>,
+        refusal: Error,
+        participants: P,
+    ) -> Answer<'a, (), Self::Failure>
+    where
+        'run: 'a,
+        R: DecisionRegister,
+        P: FnOnce(TwoPhaseCommit<'run, R>) -> TwoPhaseCommit<'run, R> + Send + 'run,
+    {
+        two_phase::run(
+            self,
+            register,
+            step.into(),
+            None,
+            Err(refusal),
+            participants,
+        )
     }
 
     /// As [`Self::two_phase`], with a name and deadlines that the caller keeps: they must be the same
@@ -150,8 +205,9 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         Q: Serialize + ?Sized,
         P: FnOnce(TwoPhaseCommit<'run, R>) -> TwoPhaseCommit<'run, R> + Send + 'run,
     {
-        let identity = Some(identity.clone());
-        two_phase::run(self, register, step.into(), identity, request, participants)
+        let (step, identity) = (step.into(), Some(identity.clone()));
+        let fingerprint = Fingerprint::of(step.name(), request);
+        two_phase::run(self, register, step, identity, fingerprint, participants)
     }
 
     /// Reads, and journals what was read where there is a journal: a retry goes on with the same

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    idempotency::{Claim, Outcome},
+    idempotency::{Claim, IdempotencyStore, Outcome},
     one_shot::{OneShot, OneShotStore},
     receipt::Receipt,
     rows::Returned,
@@ -37,6 +37,16 @@ pub(super) async fn apply<S: OneShotStore, A>(
     };
     let answer = receipt_of(store, OPERATION, outcome).and_then(|receipt| (parts.read)(&receipt));
     answer.map_err(|error| error.reported_by(OPERATION, store.backend()))
+}
+
+/// The outcome of an attempt that was faster, or the refusal, for good.
+pub(super) async fn refuse<S: IdempotencyStore, T: DeserializeOwned>(
+    store: &S,
+    claim: &Claim,
+    refusal: Error,
+) -> Result<T> {
+    let outcome = settle_refusal(store, OPERATION, claim, refusal).await?;
+    value_of(store, OPERATION, outcome)
 }
 
 fn receipt_of<S: Store>(store: &S, operation: &'static str, outcome: Outcome) -> Result<Receipt> {

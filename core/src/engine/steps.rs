@@ -121,6 +121,23 @@ where
     Fut: Future<Output = StoreResult<T>> + Send + 'run,
 {
     let fingerprint = Fingerprint::of(step.name(), request);
+    claimed(engine, step, fingerprint, effect)
+}
+
+/// As [`keyed`]. Without a fingerprint its error is journaled in the key's place, unless an earlier
+/// attempt has journaled a key: then the effect decides, since that attempt may have applied it.
+pub(super) fn claimed<'a, 'run: 'a, M, E, T, F, Fut>(
+    engine: &'a E,
+    step: Step,
+    fingerprint: StoreResult<Fingerprint>,
+    effect: F,
+) -> Answer<'a, T, E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    F: FnOnce(Claim) -> Fut + Send + 'run,
+    Fut: Future<Output = StoreResult<T>> + Send + 'run,
+{
     let entered = engine.enter(&step);
     Box::pin(async move {
         let _entered = entered?;

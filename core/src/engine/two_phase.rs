@@ -69,24 +69,25 @@ struct Identity {
 }
 
 /// Journals the identity, and only then begins; journals the outcome.
-pub(super) fn run<'a, 'run: 'a, M, E, R, Q, P>(
+///
+/// Without a fingerprint its error is the answer, unless an earlier attempt has journaled an identity:
+/// then the participants decide, since that attempt may have committed.
+pub(super) fn run<'a, 'run: 'a, M, E, R, P>(
     engine: &'a E,
     register: &R,
     step: Step,
     given: Option<TransactionIdentity>,
-    request: &Q,
+    fingerprint: Result<Fingerprint>,
     participants: P,
 ) -> Answer<'a, (), E::Failure>
 where
     E: Engine<'run, M> + ?Sized,
     R: DecisionRegister,
-    Q: Serialize + ?Sized,
     P: FnOnce(TwoPhaseCommit<'run, R>) -> TwoPhaseCommit<'run, R> + Send + 'run,
 {
     let register = register.clone();
     let journaled = engine.has_journal() || given.is_some();
-    let fingerprint =
-        check(&step, journaled, engine.name()).and_then(|()| Fingerprint::of(step.name(), request));
+    let fingerprint = check(&step, journaled, engine.name()).and(fingerprint);
     let entered = engine.enter(&step);
     Box::pin(async move {
         let _entered = entered?;

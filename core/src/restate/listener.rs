@@ -5,7 +5,12 @@
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
-use hyper::server::conn::http2;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http2,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::graceful::GracefulShutdown,
@@ -81,7 +86,16 @@ impl Listener {
     ///
     /// An invocation that sleeps or waits counts as in flight until Restate suspends it.
     pub async fn serve(self, endpoint: Endpoint, shutdown: impl Future<Output = ()> + Send) {
-        let endpoint = HyperEndpoint::new(endpoint);
+        self.serve_current(move || endpoint.clone(), shutdown).await;
+    }
+
+    /// As [`serve`](Self::serve), with an endpoint that may be replaced meanwhile: `current` is called
+    /// for each request, so what Restate sends from then on goes to the new one. An invocation in flight
+    /// keeps the endpoint that it began with.
+    pub async fn serve_current<F>(self, current: F, shutdown: impl Future<Output = ()> + Send)
+    where
+        F: Fn() -> Endpoint + Clone + Send + Sync + 'static,
+    {
         let graceful = GracefulShutdown::new();
         // Dropped with the connections in it, also if this future is dropped.
         let mut connections = JoinSet::new();
@@ -91,8 +105,12 @@ impl Listener {
                 accepted = self.accept() => accepted,
                 () = &mut shutdown => break,
             };
+            let current = current.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                HyperEndpoint::new(current()).call(request)
+            });
             let connection = http2::Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(stream), endpoint.clone());
+                .serve_connection(TokioIo::new(stream), service);
             let connection = graceful.watch(connection);
             connections.spawn(async move {
                 if let Err(error) = connection.await {

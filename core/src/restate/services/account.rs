@@ -7,9 +7,10 @@ use crate::{
     amount::{Amount, Version},
     balance::{
         AccountState, Adjust, Applied, BalanceStore, CloseAccount, CompareAndSet, Expected, Floor,
-        HistoryPage, OpenAccount,
+        HistoryPage, Leg, OpenAccount, Transferred,
     },
-    engine::Step,
+    engine::{Refusal, Step},
+    error::{Error, ErrorKind, Result},
     names::{AccountId, IdempotencyKey},
     restate::ExactlyOnce,
 };
@@ -30,6 +31,7 @@ const PAGE: u32 = 100;
 /// | `open` | [`Opening`] | the change |
 /// | `adjust` | [`Adjustment`] | the change |
 /// | `compare_and_set` | [`Setting`] | the change |
+/// | `transfer` | [`Sending`] | the changes of both accounts |
 /// | `close` | [`Closing`] | the change |
 /// | `balance` (shared) | | the state, or `null` if it never was |
 /// | `history` (shared) | [`HistoryQuery`] | a page of changes |
@@ -82,6 +84,18 @@ pub struct Setting {
     pub operation: Option<String>,
 }
 
+/// Moves an amount from this account to another one, both or neither.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sending {
+    /// The account that receives.
+    pub to: String,
+    /// How much, in minor units; above zero.
+    pub amount: Amount,
+    /// A key of the caller's own.
+    #[serde(default)]
+    pub operation: Option<String>,
+}
+
 /// Closes the account, whose balance must be zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -106,6 +120,22 @@ fn step(name: &str, operation: Option<String>) -> Result<Step, TerminalError> {
         Some(key) => step.with_key(IdempotencyKey::new(key)?),
         None => step,
     })
+}
+
+/// A negative amount would take from the other account, whose object this is not.
+fn legs(from: &str, sending: &Sending) -> Result<Vec<Leg>> {
+    if sending.amount <= Amount::ZERO {
+        return Err(Error::new(ErrorKind::Invalid, "transfer", "restate")
+            .with_message("the amount of a transfer must be above zero"));
+    }
+    let leg = |account: &str, delta| -> Result<Leg> {
+        let account = AccountId::new(account)?;
+        Ok(Leg { account, delta })
+    };
+    Ok(vec![
+        leg(from, -sending.amount)?,
+        leg(&sending.to, sending.amount)?,
+    ])
 }
 
 #[restate_sdk::object(name = "Account")]
@@ -166,6 +196,17 @@ impl<S: BalanceStore> Account<S> {
         let set = move |key| CompareAndSet::new(key, account, expected, amount);
         let applied = ctx.balance_operation(&self.0, step("compare_and_set", operation)?, set);
         Ok(Json(applied.await?))
+    }
+
+    #[handler]
+    async fn transfer(
+        &self,
+        ctx: ObjectContext<'_>,
+        Json(sending): Json<Sending>,
+    ) -> Result<Json<Transferred>, TerminalError> {
+        let step = step("transfer", sending.operation.clone())?;
+        let legs = legs(ctx.key(), &sending).map_err(|error| Refusal::from_error(&error))?;
+        Ok(Json(ctx.transfer(&self.0, step, legs).await?))
     }
 
     #[handler]

@@ -26,12 +26,18 @@ const NAME: &str = "KeyExpiry";
 /// | `status` | returns its state, and what the last turn did (`expired`) |
 pub struct KeyExpiry<S>(Arc<Keys<S>>);
 
-struct Keys<S>(S);
+struct Keys<S>(Vec<S>);
 
 impl<S: IdempotencyStore> KeyExpiry<S> {
     /// For the keys in this store's namespace.
     pub fn new(store: S) -> Self {
-        Self(Arc::new(Keys(store)))
+        Self::of_all([store])
+    }
+
+    /// For the keys of several stores, each in its own namespace: one turn goes through all of them, and
+    /// a store that is away is in the report and holds up no other one.
+    pub fn of_all(stores: impl IntoIterator<Item = S>) -> Self {
+        Self(Arc::new(Keys(stores.into_iter().collect())))
     }
 }
 
@@ -39,23 +45,29 @@ impl<S: IdempotencyStore> Chore for Keys<S> {
     fn turn(&self, batch: u32) -> BoxFuture<'_, Report> {
         async move {
             let mut report = Report::default();
-            for _ in 0..MAX_ROUNDS {
-                match self.0.expire(batch).await {
-                    Ok(expired) => {
-                        report.count("expired", expired);
-                        if expired < u64::from(batch) {
-                            break;
-                        }
-                    }
-                    Err(error) => {
-                        report.fail(&error);
-                        break;
-                    }
-                }
+            for store in &self.0 {
+                expire(store, batch, &mut report).await;
             }
             report
         }
         .boxed()
+    }
+}
+
+async fn expire<S: IdempotencyStore>(store: &S, batch: u32, report: &mut Report) {
+    for _ in 0..MAX_ROUNDS {
+        match store.expire(batch).await {
+            Ok(expired) => {
+                report.count("expired", expired);
+                if expired < u64::from(batch) {
+                    return;
+                }
+            }
+            Err(error) => {
+                report.fail(&error);
+                return;
+            }
+        }
     }
 }
 

@@ -46,7 +46,7 @@ mod sweep;
 
 pub use account::{
     Account, AccountClient, AccountIngressClient, Adjustment, Closing, HistoryQuery, Opening,
-    Setting,
+    Sending, Setting,
 };
 pub use expiry::{KeyExpiry, KeyExpiryClient, KeyExpiryIngressClient};
 pub use schedule::{DEFAULT_BATCH, MAX_BATCH, MAX_ROUNDS, Report, Schedule, Status, Turn};
