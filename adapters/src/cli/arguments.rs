@@ -62,6 +62,9 @@ pub(super) enum Command {
         #[command(flatten)]
         sure: Sure,
     },
+    /// Serves named effects to handlers in any language, over Restate
+    #[cfg(feature = "serve")]
+    Serve(Box<crate::serve::Arguments>),
     /// Balance accounts
     #[command(subcommand)]
     Account(AccountCommand),

@@ -11,7 +11,7 @@ fn acts(character: char) -> bool {
 }
 
 /// For a table, a message or a question: `\u{1b}`.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if acts(character) {

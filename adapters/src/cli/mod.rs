@@ -13,6 +13,7 @@
 //! exactly-once adopt                           gives a restored copy an identity of its own
 //! exactly-once key show KEY                    the state of an idempotency key
 //! exactly-once account history ACCOUNT         every change, oldest first
+//! exactly-once serve --config effects.toml     named effects for other languages (feature `serve`)
 //! ```
 //!
 //! Exit codes: 0 done, or all is well; 1 something needs you, or what was asked for is not there; 2
@@ -44,6 +45,8 @@ use clap::Parser;
 
 use crate::{Error, ErrorKind, Store, connect::Access};
 use arguments::{Arguments, Command};
+#[cfg(feature = "serve")]
+pub(crate) use escape::plain;
 use output::{Answer, Output, confirm};
 use stores::{Given, Where};
 
@@ -109,6 +112,11 @@ async fn run(arguments: Arguments) -> Result<Answer, Error> {
             let answer = keys::expire(&given, limit, sure.yes).await;
             closed(given, answer).await
         }
+        #[cfg(feature = "serve")]
+        Command::Serve(serve) => Ok(match crate::serve::run(*serve).await? {
+            crate::serve::Done::Said(text) => Answer::said(text),
+            crate::serve::Done::Text(text) => Answer::text(text),
+        }),
         Command::Account(command) => {
             let given = stores.one(Access::Read).await?;
             let answer = accounts::run(&given, command).await;

@@ -73,6 +73,8 @@ pub(super) struct Answer {
     columns: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
     notes: Vec<String>,
+    /// A text that is printed as it is, for a file.
+    text: Option<String>,
     /// Whether something needs an operator, or is not there.
     attention: bool,
 }
@@ -95,6 +97,15 @@ impl Answer {
     /// One sentence.
     pub(super) fn said(text: impl Into<String>) -> Self {
         Self::new().note(text)
+    }
+
+    /// A text that a file is made of.
+    #[cfg(feature = "serve")]
+    pub(super) fn text(text: String) -> Self {
+        Self {
+            text: Some(text),
+            ..Self::default()
+        }
     }
 
     /// One sentence about what is missing.
@@ -136,12 +147,15 @@ impl Answer {
             });
             value.insert("rows".to_owned(), rows.collect());
         }
+        if let Some(text) = &self.text {
+            value.insert("text".to_owned(), json!(text));
+        }
         value.insert("notes".to_owned(), json!(self.notes));
         Value::Object(value)
     }
 
     fn plain(&self) -> String {
-        let mut parts = Vec::new();
+        let mut parts: Vec<String> = self.text.clone().into_iter().collect();
         for (name, cell) in &self.facts {
             if !matches!(cell, Cell::Nothing) {
                 parts.push(format!("{name}: {}", cell.plain()));

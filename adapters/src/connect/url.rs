@@ -171,6 +171,13 @@ impl Options {
         Ok(())
     }
 
+    /// Sets an option, in place of the URL's own.
+    #[cfg(feature = "serve")]
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.0.retain(|(option, _)| option != name);
+        self.0.push((name.to_owned(), value.to_owned()));
+    }
+
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let mut options = self.0.iter();
         let (_, value) = options.find(|(option, _)| option == name)?;

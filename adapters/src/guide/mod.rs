@@ -5,6 +5,7 @@
 //! - [`testing_a_handler`]: crash a handler everywhere, without a server.
 //! - [`add_an_engine`]: what an engine's glue has to do, and how to prove it.
 //! - [`choosing`]: which form of effect fits, and where its key comes from.
+//! - [`serve`]: effects for handlers in TypeScript, Python, Go and Java.
 //! - [`operating_postgres`]: roles, monitoring, growth and restore.
 //! - [`on_call`]: a symptom, the command, and what it means.
 //! - [`glossary`]: the terms of this project.
@@ -32,3 +33,6 @@ pub mod operating_postgres {}
 
 #[doc = include_str!("glossary.md")]
 pub mod glossary {}
+
+#[doc = include_str!("serve.md")]
+pub mod serve {}

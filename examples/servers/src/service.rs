@@ -45,9 +45,17 @@ impl Service {
     /// # Errors
     /// Where it does not get ready.
     pub async fn start(launch: Launch) -> Result<Self> {
+        Self::start_with(launch, "--address").await
+    }
+
+    /// As [`Self::start`], with another name of the argument.
+    ///
+    /// # Errors
+    /// Where it does not get ready.
+    pub async fn start_with(launch: Launch, argument: &str) -> Result<Self> {
         let port = Port::reserve()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
-        let launch = launch.argument("--address").argument(address.to_string());
+        let launch = launch.argument(argument).argument(address.to_string());
         let process = begin(&launch, address).await?;
         Ok(Self {
             launch,
@@ -92,6 +100,14 @@ impl Service {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// Sends it a signal, and waits for nothing.
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub async fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.lock().await.signal(signal)
     }
 
     /// SIGKILL, now, and waits until it is gone.

@@ -63,6 +63,67 @@ pub fn temporal_python() -> Result<PathBuf> {
     )
 }
 
+/// The folder whose `node_modules` has Restate's SDK for TypeScript, the compiler, and a driver of
+/// Postgres; `EXACTLY_ONCE_SDK_TS` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn typescript_sdk() -> Result<PathBuf> {
+    folder("sdk-ts", "EXACTLY_ONCE_SDK_TS", "node_modules/@restatedev")
+}
+
+/// The folder for `PYTHONPATH` with Restate's SDK for Python, a server for it, and a driver of Postgres;
+/// `EXACTLY_ONCE_SDK_PY` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn python_sdk() -> Result<PathBuf> {
+    folder("sdk-py", "EXACTLY_ONCE_SDK_PY", "restate")
+}
+
+/// Node; `EXACTLY_ONCE_NODE` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn node() -> Result<PathBuf> {
+    find(
+        "node",
+        "EXACTLY_ONCE_NODE",
+        &[],
+        "apt-get install nodejs npm",
+    )
+}
+
+/// Python, the one that the SDK was installed by; `EXACTLY_ONCE_PYTHON` overrides.
+///
+/// # Errors
+/// When it is not installed.
+pub fn python() -> Result<PathBuf> {
+    find(
+        "python3",
+        "EXACTLY_ONCE_PYTHON",
+        &[],
+        "apt-get install python3",
+    )
+}
+
+/// A folder of `.tools/` with something in it.
+fn folder(name: &str, variable: &str, inside: &str) -> Result<PathBuf> {
+    let folder = match env::var_os(variable) {
+        Some(folder) => PathBuf::from(folder),
+        None => tools_folder().join(name),
+    };
+    if !folder.join(inside).exists() {
+        bail!(
+            "there is no {} in {}; install it with: ./dev setup sdks (or name the folder in {variable})",
+            inside,
+            folder.display()
+        );
+    }
+    // Absolute: a child runs in another folder.
+    Ok(std::path::absolute(folder)?)
+}
+
 /// Redis' (or Valkey's) server; `EXACTLY_ONCE_REDIS_SERVER` overrides.
 ///
 /// # Errors
