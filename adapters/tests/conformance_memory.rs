@@ -3,10 +3,13 @@
 use std::{process::ExitCode, time::Duration};
 
 use exactly_once::{
-    Statement, WorkError,
+    Statement, Value, WorkError,
     memory::{MemoryStore, MemoryTx},
 };
-use exactly_once_conformance::{CaseResult, harness::Harness};
+use exactly_once_conformance::{
+    CaseResult,
+    harness::{Harness, RowsOf},
+};
 
 struct Memory;
 
@@ -33,6 +36,13 @@ impl Harness for Memory {
     fn effect_statement(&self, id: &str) -> Option<Statement> {
         Some(Statement::new("append").bind(id).bind("x"))
     }
+    fn returning_statement(&self, _: &MemoryStore, wanted: RowsOf<'_>) -> Option<Statement> {
+        match wanted {
+            RowsOf::Effects { id, count: 1 } => self.effect_statement(id),
+            RowsOf::Effects { .. } => None,
+            RowsOf::Value { id, value } => value_statement(id, value),
+        }
+    }
     fn refused_statement(&self) -> Option<Statement> {
         Some(Statement::new("no such command"))
     }
@@ -54,6 +64,15 @@ impl Harness for Memory {
     fn tick(&self) -> Duration {
         // It distinguishes microseconds; what is left is for the machine to be busy in.
         Duration::from_millis(20)
+    }
+}
+
+/// The reference store keeps text, bytes, whole numbers and what has a text.
+fn value_statement(id: &str, value: &Value) -> Option<Statement> {
+    match value {
+        Value::Integer(_) => Some(Statement::new("add").bind(id).bind(value.clone())),
+        Value::Null | Value::Bool(_) | Value::Float(_) => None,
+        value => Some(Statement::new("put").bind(id).bind(value.clone())),
     }
 }
 

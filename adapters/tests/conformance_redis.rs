@@ -13,9 +13,10 @@ use std::{
 
 use exactly_once::redis::{RedisStore, RedisStoreBuilder, RedisTx};
 use exactly_once::{
-    AccountId, Error, Namespace, Statement, Store as _, Transactional as _, Version, WorkError,
+    AccountId, Error, Namespace, Statement, Store as _, Transactional as _, Value, Version,
+    WorkError,
 };
-use exactly_once_conformance::{CaseFailure, CaseResult, Harness, run};
+use exactly_once_conformance::{CaseFailure, CaseResult, Harness, harness::RowsOf, run};
 use exactly_once_servers::{Redis, RedisCluster};
 use tokio::{runtime::Handle, sync::OnceCell};
 
@@ -233,6 +234,25 @@ impl Harness for OnRedis {
         let mut key = place.tag.clone();
         key.extend_from_slice(row(&place.namespace, id, 0).as_bytes());
         Some(Statement::new("INCR").bind(key))
+    }
+
+    fn returning_statement(&self, place: &Place, wanted: RowsOf<'_>) -> Option<Statement> {
+        match wanted {
+            RowsOf::Effects { id, count: 1 } => self.effect_statement_at(place, id),
+            RowsOf::Value {
+                id,
+                value: Value::Integer(number),
+            } if !place.spread => {
+                let mut key = place.tag.clone();
+                key.extend_from_slice(format!("value:{}:{id}", place.namespace).as_bytes());
+                Some(
+                    Statement::named("INCRBY :key :number")
+                        .bind_named("number", *number)
+                        .bind_named("key", key),
+                )
+            }
+            _ => None,
+        }
     }
 
     fn refused_statement(&self) -> Option<Statement> {

@@ -4,7 +4,11 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use exactly_once::sqlite::{SqliteStore, SqliteTx};
 use exactly_once::{AccountId, Error, Namespace, Statement, Version, WorkError};
-use exactly_once_conformance::{CaseFailure, CaseResult, Harness, harness::Age, run};
+use exactly_once_conformance::{
+    CaseFailure, CaseResult, Harness,
+    harness::{Age, RowsOf},
+    run,
+};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -14,6 +18,7 @@ struct Sqlite;
 struct Place(PathBuf, #[allow(dead_code)] Option<TempDir>);
 
 const TABLES: &str = "CREATE TABLE effects (id TEXT NOT NULL) STRICT;
+    CREATE TABLE kept (value ANY) STRICT;
     CREATE TABLE parents (id INTEGER PRIMARY KEY) STRICT;
     CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED) STRICT;
     CREATE VIRTUAL TABLE words USING fts5 (word);";
@@ -55,6 +60,9 @@ const SESSION: [(&str, &str, &str); 5] = [
     ),
 ];
 const INSERT: &str = "INSERT INTO effects (id) VALUES (?1)";
+const INSERT_MANY: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+    WHERE i < :count) INSERT INTO effects (id) SELECT :id FROM n RETURNING rowid";
+const KEEP: &str = "INSERT INTO kept VALUES (?1) RETURNING value";
 const SPOIL: &str = "INSERT OR ROLLBACK INTO effects (id) VALUES (NULL)";
 
 fn unexpected(error: impl std::fmt::Display) -> CaseFailure {
@@ -107,6 +115,15 @@ impl Harness for Sqlite {
 
     fn effect_statement(&self, id: &str) -> Option<Statement> {
         Some(Statement::new(INSERT).bind(id))
+    }
+
+    fn returning_statement(&self, _: &Place, wanted: RowsOf<'_>) -> Option<Statement> {
+        Some(match wanted {
+            RowsOf::Effects { id, count } => Statement::named(INSERT_MANY)
+                .bind_named("id", id)
+                .bind_named("count", count),
+            RowsOf::Value { value, .. } => Statement::new(KEEP).bind(value.clone()),
+        })
     }
 
     fn refused_statement(&self) -> Option<Statement> {

@@ -20,6 +20,8 @@ mod one_shot_batch;
 mod postgres_closure;
 #[path = "../examples/queue_consumer.rs"]
 mod queue_consumer;
+#[path = "../examples/returning_rows.rs"]
+mod returning_rows;
 #[path = "../examples/sqlite_quickstart.rs"]
 mod sqlite_quickstart;
 
@@ -69,6 +71,21 @@ async fn a_batch_pays_what_is_new() {
     let store = AnyStore::connect(&url).await.unwrap();
     assert_eq!(one_shot_batch::pay_all(&store, 0..100).await.unwrap(), 100);
     assert_eq!(one_shot_batch::pay_all(&store, 50..150).await.unwrap(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_gets_the_row_of_the_first_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = returning_rows::create(&folder.path().join("shop.db")).unwrap();
+    let store = AnyStore::connect(&url).await.unwrap();
+    let place = async |request| {
+        let (placed, replayed) = returning_rows::place(&store, request, "tea").await.unwrap();
+        assert_eq!(placed.item, "tea");
+        (placed.number, replayed)
+    };
+    assert_eq!(place("a").await, (1, false));
+    assert_eq!(place("b").await, (2, false));
+    assert_eq!(place("a").await, (1, true));
 }
 
 #[tokio::test]

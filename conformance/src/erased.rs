@@ -12,7 +12,7 @@ use exactly_once_core::{
 
 use crate::{
     CaseFailure, CaseResult,
-    harness::{Age, Harness, Way},
+    harness::{Age, Harness, RowsOf, Way},
 };
 
 /// A guard of the harness under the twin.
@@ -39,6 +39,7 @@ trait Twin: Send + Sync {
     async fn count_effects(&self, place: &Place, id: &str) -> CaseResult<u64>;
     fn effect_statement(&self, id: &str) -> Option<Statement>;
     fn effect_statement_at(&self, place: &Place, id: &str) -> Option<Statement>;
+    fn returning_statement(&self, place: &Place, wanted: RowsOf<'_>) -> Option<Statement>;
     fn refused_statement(&self) -> Option<Statement>;
     fn poisoned_statements(&self) -> Vec<(&'static str, Vec<Statement>)>;
     async fn fail_half_way(&self, tx: &mut AnyTx, id: &str) -> bool;
@@ -115,6 +116,10 @@ impl<H: Harness> Twin for Under<H> {
     }
     fn effect_statement_at(&self, place: &Place, id: &str) -> Option<Statement> {
         self.inner.effect_statement_at(guard::<H>(place).ok()?, id)
+    }
+    fn returning_statement(&self, place: &Place, wanted: RowsOf<'_>) -> Option<Statement> {
+        self.inner
+            .returning_statement(guard::<H>(place).ok()?, wanted)
     }
     fn refused_statement(&self) -> Option<Statement> {
         self.inner.refused_statement()
@@ -251,6 +256,9 @@ impl Harness for ErasedHarness {
     }
     fn effect_statement_at(&self, place: &Place, id: &str) -> Option<Statement> {
         self.0.effect_statement_at(place, id)
+    }
+    fn returning_statement(&self, place: &Place, wanted: RowsOf<'_>) -> Option<Statement> {
+        self.0.returning_statement(place, wanted)
     }
     fn refused_statement(&self) -> Option<Statement> {
         self.0.refused_statement()

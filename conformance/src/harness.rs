@@ -6,7 +6,7 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use exactly_once_core::{
-    AccountId, Error, Namespace, Statement, Transactional, Version, WorkError,
+    AccountId, Error, Namespace, Statement, Transactional, Value, Version, WorkError,
 };
 
 use crate::{CaseFailure, CaseResult};
@@ -93,6 +93,13 @@ pub trait Harness: Send + Sync + 'static {
     fn effect_statement_at(&self, guard: &Self::Guard, id: &str) -> Option<Statement> {
         let _ = guard;
         self.effect_statement(id)
+    }
+
+    /// Optional: a statement that returns rows, without its limits; `None` where this backend has no
+    /// such statement. Ids are new to each call, unless the same statement is wanted again.
+    fn returning_statement(&self, guard: &Self::Guard, wanted: RowsOf<'_>) -> Option<Statement> {
+        let _ = (guard, wanted);
+        None
     }
 
     /// Optional: a statement that the database refuses for good, whatever the state.
@@ -344,6 +351,27 @@ pub trait Harness: Send + Sync + 'static {
     fn tick(&self) -> Duration {
         Duration::from_millis(40)
     }
+}
+
+/// What a statement that returns rows is to do; see [`Harness::returning_statement`].
+#[derive(Clone, Copy, Debug)]
+pub enum RowsOf<'a> {
+    /// Adds effects for the id, as [`Harness::write_effect`] does, and returns a row for each of them.
+    /// A row holds what no other run of the statement returns: a number that the database counts.
+    Effects {
+        /// Of the effects.
+        id: &'a str,
+        /// How many effects and rows.
+        count: u32,
+    },
+    /// Returns a row with one column: the value that the statement binds, as the database has stored
+    /// it under the id.
+    Value {
+        /// New to each value.
+        id: &'a str,
+        /// What is bound.
+        value: &'a Value,
+    },
 }
 
 /// Another way to the same server; see [`Harness::open_by`].

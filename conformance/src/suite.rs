@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use exactly_once_core::{
     AnyStore, BalanceStore, BalanceTransaction, DecisionRegister, IdempotencyStore, LeaseStore,
-    OneShotParticipant, OneShotStore, PreparedTransactions,
+    OneShotParticipant, OneShotStore, PreparedTransactions, StatementTransaction,
 };
 
 use crate::{
@@ -27,8 +27,12 @@ use crate::{
 pub fn run<H>(harness: H) -> ExitCode
 where
     H: Harness,
-    H::Store:
-        OneShotStore + LeaseStore + BalanceTransaction + OneShotParticipant + DecisionRegister,
+    H::Store: OneShotStore
+        + StatementTransaction
+        + LeaseStore
+        + BalanceTransaction
+        + OneShotParticipant
+        + DecisionRegister,
 {
     Suite::new(harness).all().run()
 }
@@ -148,7 +152,13 @@ impl<H: Harness> Suite<H> {
         cases::one_shot::leases::register, idempotency one_shot leases
     );
 
-    /// Topic I, one-shot form.
+    topic!(
+        /// Topic Q: statements in a transaction, and the rows that they return.
+        statements: StatementTransaction, + IdempotencyStore;
+        cases::statements::register, idempotency statements
+    );
+
+    /// Topics I and Q, one-shot form.
     pub fn one_shot(mut self) -> Self
     where
         H::Store: OneShotStore,
@@ -171,11 +181,16 @@ impl<H: Harness> Suite<H> {
     /// Every topic.
     pub fn all(self) -> Self
     where
-        H::Store:
-            OneShotStore + LeaseStore + BalanceTransaction + OneShotParticipant + DecisionRegister,
+        H::Store: OneShotStore
+            + StatementTransaction
+            + LeaseStore
+            + BalanceTransaction
+            + OneShotParticipant
+            + DecisionRegister,
     {
         self.idempotency()
             .one_shot()
+            .statements()
             .leases()
             .balances()
             .balance_transactions()
@@ -215,9 +230,10 @@ impl<H: Harness> Suite<H> {
 }
 
 /// Every topic, and what a store that does not run it leaves unproven.
-const TOPICS: [(&str, &str); 15] = [
+const TOPICS: [(&str, &str); 16] = [
     ("idempotency", "keys, claims and receipts in a transaction"),
     ("one_shot", "effects known up front"),
+    ("statements", "statements in a transaction, and their rows"),
     ("leases", "leases and fencing tokens"),
     ("balances", "versioned balances"),
     (

@@ -43,14 +43,30 @@ impl RedisStore {
     }
 
     /// Applies work and records an outcome, in one script.
-    pub(super) async fn record(
+    async fn record(
         &self,
         operation: &'static str,
         claim: &Claim,
         outcome: &Outcome,
         work: &Work,
-        required_rows: &str,
     ) -> Result<Settled> {
+        let rows = Rows::default();
+        let recorded = self.record_counted(operation, claim, outcome, work, &rows);
+        Ok(match recorded.await? {
+            Recorded::Now(_) => Settled::Recorded,
+            Recorded::Before(outcome) => Settled::Superseded(outcome),
+        })
+    }
+
+    /// The same for work whose rows are counted or returned.
+    pub(super) async fn record_counted(
+        &self,
+        operation: &'static str,
+        claim: &Claim,
+        outcome: &Outcome,
+        work: &Work,
+        rows: &Rows,
+    ) -> Result<Recorded> {
         let shard = self.layout().shard_of_key(&self.namespace, claim.key());
         let (state, bytes) = stored_outcome(outcome);
         let (keys, arguments) = work.for_script();
@@ -70,7 +86,8 @@ impl RedisStore {
                 bytes,
                 retention_micros(claim.retention()),
                 claim.key().as_str().into(),
-                required_rows.into(),
+                rows.required.as_str().into(),
+                rows.returned.as_str().into(),
             ],
             arguments,
         ]
@@ -80,12 +97,12 @@ impl RedisStore {
             .write(operation, &scripts::COMPLETE, shard, keys, arguments)
             .await?;
         match reply.word() {
-            "recorded" => Ok(Settled::Recorded),
+            "recorded" => Ok(Recorded::Now(reply.bytes(1).to_vec())),
             "known" => {
                 let standing = Seen::read(&reply)?.standing(claim);
                 let outcome = standing.outcome(operation, BACKEND)?;
                 outcome
-                    .map(Settled::Superseded)
+                    .map(Recorded::Before)
                     .ok_or_else(|| disagree(operation))
             }
             _ => Err(refusal(operation, &reply)),
@@ -103,6 +120,21 @@ impl RedisStore {
         }
         Err(refusals::foreign(operation, BACKEND))
     }
+}
+
+/// What is asked of the rows of statements, as `complete.lua` takes it.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) required: String,
+    pub(super) returned: String,
+}
+
+/// What became of an outcome.
+pub(super) enum Recorded {
+    /// It is recorded, as these bytes.
+    Now(Vec<u8>),
+    /// An earlier one is.
+    Before(Outcome),
 }
 
 /// What a script saw of a key, and when.
@@ -224,7 +256,7 @@ impl IdempotencyStore for RedisStore {
         self.check_claim("complete", &tx, claim)?;
         let work = tx.finish("complete")?;
         let outcome = Outcome::Applied(receipt.clone());
-        self.record("complete", claim, &outcome, &work, "").await
+        self.record("complete", claim, &outcome, &work).await
     }
 
     async fn reject(&self, tx: RedisTx, claim: &Claim, rejection: &Rejection) -> Result<Settled> {
@@ -235,7 +267,7 @@ impl IdempotencyStore for RedisStore {
             writes: Vec::new(),
         };
         let outcome = Outcome::Rejected(rejection.clone());
-        self.record("reject", claim, &outcome, &read, "").await
+        self.record("reject", claim, &outcome, &read).await
     }
 
     async fn lookup(&self, key: &IdempotencyKey) -> Result<Option<KeyRecord>> {

@@ -1,14 +1,14 @@
 //! A participant whose work is known up front, by the steps of any other.
 
 use exactly_once_core::{
-    ErrorKind, OneShotParticipant, Ran, Result, Statement, StatementTransaction,
-    adapter::{check_statements_without_rows, refusals},
+    ErrorKind, OneShotParticipant, Ran, Result, Statement, StatementTransaction, Value,
+    adapter::{RowsWriter, check_statements_without_rows, refusals},
 };
 
 use super::{
     commands::{Verb, Write},
     error::{BACKEND, error},
-    one_shot::no_rows,
+    one_shot::check_row,
     statements::writes_of,
     store::RedisStore,
     transaction::RedisTx,
@@ -32,15 +32,44 @@ impl StatementTransaction for RedisStore {
         const OPERATION: &str = "run_in";
         statement.check(OPERATION, BACKEND)?;
         tx.check_home(self, OPERATION)?;
-        if statement.returns().is_some() {
-            return Err(no_rows(OPERATION));
-        }
         let mut whole = Whole { tx, done: false };
-        let applied = apply(whole.tx, std::slice::from_ref(statement), true).await;
+        let ran = run(whole.tx, statement, OPERATION).await;
         whole.done = true;
-        let changed = whole.tx.noted(applied)?;
-        Ok(Ran::changed(changed.into_iter().sum()))
+        whole.tx.noted(ran)
     }
+}
+
+/// Runs one statement. What it returns is read, and so guarded until the commit.
+async fn run(tx: &mut RedisTx, statement: &Statement, operation: &'static str) -> Result<Ran> {
+    check_row(1, statement, operation)?;
+    let Some(limits) = statement.returns() else {
+        let changed = apply(tx, std::slice::from_ref(statement), true).await?;
+        return Ok(Ran::changed(changed.into_iter().sum()));
+    };
+    // Its one row is counted, and that was compared.
+    let writes = writes_of(std::slice::from_ref(statement), operation)?;
+    let mut changed = 0;
+    for write in &writes {
+        let rows = changes(tx, write, true).await?;
+        if rows > 0 || condition_of(write).is_empty() {
+            put(tx, write)?;
+        }
+        changed += rows;
+    }
+    let counter = match writes.last() {
+        Some(write) if write.verb == Verb::Incr => tx.get(write.key.as_slice()).await?,
+        Some(write) if write.verb == Verb::HIncr => {
+            tx.hget(write.key.as_slice(), write.a.as_slice()).await?
+        }
+        _ => None,
+    };
+    let value = match counter {
+        Some(digits) => number(&digits)?,
+        None => i64::try_from(changed).unwrap_or(i64::MAX),
+    };
+    let mut rows = RowsWriter::new(1, limits, operation, BACKEND);
+    rows.row([("value", Value::Integer(value))])?;
+    Ok(Ran::returned(rows.finish()?))
 }
 
 /// A transaction that can't be committed if this is dropped half way.

@@ -15,6 +15,7 @@ pub(crate) mod one_shot;
 pub(crate) mod prepared;
 pub(crate) mod prepared_one_shot;
 pub(crate) mod register;
+pub(crate) mod statements;
 pub(crate) mod support;
 pub(crate) mod together;
 pub(crate) mod two_phase;

@@ -5,12 +5,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use exactly_once::{
-    AnyStore, AnyTx, BoxError, Statement, WorkError,
+    AnyStore, AnyTx, BoxError, Statement, Value, WorkError,
     memory::{MemoryStore, MemoryTx},
 };
 use exactly_once_conformance::{
     CaseFailure, CaseResult, Harness, Suite,
-    harness::Way,
+    harness::{RowsOf, Way},
     report::{CaseReport, Status},
     runner::{Variant, run_one},
 };
@@ -101,6 +101,15 @@ fn memory_tx(tx: &mut AnyTx) -> Result<&mut MemoryTx, WorkError> {
     tx.downcast_mut().ok_or_else(foreign)
 }
 
+/// The reference store keeps text, bytes, whole numbers and what has a text.
+fn value_statement(id: &str, value: &Value) -> Option<Statement> {
+    match value {
+        Value::Integer(_) => Some(Statement::new("add").bind(id).bind(value.clone())),
+        Value::Null | Value::Bool(_) | Value::Float(_) => None,
+        value => Some(Statement::new("put").bind(id).bind(value.clone())),
+    }
+}
+
 impl Harness for Bench {
     type Store = AnyStore;
     type Guard = Arc<dyn AnyPlace>;
@@ -136,6 +145,13 @@ impl Harness for Bench {
     }
     fn effect_statement(&self, id: &str) -> Option<Statement> {
         Some(Statement::new("append").bind(id).bind("x"))
+    }
+    fn returning_statement(&self, _: &Self::Guard, wanted: RowsOf<'_>) -> Option<Statement> {
+        match wanted {
+            RowsOf::Effects { id, count: 1 } => self.effect_statement(id),
+            RowsOf::Effects { .. } => None,
+            RowsOf::Value { id, value } => value_statement(id, value),
+        }
     }
     fn refused_statement(&self) -> Option<Statement> {
         Some(Statement::new("no such command"))

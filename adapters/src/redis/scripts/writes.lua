@@ -145,6 +145,7 @@ function PLAN.INCR(sketch, write)
   local after, refusal = sum_of(write.key, sketch.string(write.key), write.a)
   if not after then return nil, refusal end
   sketch.types[write.key], sketch.strings[write.key] = 'string', after
+  write.after = after
   return 1
 end
 
@@ -172,6 +173,7 @@ function PLAN.HINCR(sketch, write)
   local after, refusal = sum_of(write.key, sketch.field(write.key, write.a), write.b)
   if not after then return nil, refusal end
   set_field(sketch, write, after)
+  write.after = after
   return 1
 end
 
@@ -214,6 +216,24 @@ local function plan(writes)
     rows[write.statement] = (rows[write.statement] or 0) + changed
   end
   return nil, rows
+end
+
+-- The outcome with the rows of the statements that return some: each has one, with one value, the number
+-- that a counter has then, or how many rows the statement changes. Or nil and the refusal.
+local function with_rows(outcome, returned, writes, rows)
+  local most, separator = tonumber(string.match(returned, '^%d+')), ''
+  for statement, bytes in string.gmatch(returned, '<(%d+)=(%d+)') do
+    local value = whole(rows[tonumber(statement)] or 0)
+    for _, write in ipairs(writes) do
+      if write.statement == tonumber(statement) and write.after then value = write.after end
+    end
+    local json = '[{"value":' .. value .. '}]'
+    if #json > tonumber(bytes) then return nil, { 'too large', statement, bytes } end
+    outcome, separator = outcome .. separator .. json, ','
+  end
+  outcome = outcome .. ']}'
+  if #outcome > most then return nil, { 'receipt', whole(#outcome), whole(most) } end
+  return outcome
 end
 
 -- One function for each operation. After `plan`, none can fail.

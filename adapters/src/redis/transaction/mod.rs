@@ -11,7 +11,8 @@ mod user;
 use std::{collections::HashMap, fmt};
 
 use exactly_once_core::{
-    BoxError, Claim, Error, ErrorKind, Namespace, Result, Store, Transactional, adapter::refusals,
+    BoxError, Claim, Error, ErrorKind, Namespace, Receipt, Result, Returning, Store, Transactional,
+    adapter::refusals,
 };
 
 pub(super) use keys::check_user_key;
@@ -116,22 +117,36 @@ impl RedisTx {
 /// The error for an answer by which a script refused a transaction's work.
 pub(super) fn refusal(operation: &'static str, reply: &Reply) -> Error {
     let told = reply.lossy(1);
+    let number = |at: usize| reply.integer(at).ok().and_then(|n| u64::try_from(n).ok());
+    let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     match reply.word() {
         "changed" => error(ErrorKind::Busy, operation).with_message(format!(
             "{told} was changed by somebody else since the transaction read it"
         )),
         "reserved" => refusals::reserved("a key", &told, operation, BACKEND),
         "refused" => refused(operation, told),
-        "rows" => {
-            let number = |at: usize| reply.integer(at).ok().and_then(|n| u64::try_from(n).ok());
-            match (number(1), number(2), number(3)) {
-                (Some(statement), Some(changed), Some(expected)) => {
-                    let statement = usize::try_from(statement).unwrap_or(usize::MAX);
-                    refusals::rows(statement, changed, expected, operation, BACKEND)
-                }
-                _ => reply.unexpected(),
+        "rows" => match (number(1), number(2), number(3)) {
+            (Some(statement), Some(changed), Some(expected)) => {
+                refusals::rows(to_usize(statement), changed, expected, operation, BACKEND)
             }
-        }
+            _ => reply.unexpected(),
+        },
+        "too large" => match (number(1), number(2)) {
+            (Some(statement), Some(bytes)) => {
+                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+                let limits = Returning::rows(1).within_bytes(bytes);
+                refusals::rows_too_large(to_usize(statement), limits, operation, BACKEND)
+            }
+            _ => reply.unexpected(),
+        },
+        "receipt" => match (number(1), number(2)) {
+            (Some(size), Some(limit)) => {
+                let receipt = Receipt::from_bytes(vec![0; to_usize(size)]);
+                let checked = receipt.check_size(to_usize(limit), operation, BACKEND);
+                checked.err().unwrap_or_else(|| reply.unexpected())
+            }
+            _ => reply.unexpected(),
+        },
         "overflow" => error(ErrorKind::Overflow, operation).with_message(told),
         _ => reply.unexpected(),
     }

@@ -24,8 +24,14 @@ pub const DATABASE: &str = "postgres";
 /// The users' own table, for the effects of all cases. A row shows by itself whose it is, from what
 /// the connection says of itself: that goes through a transaction pooler too.
 const EFFECTS: &str = "CREATE TABLE effects (\
-     place text NOT NULL DEFAULT current_setting('application_name'), id text NOT NULL); \
+     place text NOT NULL DEFAULT current_setting('application_name'), id text NOT NULL, \
+     n int8 GENERATED ALWAYS AS IDENTITY); \
      CREATE INDEX ON effects (place); \
+     CREATE TYPE mood AS ENUM ('sad', 'happy'); \
+     CREATE TABLE kept (a_bool bool, an_int2 int2, an_int4 int4, an_int8 int8, a_float4 float4, \
+     a_float8 float8, a_text text, a_bytea bytea, a_uuid uuid, a_numeric numeric, \
+     a_timestamptz timestamptz, a_timestamp timestamp, a_date date, a_time time, a_json json, \
+     a_jsonb jsonb, an_int8s int8[], a_texts text[], a_mood mood); \
      CREATE TABLE deferred (n int8 UNIQUE DEFERRABLE INITIALLY DEFERRED)";
 
 /// The version to test.

@@ -12,11 +12,12 @@ use std::{marker::PhantomData, net::SocketAddr, process::ExitCode, sync::Arc, ti
 
 use exactly_once::{
     AccountId, BalanceTransaction, DecisionRegister, LeaseStore, Namespace, OneShotParticipant,
-    OneShotStore, Result, Statement, Transactional, Version, WorkError, postgres::Timeouts,
+    OneShotStore, Result, Statement, StatementTransaction, Transactional, Value, Version,
+    WorkError, postgres::Timeouts,
 };
 use exactly_once_conformance::{
     CaseFailure, CaseResult, Harness, Suite,
-    harness::{Age, Way},
+    harness::{Age, RowsOf, Way},
     process::is_child,
     runner::{Trial, run},
 };
@@ -31,6 +32,7 @@ use self::{
 pub trait Adapter: Send + Sync + 'static {
     /// Its store.
     type Store: OneShotStore
+        + StatementTransaction
         + LeaseStore
         + BalanceTransaction
         + OneShotParticipant
@@ -84,6 +86,31 @@ fn timeouts() -> Timeouts {
         idle_in_transaction: Duration::from_secs(20),
         reply: Duration::from_secs(6),
     }
+}
+
+/// The column for a value.
+fn column_of(value: &Value) -> Option<&'static str> {
+    Some(match value {
+        Value::Bool(_) => "a_bool",
+        Value::Integer(number) if i16::try_from(*number).is_ok() => "an_int2",
+        Value::Integer(number) if i32::try_from(*number).is_ok() => "an_int4",
+        Value::Integer(_) => "an_int8",
+        Value::Float(number) if f64::from(*number as f32) == *number => "a_float4",
+        Value::Float(_) => "a_float8",
+        Value::Text(_) => "a_text",
+        Value::Bytes(_) => "a_bytea",
+        Value::Uuid(_) => "a_uuid",
+        Value::Null | Value::Numeric(_) => "a_numeric",
+        Value::Timestamp(_) => "a_timestamptz",
+        Value::DateTime(_) => "a_timestamp",
+        Value::Date(_) => "a_date",
+        Value::Time(_) => "a_time",
+        Value::Json(text) if text.len() % 2 == 0 => "a_json",
+        Value::Json(_) => "a_jsonb",
+        Value::Array(items) if matches!(items.first(), Some(Value::Text(_))) => "a_texts",
+        Value::Array(_) => "an_int8s",
+        _ => return None,
+    })
 }
 
 /// What a case stands on.
@@ -194,6 +221,26 @@ impl<A: Adapter> Harness for PostgresHarness<A> {
 
     fn effect_statement(&self, id: &str) -> Option<Statement> {
         Some(Statement::new(INSERT).bind(id).expecting_rows(1))
+    }
+
+    fn returning_statement(&self, _: &Place, wanted: RowsOf<'_>) -> Option<Statement> {
+        match wanted {
+            RowsOf::Effects { id, count: 1 } => {
+                Some(Statement::new("INSERT INTO effects (id) VALUES ($1) RETURNING n").bind(id))
+            }
+            RowsOf::Effects { id, count } => Some(
+                Statement::named(
+                    "INSERT INTO effects (id) SELECT :id FROM generate_series(1, :count) RETURNING n",
+                )
+                .bind_named("id", id)
+                .bind_named("count", count),
+            ),
+            RowsOf::Value { value, .. } => {
+                let column = column_of(value)?;
+                let sql = format!("INSERT INTO kept ({column}) VALUES ($1) RETURNING {column}");
+                Some(Statement::new(sql).bind(value.clone()))
+            }
+        }
     }
 
     fn refused_statement(&self) -> Option<Statement> {

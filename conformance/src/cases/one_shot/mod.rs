@@ -5,7 +5,10 @@ mod crash;
 mod groups;
 mod keys;
 pub(crate) mod leases;
-mod support;
+mod rows;
+mod rows_crash;
+mod rows_shared;
+pub(crate) mod support;
 
 use exactly_once_core::OneShotStore;
 
@@ -21,4 +24,7 @@ where
     groups::register(registry);
     crash::register(registry);
     keys::register(registry);
+    rows::register(registry);
+    rows_shared::register(registry);
+    rows_crash::register(registry);
 }

@@ -1,7 +1,7 @@
 //! Steps that the cases of one-shot effects share.
 
 use exactly_once_core::{
-    Claim, OneShot, OneShotDone, OneShotStore, Outcome, Receipt, Result, Statement,
+    Claim, OneShot, OneShotDone, OneShotStore, Outcome, Receipt, Result, Returning, Statement,
 };
 
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     cases::support::{claim, receipt, retry},
     context::Context,
     ensure_eq,
-    harness::Harness,
+    harness::{Harness, RowsOf},
 };
 
 /// The statement that has the effect `id`; ends the case where the harness has none.
@@ -18,6 +18,29 @@ pub(super) fn statement<H: Harness>(cx: &Context<H>, id: &str) -> CaseResult<Sta
         Some(statement) => Ok(statement),
         None => cx.ignore("this harness has no statement for an effect (`effect_statement`)"),
     }
+}
+
+/// The statement that has the effect `id` this many times and returns a row for each; ends the case where
+/// the harness has none.
+pub(in crate::cases) fn returning<H: Harness>(
+    cx: &Context<H>,
+    id: &str,
+    count: u32,
+    limits: Returning,
+) -> CaseResult<Statement> {
+    let wanted = RowsOf::Effects { id, count };
+    match cx.harness().returning_statement(cx.guard(), wanted) {
+        Some(statement) => Ok(statement.returning(limits)),
+        None => cx.ignore(format!(
+            "this harness has no statement that returns {count} rows (`returning_statement`)"
+        )),
+    }
+}
+
+/// The effect `id` under the key of the same name, answered with the row that it returns.
+pub(super) fn with_row<H: Harness>(cx: &Context<H>, id: &str) -> CaseResult<OneShot> {
+    let statement = returning(cx, id, 1, Returning::rows(1))?;
+    Ok(effect(&claim(id)?, vec![statement], Receipt::default()))
 }
 
 /// An effect with this receipt.

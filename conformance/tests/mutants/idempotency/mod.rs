@@ -10,5 +10,6 @@ mod network;
 mod one_shot;
 mod place;
 mod replay;
+mod rows;
 mod shared;
 mod time;
