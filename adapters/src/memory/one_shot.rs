@@ -13,7 +13,7 @@ use super::{MemoryStore, error::BACKEND, transaction::MemoryTx};
 ///
 /// | text | bound | rows changed | returns |
 /// |---|---|---|---|
-/// | `put` | row, value | 1 | `row`, `value` as they are then |
+/// | `put` | row, value | 1 | `value`, as it is then |
 /// | `append` | row, value | 1 | the same |
 /// | `add` | row, whole number | 1 | the same; the value is a number |
 /// | `delete` | row | 1, or 0 where there was none | what was deleted |
@@ -105,7 +105,7 @@ fn run(
         Some(limits) => {
             let mut rows = RowsWriter::new(at, limits, operation, BACKEND);
             let written = match row {
-                Some((name, value)) => rows.row([("row", Value::from(name)), ("value", value)]),
+                Some((_, value)) => rows.row([("value", value)]),
                 None => Ok(()),
             };
             let rows = written.and_then(|()| rows.finish());
