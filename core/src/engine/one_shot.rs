@@ -220,8 +220,10 @@ mod sealed {
 pub struct Parts<A> {
     statements: Vec<Statement>,
     receipt: Result<Receipt>,
-    read: Box<dyn FnOnce(&Receipt) -> Result<A> + Send>,
+    read: Read<A>,
 }
+
+type Read<A> = Box<dyn FnOnce(&Receipt) -> Result<A> + Send>;
 
 impl<R: ?Sized, T: ?Sized> sealed::Sealed for ValuedEffect<'_, R, T> {}
 

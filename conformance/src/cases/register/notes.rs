@@ -120,7 +120,11 @@ async fn r18_disputes<H: Harness<Store: DecisionRegister>>(mut cx: Context<H>) -
         ensure_eq!(state(store, &work).await?, disputed, "what stands");
         let listed = all_unfinished(store, 10).await?;
         let listed = Vec::from_iter(listed.into_iter().map(|entry| entry.disputes));
-        ensure_eq!(listed, [disputed.2.clone()], "the disputes, as listed");
+        ensure_eq!(
+            listed.as_slice(),
+            std::slice::from_ref(&disputed.2),
+            "the disputes, as listed"
+        );
         let settled = Settlement::now(store, decision, "ops", "by hand").await?;
         store.settle(&work, &settled).await?;
         let stands = store.dispute(&work, &first).await?;
