@@ -1,7 +1,7 @@
 # What every change has to pass, apart from the tests. Reads only. Sourced by ./dev, not run.
 
 # The stages of `verify`, in the order in which they fail soonest.
-STAGES=(fmt msrv links words deps deny package clippy powerset docs doctests)
+STAGES=(fmt msrv links words deps deny package clippy powerset docs api doctests)
 
 # Drivers that only the feature of their backend may pull in.
 DRIVERS='rusqlite|libsqlite3-sys|tokio-postgres|deadpool-postgres|sqlx(-core|-postgres|-sqlite|-mysql)?|redis|restate-sdk'
@@ -236,6 +236,44 @@ verify_docs() {
   heading "documentation"
   RUSTDOCFLAGS="-D warnings" cargo doc --quiet "${ALL[@]}" --no-deps
   RUSTDOCFLAGS="-D warnings" own_workspaces doc --quiet --no-deps
+}
+
+# The public API of each published package, as `.dev/api` lists it: a change of it is seen in review.
+# `./dev fix` writes the listings.
+verify_api() {
+  local crate listing
+  heading "public API"
+  public_api_tool
+  rustdoc_json
+  for crate in "${PUBLISHED[@]}"; do
+    listing=.dev/api/$crate.txt
+    public_api "$crate" | diff -u "$listing" - ||
+      fail "the public API of $crate is not as $listing lists it: review the change, then run ./dev fix"
+    echo "$crate: $(wc -l <"$listing") items"
+  done
+}
+
+PUBLISHED=(exactly-once-core exactly-once exactly-once-conformance)
+PUBLIC_API_VERSION=0.52.0
+
+public_api_tool() {
+  [ ! -x ".tools/public-api-$PUBLIC_API_VERSION/bin/cargo-public-api" ] || return 0
+  heading "installing cargo-public-api $PUBLIC_API_VERSION into .tools/"
+  # Without optimization: it runs for a second.
+  CARGO_TARGET_DIR=$PWD/.tools/build cargo install --quiet --locked --debug \
+    --root ".tools/public-api-$PUBLIC_API_VERSION" "cargo-public-api@$PUBLIC_API_VERSION"
+  rm -rf .tools/build
+}
+
+# Of the whole workspace, as everything else: the dependencies are built already.
+rustdoc_json() {
+  RUSTDOC=$PWD/.dev/rustdoc-unstable RUSTDOCFLAGS="-Z unstable-options --output-format json" \
+    cargo doc --quiet "${ALL[@]}" --no-deps
+}
+
+public_api() { # crate
+  ".tools/public-api-$PUBLIC_API_VERSION/bin/cargo-public-api" public-api -sss \
+    --rustdoc-json "${CARGO_TARGET_DIR:-$PWD/target}/doc/${1//-/_}.json"
 }
 
 verify_doctests() {
