@@ -1,6 +1,6 @@
 //! A durable engine in one file: its journal is a text file per run.
 //!
-//! A [run](run) calls a handler with an [`Attempt`]. Each step of the handler is a line of the journal:
+//! A [`run`] calls a handler with an [`Attempt`]. Each step of the handler is a line of the journal:
 //! its name and its result as JSON, written and synced before the handler sees the result. After a
 //! crash, the next attempt reads the lines instead of running the steps, and goes on where they end.
 //!
