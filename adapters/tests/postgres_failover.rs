@@ -140,8 +140,14 @@ async fn prepared_work_is_committed_once_by_another_process() {
         "{first:?}"
     );
     assert_eq!(rows(&server).await, "1");
-    // Nothing is in doubt any more: the second one finds nothing to do.
-    assert!(!resolve().status.success());
+    // Nothing is in doubt any more: the second one finds the decision, and nothing to do.
+    let second = resolve();
+    let said = String::from_utf8_lossy(&second.stdout).into_owned();
+    assert!(
+        second.status.success() && said.contains("commit"),
+        "{second:?}"
+    );
+    assert_eq!(rows(&server).await, "1");
     let again = connect(server.url()).await;
     again.commit_prepared(&transaction).await.unwrap();
     assert_eq!(rows(&server).await, "1");

@@ -33,7 +33,7 @@ async fn fill(world: &World, some: bool) {
          INSERT INTO exactly_once.outcomes
          SELECT 'default', i::text::bytea, '', true, 0, {moment} FROM generate_series(1, {STORED}) i;
          INSERT INTO exactly_once.decisions
-         SELECT 'default', i::text::bytea, '', '', true, true, NULL, 0, {moment}
+         SELECT 'default', i::text::bytea, '', '', true, true, NULL, NULL, 0, {moment}
          FROM generate_series(1, {STORED}) i"
     );
     world.sql(&sql).await;

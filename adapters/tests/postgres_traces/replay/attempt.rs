@@ -72,7 +72,14 @@ impl Replay<'_> {
                 if let [Action::Finish(decision)] = self.attempts[number].machine.actions()[..] {
                     let told = answer(self.register().finish(&self.work, decision).await);
                     match noted(&told) {
-                        Some(noted) => self.attempts[number].machine.noted(noted),
+                        Some(noted) => {
+                            self.attempts[number].machine.noted(noted);
+                            if let Some(kind @ (ErrorKind::Lost | ErrorKind::Heuristic)) =
+                                noted.stops(decision)
+                            {
+                                self.alarms.push(format!("{} at the end", kind.as_str()));
+                            }
+                        }
                         None => self.attempts[number].end(),
                     }
                 }
