@@ -5,6 +5,7 @@ Prints what the workflow saw, as JSON."""
 
 import asyncio
 import json
+import os
 import sys
 from datetime import timedelta
 
@@ -51,3 +52,7 @@ async def main(address, queue, rust_queue, order):
 # The sandbox of workflows imports this file once more.
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
+    sys.stdout.flush()
+    # Threads of the SDK's core outlive the interpreter. One that takes the GIL while the interpreter
+    # finalizes aborts the process, so the process ends without that. Whatever failed has raised before.
+    os._exit(0)
