@@ -13,7 +13,8 @@
 mod world;
 
 use exactly_once::{
-    ErrorKind, ExecuteOnce, IdempotencyStore,
+    ErrorKind, ExecuteOnce, IdempotencyStore, OneShot, OneShotStore, Receipt, Returning, Rows,
+    Statement, StatementTransaction,
     postgres::{TokioPostgresStore, TokioPostgresTx},
 };
 use world::{World, claim, timeouts, world};
@@ -85,4 +86,98 @@ async fn one_that_the_server_refuses_undoes_the_work_and_can_be_retried() {
         .await
         .unwrap();
     assert_eq!(world.sql("SELECT count(*) FROM receipts").await, "1");
+}
+
+/// Settings of the database that change how values are written as text.
+const ODD: [(&str, &str); 5] = [
+    ("TimeZone", "Asia/Kolkata"),
+    ("bytea_output", "escape"),
+    ("DateStyle", "German, DMY"),
+    ("IntervalStyle", "sql_standard"),
+    ("extra_float_digits", "-10"),
+];
+
+/// Values whose text depends on them; names that are ours in the statement around it; and what the
+/// user's own expressions make of the settings.
+const MADE: &str = "INSERT INTO made (r, rows, json, at, bytes, third, span, since) \
+     VALUES (1, 2, 3, '2026-01-31 20:00:00+00', '\\x00ff41', 1 / 3::float8, '26:00:00', \
+     tstzrange('2026-01-31 20:00:00+00', NULL)) \
+     RETURNING *, at::date = '2026-02-01' AS tomorrow, \
+     current_setting('bytea_output') || current_setting('IntervalStyle') AS settings";
+
+/// Rows are one text, whatever the session writes: moments in UTC, bytes in hexadecimal digits, numbers
+/// with all of theirs. The user's own expressions see the session's settings, before and after.
+async fn rows_have_one_form<S>(world: &World, store: &S, zone: &str)
+where
+    S: OneShotStore + StatementTransaction,
+{
+    let row = |ahead: bool| {
+        format!(
+            r#"[{{"r":1,"rows":2,"json":3,"at":"2026-01-31T20:00:00+00:00","bytes":"\\x00ff41","third":0.3333333333333333,"span":"26:00:00","since":"[\"2026-01-31 20:00:00+00\",)","tomorrow":{ahead},"settings":"escapesql_standard"}}]"#
+        )
+    };
+    let returning = |text: &str| Statement::new(text).returning(Returning::rows(1));
+    let settings = "SELECT string_agg(current_setting(name), '|' ORDER BY name COLLATE \"C\") AS all \
+         FROM unnest(ARRAY['TimeZone', 'bytea_output', 'DateStyle', 'IntervalStyle']) name";
+    let other = format!("WITH nothing AS (SELECT 1) {MADE}");
+    for (name, text) in [("batch", MADE), ("own transaction", &other)] {
+        let effect = OneShot {
+            claim: claim(name),
+            statements: vec![returning(text)],
+            receipt: Receipt::default(),
+        };
+        let done = store.execute_one_shot(&effect).await.unwrap();
+        let rows: Rows = done.returned().unwrap().into_last();
+        assert_eq!(rows.as_json(), row(zone != "UTC"), "{name}");
+        let again = store.execute_one_shot(&effect).await.unwrap();
+        assert_eq!(again.outcome, done.outcome, "{name}");
+    }
+    let mut tx = store.begin().await.unwrap();
+    // A transaction may have settings of its own.
+    let india = returning("SELECT set_config('TimeZone', 'Asia/Kolkata', true)");
+    store.run_in(&mut tx, &india).await.unwrap();
+    let before = store.run_in(&mut tx, &returning(settings)).await.unwrap();
+    let ran = store.run_in(&mut tx, &returning(MADE)).await.unwrap();
+    let after = store.run_in(&mut tx, &returning(settings)).await.unwrap();
+    store.commit(tx).await.unwrap();
+    assert_eq!(ran.rows.as_json(), row(true), "in a transaction");
+    assert_eq!(after.rows, before.rows, "settings");
+    // sqlx asks for ISO dates, too, as it connects.
+    let before: String = before.rows.one().unwrap();
+    assert!(
+        before.ends_with("|sql_standard|Asia/Kolkata|escape"),
+        "{before}"
+    );
+    assert_eq!(world.sql("SELECT count(*) FROM made").await, "3");
+    world.sql("DELETE FROM made").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_have_one_form_under_any_settings_of_the_session() {
+    let world = world().await;
+    world
+        .sql(
+            "CREATE TABLE made (r int, rows int, json int, at timestamptz, bytes bytea, \
+             third float8, span interval, since tstzrange)",
+        )
+        .await;
+    for (name, value) in ODD {
+        let set = format!(
+            "ALTER DATABASE {} SET \"{name}\" = '{value}'",
+            world.database
+        );
+        world.sql(&set).await;
+    }
+    let builder = TokioPostgresStore::builder(world.url()).timeouts(timeouts());
+    let store = builder.connect().await.unwrap();
+    rows_have_one_form(&world, &store, "Asia/Kolkata").await;
+    #[cfg(feature = "sqlx-postgres")]
+    {
+        use exactly_once::{Namespace, Store, postgres::SqlxPostgresStore};
+        let builder = SqlxPostgresStore::builder(world.url()).timeouts(timeouts());
+        let store = builder.connect().await.unwrap();
+        let store = store.with_namespace(Namespace::new("sqlx").unwrap());
+        // The driver itself asks for UTC as it connects.
+        rows_have_one_form(&world, &store, "UTC").await;
+    }
 }

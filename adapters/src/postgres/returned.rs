@@ -1,22 +1,33 @@
 //! Statements that return rows: the server writes the rows as JSON, so that they are one value, with all
-//! digits and the names of the columns, on either driver.
+//! digits and the names of the columns, on either driver and under any settings of the session.
+
+use std::{fmt::Write as _, sync::LazyLock};
 
 use exactly_once_core::{Ran, Receipt, Result, Returning, Rows, Statement, adapter::refusals};
 
 use super::{STORE, driver::Reply, error::garbled, sql_text::SqlText};
 
+/// What the form of a value depends on: the setting, the value that the rows are written under, and
+/// those that write the same. They hold for the writing only: the user's statement means what it means
+/// under the session's own.
+const SETTINGS: [(&str, &str, &str); 5] = [
+    ("TimeZone", "UTC", "'UTC', 'Etc/UTC', 'GMT'"),
+    ("bytea_output", "hex", "'hex'"),
+    (
+        "DateStyle",
+        "ISO, MDY",
+        "'ISO, MDY', 'ISO, DMY', 'ISO, YMD'",
+    ),
+    ("IntervalStyle", "postgres", "'postgres'"),
+    ("extra_float_digits", "1", "'1', '2', '3'"),
+];
+
 /// The statement as one whose result is the number of its rows and, within its limits, the rows as
 /// JSON.
-///
-/// `row_to_json` has every type in a form that does not depend on how the client reads it, and a number
-/// with the digits that the server has.
 pub(super) fn as_json(statement: &Statement, limits: Returning, escapes: bool) -> String {
     format!(
-        "{} SELECT pg_catalog.count(*), CASE WHEN {within} THEN {json} END \
-         FROM exactly_once_rows r",
-        rows_of(statement.text(), escapes),
-        within = within(limits),
-        json = json(),
+        "{} SELECT rows, json FROM exactly_once_json",
+        written(statement, limits, escapes)
     )
 }
 
@@ -61,23 +72,20 @@ pub(super) fn in_receipt(
         Some(_) => format!(" AND j.rows = {}", parameter(5, "int8")),
         None => String::new(),
     };
+    // JSON that is not within its limits is NULL.
     format!(
-        "{rows_of}, exactly_once_json AS (SELECT pg_catalog.count(*) AS rows, {json} AS json \
-         FROM exactly_once_rows r), \
+        "{written}, \
          exactly_once_kept AS (UPDATE {keys} k \
          SET body = k.body || pg_catalog.convert_to({added}, 'UTF8') \
          FROM exactly_once_json j WHERE k.namespace = {namespace} AND k.key = {key} \
-         AND j.rows <= {most_rows} AND pg_catalog.octet_length(j.json) <= {most_bytes} \
+         AND j.json IS NOT NULL \
          AND pg_catalog.octet_length(k.body) + pg_catalog.octet_length({added}) <= {receipt_limit}\
          {expected} RETURNING k.body) \
          SELECT 1 / (SELECT pg_catalog.count(*) FROM exactly_once_kept), \
          (SELECT pg_catalog.convert_from(body, 'UTF8') FROM exactly_once_kept)",
-        rows_of = rows_of(statement.text(), escapes),
-        json = json(),
+        written = written(statement, limits, escapes),
         namespace = parameter(1, "bytea"),
         key = parameter(2, "bytea"),
-        most_rows = limits.max_rows(),
-        most_bytes = limits.max_bytes(),
     )
 }
 
@@ -105,20 +113,50 @@ fn rows_of(text: &str, escapes: bool) -> String {
     }
 }
 
-/// All rows, in their order.
-fn json() -> &'static str {
-    "pg_catalog.concat('[', pg_catalog.string_agg(pg_catalog.row_to_json(r)::text, ','), ']')"
+/// `WITH … exactly_once_json AS (…)`: one row with the number of `rows` and, within their limits, the rows
+/// in their order as `json`.
+///
+/// `row_to_json` has every type in a form that does not depend on how the client reads it, and a number
+/// with the digits that the server has. Each part reads the one before it, so they run in this order:
+/// all rows are made, then the settings change, the JSON is written, and the settings are as before. An
+/// error in between undoes the settings too, with its transaction or savepoint.
+fn written(statement: &Statement, limits: Returning, escapes: bool) -> String {
+    static SETTING: LazyLock<[String; 3]> = LazyLock::new(setting);
+    let [before, set, back] = &*SETTING;
+    format!(
+        "{rows_of}, \
+         exactly_once_made AS MATERIALIZED (SELECT pg_catalog.count(*) AS rows{before} \
+         FROM exactly_once_rows), \
+         exactly_once_set AS MATERIALIZED (SELECT r.*{set} FROM exactly_once_made r), \
+         exactly_once_text AS MATERIALIZED (SELECT s.*, CASE WHEN s.rows <= {most_rows}::int8 THEN \
+         (SELECT pg_catalog.concat('[', \
+         pg_catalog.string_agg(pg_catalog.row_to_json(r.*)::text, ','), ']') \
+         FROM exactly_once_rows r WHERE s.rows > 0) END AS json FROM exactly_once_set s), \
+         exactly_once_json AS MATERIALIZED (SELECT r.rows, \
+         CASE WHEN pg_catalog.octet_length(r.json) <= {most_bytes}::int8 THEN r.json END AS json{back} \
+         FROM exactly_once_text r)",
+        rows_of = rows_of(statement.text(), escapes),
+        most_rows = limits.max_rows(),
+        most_bytes = limits.max_bytes(),
+    )
 }
 
-/// Whether they are within their limits.
-fn within(limits: Returning) -> String {
-    // The commas and the two brackets count as well.
-    format!(
-        "pg_catalog.count(*) <= {rows}::int8 AND COALESCE(pg_catalog.sum(\
-         pg_catalog.octet_length(pg_catalog.row_to_json(r)::text) + 1), 1) + 1 <= {bytes}::int8",
-        rows = limits.max_rows(),
-        bytes = limits.max_bytes(),
-    )
+/// The columns that read the settings, change them where they are not fine, and change them back.
+fn setting() -> [String; 3] {
+    let [mut before, mut set, mut back] = [const { String::new() }; 3];
+    for (number, (name, value, fine)) in SETTINGS.iter().enumerate() {
+        let column = format!("was_{number}");
+        let _ = write!(before, ", pg_catalog.current_setting('{name}') AS {column}");
+        let change = |to: &str| {
+            format!(
+                ", CASE WHEN r.{column} NOT IN ({fine}) \
+                 THEN pg_catalog.set_config('{name}', {to}, true) END"
+            )
+        };
+        set.push_str(&change(&format!("'{value}'")));
+        back.push_str(&change(&format!("r.{column}")));
+    }
+    [before, set, back]
 }
 
 /// What the answer to [`as_json`] says; `at` is the number of the statement.

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use super::{
     Arguments, Refused, admin,
     catalog::Catalog,
-    config::Config,
+    config::{Config, Handler},
     current::Current,
     open,
     restate::{self, Listener},
@@ -259,6 +259,22 @@ fn report_reload(before: &Config, now: &Config) {
             "Restate knows the handlers as they were: register the deployment again with --force. Calls \
              of a handler that is gone are retried until it is back"
         );
+    }
+    for handler in &now.handlers {
+        let was = before
+            .handler(&handler.name)
+            .and_then(Handler::effect_store);
+        if let (Some(was), Some(is)) = (was, handler.effect_store())
+            && was != is
+        {
+            tracing::warn!(
+                handler = handler.name,
+                was,
+                is,
+                "the effect has moved to another store, which knows no key that was used before: a caller \
+                 that repeats one has the effect applied there again"
+            );
+        }
     }
     if (before.listen, before.admin) != (now.listen, now.admin) {
         tracing::warn!("`listen` and `admin` are read at the start only");

@@ -8,6 +8,9 @@ use super::*;
 
 const PLACED: &str = "INSERT INTO placed (item) VALUES ($1) RETURNING number, item";
 
+/// How often a batch is tried.
+const ROUNDS: usize = 500;
+
 async fn placing() -> (World, TokioPostgresStore) {
     let (world, store) = shop().await;
     world
@@ -49,20 +52,23 @@ async fn rows_take_no_trip_more() {
         1,
         "a single effect"
     );
-    // Callers that come at once may be split into a group more or less: the fewest of several rounds.
-    let (mut rows, mut plain) = (u64::MAX, u64::MAX);
+    // Callers that come at once may be split into a group more, by chance; in some round they are not.
     let mut many = Vec::new();
-    for round in 0..8 {
+    let mut rows = u64::MAX;
+    for round in 0..ROUNDS {
         let one = |at| placed(PLACED, &format!("many/{round}/{at}"));
         many = (0..32).map(one).collect();
         rows = rows.min(trips(&many).await);
-        plain = plain.min(trips(&payments(INSERT, &format!("plain/{round}"), 32)).await);
+        if rows == 1 {
+            break;
+        }
     }
-    assert_eq!(rows, plain, "a batch");
+    assert_eq!(rows, 1, "a batch");
     for (at, done) in at_once(&store, &many).await.into_iter().enumerate() {
         let done = done.unwrap();
         assert!(done.replayed);
-        assert_eq!(row(&done).1, format!("many/7/{at}"));
+        let (_, item) = row(&done);
+        assert!(item.ends_with(&format!("/{at}")), "{item}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use exactly_once_conformance::faults::proxy::Proxy;
+use exactly_once_conformance::faults::proxy::{Proxy, Rule, Trigger};
 use exactly_once_servers::process::Signal;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -22,6 +22,17 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// How long each message to and from Postgres is under way.
 const DELAY: Duration = Duration::from_secs(1);
+
+/// A shop whose Postgres is behind a proxy.
+async fn behind_a_proxy() -> (Proxy, Served) {
+    let shop = Shop::open().await;
+    let upstream = SocketAddr::from(([127, 0, 0, 1], shop.postgres.port()));
+    let proxy = Proxy::start(upstream).await.unwrap();
+    let port = shop.postgres.port().to_string();
+    let through = (shop.postgres.url()).replace(&port, &proxy.addr().port().to_string());
+    let served = Served::over(shop, SHOP, &through).await;
+    (proxy, served)
+}
 
 /// Waits for the payment's commit, whose reply is then under way for the whole delay.
 async fn committed(served: &Served, order: &str) {
@@ -49,12 +60,7 @@ async fn replays(served: &Served) -> usize {
 /// The database commits, the answer is on its way, the process is killed; Restate calls the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_right_after_the_commit_the_retry_gets_the_same_rows() {
-    let shop = Shop::open().await;
-    let upstream = SocketAddr::from(([127, 0, 0, 1], shop.postgres.port()));
-    let proxy = Proxy::start(upstream).await.unwrap();
-    let port = shop.postgres.port().to_string();
-    let through = (shop.postgres.url()).replace(&port, &proxy.addr().port().to_string());
-    let served = Served::over(shop, SHOP, &through).await;
+    let (proxy, served) = behind_a_proxy().await;
     // Connections are open, and the statement is prepared.
     served
         .call("charge", json!({ "order": "warm", "cents": 1 }))
@@ -95,12 +101,7 @@ async fn killed_right_after_the_commit_the_retry_gets_the_same_rows() {
 /// applied all the same, so its rows are the answer and not a refusal.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_under_other_rules_is_answered_by_what_was_applied() {
-    let shop = Shop::open().await;
-    let upstream = SocketAddr::from(([127, 0, 0, 1], shop.postgres.port()));
-    let proxy = Proxy::start(upstream).await.unwrap();
-    let port = shop.postgres.port().to_string();
-    let through = (shop.postgres.url()).replace(&port, &proxy.addr().port().to_string());
-    let served = Served::over(shop, SHOP, &through).await;
+    let (proxy, served) = behind_a_proxy().await;
     served
         .call("charge", json!({ "order": "warm", "cents": 1 }))
         .await;
@@ -124,6 +125,75 @@ async fn a_retry_under_other_rules_is_answered_by_what_was_applied() {
         .await;
     assert_eq!(status, 400, "{message}");
     assert!(message.contains("`note` (text) is missing"), "{message}");
+}
+
+/// Killed, and started again with a file in which `order` needs one parameter more.
+async fn killed_and_changed(proxy: &Proxy, served: &Served) {
+    let book = "parameters = { order = \"text\", cents = \"int8\" }\n\
+                sql = \"INSERT INTO payment (order_name, cents) VALUES (:order, :cents)\"";
+    let needs_memo = SHOP.replacen(
+        book,
+        "parameters = { order = \"text\", cents = \"int8\", memo = \"text\" }\n\
+         sql = \"INSERT INTO payment (order_name, cents, note) VALUES (:order, :cents, :memo)\"",
+        1,
+    );
+    assert_ne!(needs_memo, SHOP);
+    served.serve.kill().await;
+    served.shop.write(&needs_memo);
+    proxy.cut_all();
+    proxy.set(Rule::Pass);
+    proxy.set_delay(Duration::ZERO);
+    served.serve.restart().await.unwrap();
+}
+
+/// How many transactions are prepared in the stock and undecided.
+fn in_doubt(served: &Served) -> i64 {
+    let count = "SELECT count(*) FROM exactly_once_outcome WHERE state = 'prepared'";
+    let db = served.shop.sqlite();
+    db.query_row(count, [], |row| row.get(0)).unwrap()
+}
+
+const ORDER: &str = r#"{"order": "a", "item": "apple", "cents": 300}"#;
+
+/// A transaction was decided, and only one of its stores knows. Then the file changes, so that the request
+/// is none any more: the decision stands, so the other store commits too, and the caller gets a yes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decided_transaction_is_carried_out_under_other_rules() {
+    let (proxy, served) = behind_a_proxy().await;
+    proxy.set_delay(DELAY);
+    let call = served.raw("ShopDb/order", ORDER);
+    let change = async {
+        committed(&served, "a").await;
+        assert_eq!(in_doubt(&served), 1);
+        killed_and_changed(&proxy, &served).await;
+    };
+    let (answer, ()) = tokio::join!(call, change);
+    assert_eq!(answer, (200, serde_json::Value::Null));
+    assert_eq!(served.shop.payments("a").await, 1);
+    assert_eq!((served.shop.taken("a"), in_doubt(&served)), (1, 0));
+    // A request that comes now is held to the new rules.
+    let (status, message) = served.refused("order", ORDER).await;
+    assert_eq!(status, 400, "{message}");
+    assert!(message.contains("`memo` (text) is missing"), "{message}");
+}
+
+/// The same before the decision: the retry refuses the request, and nothing stays prepared.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undecided_transaction_is_rolled_back_under_other_rules() {
+    let (proxy, served) = behind_a_proxy().await;
+    proxy.set(Rule::HoldFrom(Trigger::contains("INTO payment")));
+    let call = served.refused("order", ORDER);
+    let change = async {
+        until("the stock is prepared", async || in_doubt(&served) == 1).await;
+        killed_and_changed(&proxy, &served).await;
+    };
+    let ((status, message), ()) = tokio::join!(call, change);
+    assert_eq!(status, 400, "{message}");
+    assert!(message.contains("`memo` (text) is missing"), "{message}");
+    assert_eq!(served.shop.payments("a").await, 0);
+    assert_eq!((served.shop.taken("a"), in_doubt(&served)), (0, 0));
+    let piece = json!({ "item": "apple" });
+    assert_eq!(served.call("piece", piece).await["pieces"], 2);
 }
 
 /// SIGTERM amid a call: it ends within the grace, and its caller is answered.
@@ -190,4 +260,38 @@ async fn a_reload_loses_no_call_and_a_bad_file_changes_nothing() {
         assert_eq!(paid[0]["cents"], cents, "{paid}");
         assert_eq!(paid.as_array().unwrap().len(), 1, "{paid}");
     }
+}
+
+/// The keys of an effect stay in the store where it was applied: the reload that moves it says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_moves_an_effect_is_warned_of() {
+    let file = |store: &str| {
+        format!(
+            "{SHOP}\n[effects.mark]\nstore = \"{store}\"\nparameters = {{ order = \"text\" }}\n\
+             sql = \"INSERT INTO taken (order_name, item) VALUES (:order, 'x')\"\n"
+        )
+    };
+    let served = Served::start(&file("stock")).await;
+    let client = served.shop.client().await;
+    let table = "CREATE TABLE taken (order_name text NOT NULL, item text NOT NULL)";
+    client.batch_execute(table).await.unwrap();
+    let mark = json!({ "order": "a", "key": "mark/a" });
+    served.call("mark", mark.clone()).await;
+
+    served.shop.write(&file("ledger"));
+    served.serve.signal(Signal::HUP).await.unwrap();
+    until("warned", async || {
+        let log = served.log();
+        log.iter().any(|line| {
+            line["handler"] == "mark" && line["was"] == "stock" && line["is"] == "ledger"
+        })
+    })
+    .await;
+    // As the guide has it: the other store knows nothing of the key.
+    served.call("mark", mark).await;
+    let row = client.query_one("SELECT count(*) FROM taken", &[]).await;
+    assert_eq!(
+        (served.shop.taken("a"), row.unwrap().get::<_, i64>(0)),
+        (1, 1)
+    );
 }

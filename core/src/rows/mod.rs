@@ -24,9 +24,10 @@ use row::Columns;
 /// The rows that a statement returned, as JSON: a list with an object for each row, its columns in
 /// order.
 ///
-/// Numbers have all their digits. UUIDs, times and enums are text, times as in ISO 8601; bytes are `\x`
-/// and hexadecimal digits; JSON and arrays are as they are. A backend without such types gives what it
-/// stores: see [`Value`](crate::Value).
+/// Numbers have all their digits. UUIDs, times and enums are text, times as in ISO 8601 and those with a
+/// zone in UTC; bytes are `\x` and hexadecimal digits; JSON and arrays are as they are. Settings of the
+/// session, such as `TimeZone` or `bytea_output` of Postgres, change none of it. A backend without such types
+/// gives what it stores: see [`Value`](crate::Value).
 ///
 /// ```
 /// # use exactly_once_core::Rows;

@@ -180,6 +180,14 @@ impl Handler {
         matches!(self.work, Work::Effect { .. })
     }
 
+    /// The store of an effect, where its keys are.
+    pub(super) fn effect_store(&self) -> Option<&str> {
+        match &self.work {
+            Work::Effect { store, .. } => Some(store),
+            Work::Query { .. } | Work::Transaction { .. } => None,
+        }
+    }
+
     pub(super) fn answer(&self) -> &Answer {
         match &self.work {
             Work::Effect { answer, .. } | Work::Query { answer, .. } => answer,
