@@ -166,20 +166,37 @@ inspect_package() { # crate file
 }
 
 verify_clippy() {
-  local feature
   heading "clippy: everything"
   cargo clippy --quiet "${ALL[@]}" --all-targets -- -D warnings
   # Each by itself: no feature may lean on what another one brings along.
-  for feature in "" $(features); do
-    heading "clippy: exactly-once, features [$feature]"
-    cargo clippy --quiet -p exactly-once --no-default-features --features "$feature" -- -D warnings
-  done
-  for feature in "" restate; do
-    heading "clippy: exactly-once-core, features [$feature]"
-    cargo clippy --quiet -p exactly-once-core --no-default-features --features "$feature" \
-      -- -D warnings
-  done
+  heading "clippy: each feature of exactly-once and exactly-once-core alone"
+  {
+    features | sed 's/^/-p exactly-once --features /'
+    printf '%s\n' '-p exactly-once' '-p exactly-once-core' '-p exactly-once-core --features restate'
+  } | in_lanes
   own_workspaces clippy --quiet --all-targets -- -D warnings
+}
+
+# Clippy without the default features, for each line of arguments on the standard input, in two lanes:
+# a look at one crate occupies one core. Cargo lets one build into a folder, so each lane has its own.
+in_lanes() {
+  local target=${CARGO_TARGET_DIR:-$PWD/target}
+  TARGET=$target second_lane
+  # 255 ends the other lane as well.
+  TARGET=$target xargs --max-procs=2 --process-slot-var=LANE -I{} bash -c '
+    [ "$LANE" = 0 ] || TARGET=$TARGET/second-lane
+    CARGO_TARGET_DIR=$TARGET cargo clippy --quiet --no-default-features $1 -- -D warnings &&
+      echo "$1" || { echo "error: with $1" >&2; exit 255; }' lane {}
+}
+
+# Starts with the dependencies that the first lane has.
+second_lane() {
+  local folder=$TARGET/second-lane/debug
+  [ ! -d "$folder" ] && [ -d "$TARGET/debug/deps" ] || return 0
+  mkdir -p "$folder/deps"
+  cp -a "$TARGET"/debug/{.fingerprint,build} "$folder"
+  find "$TARGET/debug/deps" \( -name '*.d' -o -name '*.rmeta' -o -name '*.rlib' -o -name '*.so' \) -print0 |
+    xargs -0 cp -a -t "$folder/deps"
 }
 
 # Features of the library together. By default a covering array: its sets show every combination of
@@ -197,10 +214,7 @@ verify_powerset() {
     mapfile -t sets < <(covering "${list[@]}")
   fi
   heading "feature sets: ${#sets[@]}, of ${#list[@]} features"
-  for set in "${sets[@]}"; do
-    cargo clippy --quiet --no-default-features -p exactly-once -p exactly-once-servers \
-      --features "$set" -- -D warnings || fail "with the features $set"
-  done
+  printf -- '-p exactly-once -p exactly-once-servers --features %s\n' "${sets[@]}" | in_lanes
 }
 
 # Sets in which any three of up to 19 words are seen in all eight combinations, as lines with
