@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use bare::Bare;
 use exactly_once::{
-    Statement,
+    Returning, Statement,
     redis::{RedisStore, RedisTx},
 };
 use exactly_once_bench::{
@@ -28,6 +28,9 @@ use futures_util::FutureExt as _;
 
 const SET: &str = "bare SET";
 const ONCE: [(usize, f64); 3] = [(1, 0.9), (8, 1.0), (128, 0.55)];
+/// An effect that returns its reply, beside the same effect without.
+const ROWS: [(usize, f64); 3] = [(1, 0.9), (8, 0.9), (128, 0.9)];
+const PLAIN: &str = "one-shot without rows";
 const BALANCE: [(usize, f64); 3] = [(1, 0.85), (8, 0.85), (128, 0.5)];
 
 async fn bench(url: &str) -> Result<Bench> {
@@ -41,6 +44,14 @@ async fn bench(url: &str) -> Result<Bench> {
         .case("one-shot, grouped", SET, cases::one_shot(&store, statement))
         .quicker_than("usual recipe")
         .target(&ONCE);
+    bench.floor(PLAIN, cases::one_shot(&store, statement));
+    bench
+        .case(
+            "one-shot that returns its reply",
+            PLAIN,
+            cases::one_shot(&store, returning),
+        )
+        .target(&ROWS);
     let replay = cases::replay(&store, statement).await?;
     bench.case("replay of a completed key", SET, replay);
     bench.case(
@@ -81,6 +92,10 @@ fn payment(turn: Turn) -> String {
 
 fn statement(turn: Turn) -> Statement {
     Statement::new("SET").bind(payment(turn)).bind("500")
+}
+
+fn returning(turn: Turn) -> Statement {
+    statement(turn).returning(Returning::rows(1))
 }
 
 /// Trips by a relay; syncs as the writes of the server that go to no client, since each flush of

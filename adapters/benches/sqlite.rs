@@ -16,7 +16,7 @@ use std::{
 use anyhow::Result;
 use bare::{Bare, usual_recipe};
 use exactly_once::{
-    AnyStore, Statement,
+    AnyStore, Returning, Statement,
     sqlite::{SqliteStore, SqliteTx},
 };
 use exactly_once_bench::{
@@ -35,6 +35,8 @@ const TYPED: &str = "one-shot by the typed store";
 const INSERT: &str = "INSERT INTO payment (id, cents) VALUES (?1, 500)";
 const ONCE: [(usize, f64); 4] = [(1, 0.95), (8, 2.7), (32, 7.0), (128, 8.0)];
 const BALANCE: [(usize, f64); 4] = [(1, 0.85), (8, 3.5), (32, 8.0), (128, 9.0)];
+/// An effect that returns a row, beside the same effect without.
+const ROWS: [(usize, f64); 4] = [(1, 0.9), (8, 0.9), (32, 0.9), (128, 0.9)];
 /// Erasing the type must cost less than 3 %: boxed futures, nothing that a call notices.
 const ERASED: [(usize, f64); 4] = [(1, 0.97), (8, 0.97), (32, 0.97), (128, 0.97)];
 
@@ -84,9 +86,7 @@ impl World {
             )
             .quicker_than("usual recipe")
             .target(&ONCE);
-        bench
-            .floors
-            .push((TYPED, cases::one_shot(store, statement)));
+        bench.floor(TYPED, cases::one_shot(store, statement));
         let erased = AnyStore::new(store.clone());
         bench
             .case(
@@ -95,6 +95,13 @@ impl World {
                 cases::one_shot(&erased, statement),
             )
             .target(&ERASED);
+        bench
+            .case(
+                "one-shot that returns its row",
+                TYPED,
+                cases::one_shot(store, returning),
+            )
+            .target(&ROWS);
         let replay = cases::replay(store, statement).await?;
         bench.case("replay of a completed key", FLOOR, replay);
         bench
@@ -134,6 +141,12 @@ fn insert() -> TxWork<SqliteStore> {
 
 fn statement(turn: Turn) -> Statement {
     Statement::new(INSERT).bind(i64::try_from(turn.number).unwrap_or_default())
+}
+
+fn returning(turn: Turn) -> Statement {
+    Statement::new(format!("{INSERT} RETURNING id, cents"))
+        .bind(i64::try_from(turn.number).unwrap_or_default())
+        .returning(Returning::rows(1))
 }
 
 fn blocking(store: &SqliteStore) -> Operation {

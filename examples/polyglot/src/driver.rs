@@ -67,10 +67,11 @@ pub struct DemoOptions {
 }
 
 impl DemoOptions {
-    /// How long a client asks again before it gives up.
+    /// How long a client asks again before it gives up. A server that was killed on a busy machine may need
+    /// minutes to come back; with the usual recipe some orders never end.
     fn patience(&self) -> Duration {
         match self.recipe {
-            Recipe::Ours => Duration::from_secs(90),
+            Recipe::Ours => Duration::from_secs(300),
             Recipe::Naive => Duration::from_secs(20),
         }
     }

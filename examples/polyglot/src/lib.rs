@@ -10,7 +10,8 @@
 //! - [`world`]: the servers, `serve` and both tills; how each is killed and comes back.
 //! - [`driver`]: load, kills, report; [`killer`] and [`load`] are decided by a seed.
 //! - [`audit`]: what must hold in the databases; [`evidence`]: what is there, read by plain SQL.
-//! - [`measure`]: the share of `serve` in the time of a call, beside an empty handler.
+//! - [`measure`]: the share of `serve` in the time of a call, beside an empty handler; [`processor`]: the
+//!   processor time of it.
 
 pub mod audit;
 pub mod driver;
@@ -19,6 +20,7 @@ pub mod killer;
 pub mod load;
 pub mod measure;
 pub mod model;
+pub mod processor;
 pub mod report;
 pub mod world;
 

@@ -4,7 +4,7 @@
 //! Postgres: one that does nothing; one with two empty steps; one whose second step is a plain `INSERT`,
 //! which is what a handler does without this library; and the effect `charge` of `serve`, which is
 //! those two steps with the key and the receipt in the `INSERT`'s transaction. What `charge` takes
-//! longer than the plain `INSERT` is our share.
+//! longer than the plain `INSERT` is our share: by the clock, and in processor time of all processes.
 
 // The SDK generates clients without documentation.
 #![allow(missing_docs)]
@@ -26,7 +26,7 @@ use restate_sdk::prelude::*;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::{evidence, load::ITEMS};
+use crate::{evidence, load::ITEMS, processor};
 
 /// The arguments of the measurement.
 #[derive(Args, Clone, Debug)]
@@ -55,17 +55,32 @@ const PATHS: [&str; 4] = [
 const INSERT: usize = 2;
 const CHARGE: usize = 3;
 
-/// Milliseconds of a call, the median of the rounds' means: of each number of callers, of each handler.
+/// What a call takes, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// By the clock.
+    pub time: f64,
+    /// Of a processor, in all processes.
+    pub processor: f64,
+}
+
+/// The median of the rounds' means: of each number of callers, of each handler.
 #[derive(Clone, Debug)]
-pub struct Figures(Vec<(usize, [f64; PATHS.len()])>);
+pub struct Figures(Vec<(usize, [Cost; PATHS.len()])>);
 
 impl Figures {
-    /// Our share of a call's time, in per cent, of each number of callers.
+    /// Our share of a call, in per cent, of each number of callers.
     #[must_use]
-    pub fn shares(&self) -> Vec<(usize, f64)> {
+    pub fn shares(&self) -> Vec<(usize, Cost)> {
+        let share = |insert: f64, charge: f64| (1.0 - insert / charge) * 100.0;
         self.0
             .iter()
-            .map(|(callers, ms)| (*callers, (1.0 - ms[INSERT] / ms[CHARGE]) * 100.0))
+            .map(|(callers, costs)| {
+                let (insert, charge) = (costs[INSERT], costs[CHARGE]);
+                let time = share(insert.time, charge.time);
+                let processor = share(insert.processor, charge.processor);
+                (*callers, Cost { time, processor })
+            })
             .collect()
     }
 }
@@ -75,17 +90,22 @@ impl fmt::Display for Figures {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED).set_header([
             "callers",
+            "of a call, ms",
             "empty handler",
             "two empty steps",
             "plain INSERT in a step",
             "charge through serve",
             "our share",
         ]);
-        for ((callers, ms), (_, share)) in self.0.iter().zip(self.shares()) {
-            let mut row = vec![callers.to_string()];
-            row.extend(ms.iter().map(|ms| format!("{ms:.2} ms")));
-            row.push(format!("{share:.1} %"));
-            table.add_row(row);
+        for ((callers, costs), (_, share)) in self.0.iter().zip(self.shares()) {
+            let mut row = |what: &str, of: fn(&Cost) -> f64| {
+                let mut row = vec![callers.to_string(), what.to_owned()];
+                row.extend(costs.iter().map(|cost| format!("{:.2}", of(cost))));
+                row.push(format!("{:.1} %", of(&share)));
+                table.add_row(row);
+            };
+            row("time", |cost| cost.time);
+            row("processor", |cost| cost.processor);
         }
         write!(f, "{table}")
     }
@@ -169,7 +189,13 @@ pub async fn run(options: &MeasureOptions) -> Result<Figures> {
                 means.push(mean(&http, &url, *callers, options.seconds).await?);
             }
         }
-        figures.push((*callers, means.map(median)));
+        figures.push((
+            *callers,
+            means.map(|costs: Vec<Cost>| Cost {
+                time: median(costs.iter().map(|cost| cost.time).collect()),
+                processor: median(costs.iter().map(|cost| cost.processor).collect()),
+            }),
+        ));
     }
     serve.stop().await?;
     Ok(Figures(figures))
@@ -180,11 +206,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The mean time of a call, in milliseconds.
-async fn mean(http: &reqwest::Client, url: &str, callers: usize, seconds: f64) -> Result<f64> {
+/// The mean of a call.
+async fn mean(http: &reqwest::Client, url: &str, callers: usize, seconds: f64) -> Result<Cost> {
     let stop = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicU64::new(0));
-    let started = Instant::now();
+    let (started, used) = (Instant::now(), processor::used_ms());
     let mut running = JoinSet::new();
     for caller in 0..callers {
         let (http, url) = (http.clone(), url.to_owned());
@@ -207,5 +233,8 @@ async fn mean(http: &reqwest::Client, url: &str, callers: usize, seconds: f64) -
         ended.context("a caller panicked")??;
     }
     let calls = calls.load(Ordering::Relaxed) as f64;
-    Ok(started.elapsed().as_secs_f64() * 1_000.0 * callers as f64 / calls)
+    Ok(Cost {
+        time: started.elapsed().as_secs_f64() * 1_000.0 * callers as f64 / calls,
+        processor: (processor::used_ms() - used) / calls,
+    })
 }
