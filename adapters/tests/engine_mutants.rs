@@ -16,7 +16,7 @@ use std::{
 use exactly_once::{
     Error, ErrorKind, IdempotencyKey,
     engine::{
-        Engine, Entered, Refusal, Retry, Step, Timer, key_of,
+        Engine, Entered, KeyedBy, Refusal, Retry, Step, Timer, key_of,
         script::{Ended as Attempted, Failure, Script},
     },
 };
@@ -41,6 +41,8 @@ enum Mistake {
     IdentityOfTheName,
     /// The journal is lost with the process.
     ForgetfulJournal,
+    /// It says that it has a journal, and has none.
+    NoJournal,
     /// A retryable error ends the run.
     GivesUp,
     /// The next attempt comes at once, whatever the store says.
@@ -179,6 +181,13 @@ impl<'run, M, E: Engine<'run, M, Failure = Failure>> Engine<'run, M> for Broken<
     {
         // An identity that is journaled hides that it would be another one.
         match self.mistake {
+            Mistake::NoJournal => Box::pin(async move {
+                match run().await {
+                    Ok(value) => Ok(value),
+                    // The script's own way to end the attempt.
+                    Err(retry) => self.engine.journal(name, || async { Err(retry) }).await,
+                }
+            }),
             Mistake::IdentityOfTheAttempt => Box::pin(async move {
                 run()
                     .await
@@ -192,18 +201,23 @@ impl<'run, M, E: Engine<'run, M, Failure = Failure>> Engine<'run, M> for Broken<
         true
     }
 
-    fn cancelled(&self) -> Option<Failure> {
-        let cancelled = self.engine.cancelled();
-        if cancelled.is_some() {
-            self.cancelled.store(true, Ordering::Relaxed);
-        }
-        match self.mistake {
-            Mistake::NeverCancelled => None,
-            Mistake::CancelledForGood if self.cancelled.load(Ordering::Relaxed) => {
-                Some(Failure::Cancelled)
+    fn cancelled<'a>(&'a self) -> BoxFuture<'a, Option<Failure>>
+    where
+        'run: 'a,
+    {
+        Box::pin(async move {
+            let cancelled = self.engine.cancelled().await;
+            if cancelled.is_some() {
+                self.cancelled.store(true, Ordering::Relaxed);
             }
-            _ => cancelled,
-        }
+            match self.mistake {
+                Mistake::NeverCancelled => None,
+                Mistake::CancelledForGood if self.cancelled.load(Ordering::Relaxed) => {
+                    Some(Failure::Cancelled)
+                }
+                _ => cancelled,
+            }
+        })
     }
 
     fn refused(&self, refusal: Refusal) -> Failure {
@@ -220,8 +234,8 @@ impl<'run, M, E: Engine<'run, M, Failure = Failure>> Engine<'run, M> for Broken<
         self.engine.timer()
     }
 
-    fn enter(&self, step: &Step) -> Result<Entered, Failure> {
-        self.engine.enter(step)
+    fn enter(&self, step: &Step, keyed_by: KeyedBy) -> Result<Entered, Failure> {
+        self.engine.enter(step, keyed_by)
     }
 }
 
@@ -245,6 +259,8 @@ fn each_mistake_fails_its_case_and_none_fails_none() {
         (Mistake::IdentityOfTheAttempt, "e05c_adjust"),
         (Mistake::IdentityOfTheName, "e13p_two_steps_of_one_name"),
         (Mistake::ForgetfulJournal, "e10p_durable_read"),
+        (Mistake::IdentityOfTheName, "e15_two_keys_of_one_name"),
+        (Mistake::NoJournal, "e24_a_request_that_no_retry_can_read"),
         (Mistake::GivesUp, "e01l_execute_once"),
         (Mistake::GivesUp, "e22_is_not_journaled"),
         (Mistake::Impatient, "e23_is_waited_for"),

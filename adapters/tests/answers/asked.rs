@@ -67,8 +67,11 @@ impl<'run> Engine<'run, Marker> for Plain {
         false
     }
 
-    fn cancelled(&self) -> Option<Ended> {
-        None
+    fn cancelled<'a>(&'a self) -> BoxFuture<'a, Option<Ended>>
+    where
+        'run: 'a,
+    {
+        Box::pin(ready(None))
     }
 
     fn refused(&self, _: Refusal) -> Ended {

@@ -66,6 +66,15 @@ const FORMS: [(Form, [CaseInfo; 4]); 14] = forms! {
     "14" "one_step_called_twice" SecondCall;
 };
 
+const NAMES: CaseInfo = info("E15", "engine::names::e15_two_keys_of_one_name")
+    .goal("two steps of one name are two effects, or the second one is refused")
+    .mistake("they share a key, and one effect is lost");
+const UNREAD: CaseInfo = info(
+    "E24",
+    "engine::unread::e24_a_request_that_no_retry_can_read",
+)
+.goal("a refusal is reported only where no earlier attempt has applied the effect")
+.mistake("the engine says that it has a journal, and forgets the key of an earlier attempt");
 const REFUSAL: CaseInfo = info("E20", "engine::refusal::e20_each_kind_arrives")
     .goal("a refusal keeps its kind and status, is replayed, and is never retried")
     .mistake("the failure type of the engine loses the kind, or counts as retryable");
@@ -107,6 +116,22 @@ where
             matrix.cancelled(form, &case).await
         }));
     }
+    trials.push(matrix.trial(NAMES, |matrix, case| async move {
+        if matrix.engine.journals() {
+            return matrix
+                .at_each_point(Form::TwoFixedKeys, Fault::Crash, &case)
+                .await;
+        }
+        matrix.repeats_a_name(Form::TwoFixedKeys, NOTHING).await?;
+        let first = Form::ExecuteOnce.leaves();
+        matrix.repeats_a_name(Form::TwoOfOneName, first).await
+    }));
+    trials.push(matrix.trial(UNREAD, |matrix, case| async move {
+        for fault in [Fault::Crash, Fault::LostReply] {
+            matrix.unread(fault, &case).await?;
+        }
+        Ok(())
+    }));
     trials.push(matrix.trial(REFUSAL, |matrix, case| async move {
         for refusing in Refusing::ALL {
             case.step(format!("{refusing:?}"));
@@ -298,6 +323,46 @@ where
             );
         }
         self.replays(&job, &ended).await
+    }
+
+    /// Refused where no ordinal distinguishes the two.
+    async fn repeats_a_name(&self, form: Form, left: &str) -> CaseResult {
+        let job = self.job(form, Faults::none(), 0).await?;
+        let ended = self.engine.run(job.clone()).await?;
+        let Ended::Refused(refusal) = &ended else {
+            return Err(CaseFailure::new("a refusal", format!("{ended:?}")));
+        };
+        ensure_eq!(refusal.kind(), ErrorKind::Invalid, "the kind");
+        ensure_eq!(job.left().await?, left, "what is left");
+        Ok(())
+    }
+
+    /// A program that is deployed after the first attempt can't read the request.
+    async fn unread(&self, fault: Fault, case: &Case) -> CaseResult {
+        for point in 0..POINTS_MAX {
+            case.step(format!("{fault:?} at point {point}"));
+            let faults = Faults::at(fault, point);
+            let job = self.job(Form::Unread, faults.clone(), 0).await?;
+            let ended = self.engine.run(job.clone()).await?;
+            let left = match &ended {
+                Ended::Value(_) => Form::Unread.leaves(),
+                Ended::Refused(refusal) => {
+                    ensure_eq!(refusal.kind(), ErrorKind::Invalid, "the kind");
+                    NOTHING
+                }
+                Ended::Cancelled => return Err(CaseFailure::unexpected("a cancellation")),
+            };
+            ensure_eq!(
+                job.left().await?,
+                left,
+                "what is left of a run that ended so"
+            );
+            self.replays(&job, &ended).await?;
+            if !faults.fired() {
+                return Ok(());
+            }
+        }
+        Err(endless())
     }
 
     async fn retried(&self, form: Form) -> CaseResult {

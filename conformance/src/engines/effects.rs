@@ -3,8 +3,8 @@
 use std::{io, time::Duration};
 
 use exactly_once_core::{
-    AccountId, Adjust, Amount, BalanceStore, Claim, Expected, Fingerprint, IdempotencyKey,
-    InvalidName, LeaseStore, Leg, Transactional, Version, Work, WorkError,
+    AccountId, Adjust, Amount, BalanceStore, Claim, Error, ErrorKind, Expected, Fingerprint,
+    IdempotencyKey, InvalidName, LeaseStore, Leg, Transactional, Version, Work, WorkError,
     engine::{Effect, Effects, Engine, Refusal, Step, script::Faulty},
 };
 use serde::Serialize;
@@ -33,6 +33,10 @@ pub(super) enum Form {
     TwoPhase,
     FixedKey,
     TwoOfOneName,
+    /// Two keys that are fixed under one name, and an effect under each.
+    TwoFixedKeys,
+    /// An effect whose request no attempt but the first one can read.
+    Unread,
     /// One step under a key of its own, called a second time.
     SecondCall,
     /// A leased effect under a key that another attempt holds.
@@ -44,10 +48,12 @@ impl Form {
     /// What its effect leaves: rows of the first and the second store, then accounts.
     pub(super) fn leaves(self) -> &'static str {
         match self {
-            Self::ExecuteOnce | Self::OneShot | Self::FixedKey | Self::SecondCall => {
-                "1 0 alice=100@1 bob=0@1"
-            }
-            Self::TwoOfOneName => "2 0 alice=100@1 bob=0@1",
+            Self::ExecuteOnce
+            | Self::OneShot
+            | Self::FixedKey
+            | Self::SecondCall
+            | Self::Unread => "1 0 alice=100@1 bob=0@1",
+            Self::TwoOfOneName | Self::TwoFixedKeys => "2 0 alice=100@1 bob=0@1",
             Self::TwoPhase => "1 1 alice=100@1 bob=0@1",
             Self::Open => "0 0 alice=100@1 bob=0@1 carol=5@1",
             Self::Close => "0 0 alice=100@1 bob closed@2",
@@ -157,6 +163,19 @@ where
                 let first = first.await?;
                 let second = ctx.execute_once(store, "pay", &REQUEST, self.work());
                 Ok(json!([first, second.await?]))
+            }
+            Form::TwoFixedKeys => {
+                let (first, second) = (ctx.fix_key("pay").await?, ctx.fix_key("pay").await?);
+                let first = ctx.execute_once(store, first, &REQUEST, self.work());
+                let first = first.await?;
+                let second = ctx.execute_once(store, second, &REQUEST, self.work());
+                Ok(json!([first, second.await?]))
+            }
+            Form::Unread if self.tally.attempts() > 1 => {
+                let unread = Error::new(ErrorKind::Invalid, "engines", "conformance")
+                    .with_message("the request can't be read any more");
+                let refused = ctx.refuse::<_, u64>(store, "pay", unread);
+                Ok(json!(refused.await?))
             }
             _ => {
                 let paid = ctx.execute_once(store, "pay", &REQUEST, self.work());

@@ -9,6 +9,8 @@
 //! | `crash` | the same, wherever the process is killed: around each entry of the journal, in the work |
 //! | `lost_reply` | the same, whichever reply of the store is lost |
 //! | `cancel` | before a step, nothing is done; in it, the step runs to its answer |
+//! | `names` | two steps of one name are two effects; without a journal, the second one is refused |
+//! | `unread` | a retry that can't read its request reports no refusal of what is applied |
 //! | `refusal` | the kind and the HTTP status arrive, under a crash at each point too; never retried |
 //! | `retry` | a retryable error is not journaled, and the step runs again under the same key |
 //! | `retry_after` | no attempt comes before the time that the store gave |

@@ -9,6 +9,7 @@ use super::{
     one_shot::AnsweredEffect,
     steps::{Answer, apply, asked, claimed, fix_key, keyed, recorded, unkeyed},
     two_phase,
+    unread::Unread,
 };
 use crate::{
     amount::Amount,
@@ -57,10 +58,14 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         R: Serialize + ?Sized,
         W: for<'t> Work<&'t mut S::Tx, Result<T, WorkError>> + 'run,
     {
-        let store = store.clone();
-        keyed(self, step.into(), request, move |claim| async move {
-            Ok(store.execute_once(&claim, work).await?.value)
-        })
+        let (store, unread) = (store.clone(), store.clone());
+        keyed(
+            self,
+            step.into(),
+            request,
+            move |claim| async move { Ok(store.execute_once(&claim, work).await?.value) },
+            move |request: Unread| async move { request.refuse(&unread).await },
+        )
     }
 
     /// Applies statements that are known up front, exactly once, in one round trip, and returns the
@@ -77,21 +82,29 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         S: OneShotStore,
         E: AnsweredEffect,
     {
-        let store = store.clone();
+        let (store, unread) = (store.clone(), store.clone());
         effect.with(|request, parts| {
-            keyed(self, step.into(), request, move |claim| async move {
-                super::one_shot::apply(&store, claim, parts).await
-            })
+            let reader = parts.reader();
+            keyed(
+                self,
+                step.into(),
+                request,
+                move |claim| async move { super::one_shot::apply(&store, claim, parts).await },
+                move |request: Unread| async move {
+                    let outcome = request.outcome(&unread).await?;
+                    super::one_shot::read(&unread, outcome, &reader)
+                },
+            )
         })
     }
 
     /// Refuses an effect whose request can't be read, by a program whose rules for requests change: a
     /// configuration, say.
     ///
-    /// The refusal is journaled in the place of the effect's key, and no store is asked. But where an
-    /// earlier attempt has journaled a key, under other rules, it may have applied the effect: then the
-    /// store decides. What it has recorded under the key is the answer; otherwise the refusal is recorded
-    /// before it is reported, so that no message of that attempt is applied after it.
+    /// An earlier attempt, under other rules, may have applied the effect. What the store has recorded
+    /// under the step's key is the answer; otherwise the refusal is recorded before it is reported, so that
+    /// no message of that attempt is applied after it. Where a journal has no key of the step, there was no
+    /// such attempt: the refusal is journaled in the key's place, and no store is asked.
     fn refuse<'a, S, T>(
         &'a self,
         store: &S,
@@ -103,10 +116,15 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         S: IdempotencyStore,
         T: Serialize + DeserializeOwned + Send + 'static,
     {
-        let (store, recorded) = (store.clone(), refusal.body().again());
-        claimed(self, step.into(), Err(refusal), move |claim| async move {
-            super::one_shot::refuse(&store, &claim, recorded).await
-        })
+        let (store, unread) = (store.clone(), store.clone());
+        let recorded = refusal.body().again();
+        claimed(
+            self,
+            step.into(),
+            Err(refusal),
+            move |claim| async move { super::one_shot::refuse(&store, &claim, recorded).await },
+            move |request: Unread| async move { request.refuse(&unread).await },
+        )
     }
 
     /// Makes an external effect (a call to a payment provider, a mail) under a lease: one attempt at
@@ -132,10 +150,14 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         W: FnOnce(Permit) -> Fut + Send + 'run,
         Fut: Future<Output = Result<T, WorkError>> + Send + 'run,
     {
-        let (store, timer) = (store.clone(), self.timer());
-        keyed(self, step.into(), request, move |claim| async move {
-            leased::execute(&store, &claim, ttl, &*timer, work).await
-        })
+        let (store, unread, timer) = (store.clone(), store.clone(), self.timer());
+        keyed(
+            self,
+            step.into(),
+            request,
+            move |claim| async move { leased::execute(&store, &claim, ttl, &*timer, work).await },
+            move |request: Unread| async move { request.refuse_leased(&unread, ttl).await },
+        )
     }
 
     /// Commits a transaction in several databases, all or none; see [`crate::two_phase`]. The
@@ -167,6 +189,10 @@ pub trait Effects<'run, M>: Engine<'run, M> {
     /// To ensure correctness, the participants must be those that the transaction would have, each with
     /// work that fails by a [rejection](crate::Rejection): it runs only where an earlier attempt has not
     /// done its part.
+    ///
+    /// On an engine [without a journal](Engine::has_journal) no transaction begins by [`Self::two_phase`],
+    /// so the refusal is the answer; for those of [`Self::two_phase_as`] there is
+    /// [`Self::refuse_two_phase_as`].
     fn refuse_two_phase<'a, R, P>(
         &'a self,
         register: &R,
@@ -208,6 +234,32 @@ pub trait Effects<'run, M>: Engine<'run, M> {
         let (step, identity) = (step.into(), Some(identity.clone()));
         let fingerprint = Fingerprint::of(step.name(), request);
         two_phase::run(self, register, step, identity, fingerprint, participants)
+    }
+
+    /// Refuses a transaction whose request can't be read, under a name and deadlines that the caller keeps:
+    /// [`Self::two_phase_as`] calls it where the request can't be serialized.
+    ///
+    /// The work of the participants does not run: where no earlier attempt has begun, each of them records a
+    /// rollback before the refusal is reported.
+    ///
+    /// # Errors
+    /// The refusal; [configuration](crate::ErrorKind::Configuration), which is retried, where an earlier
+    /// attempt could read the request and has begun: its outcome can be asked for with the request only.
+    fn refuse_two_phase_as<'a, R, P>(
+        &'a self,
+        register: &R,
+        step: impl Into<Step>,
+        identity: &TransactionIdentity,
+        refusal: Error,
+        participants: P,
+    ) -> Answer<'a, (), Self::Failure>
+    where
+        'run: 'a,
+        R: DecisionRegister,
+        P: FnOnce(TwoPhaseCommit<'run, R>) -> TwoPhaseCommit<'run, R> + Send + 'run,
+    {
+        let (step, identity) = (step.into(), Some(identity.clone()));
+        two_phase::run(self, register, step, identity, Err(refusal), participants)
     }
 
     /// Reads, and journals what was read where there is a journal: a retry goes on with the same

@@ -5,6 +5,7 @@ use std::{future::Future, time::Duration};
 use futures_util::future::{Either, select};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::Verdict;
 use crate::{
     error::{Error, ErrorKind, Result},
     execute::WorkError,
@@ -141,8 +142,9 @@ where
             match store.renew(claim, token, ttl).await {
                 Ok(_) => {}
                 // It may be in force still: the next renewal, or the outcome, will tell.
-                Err(error) if error.is_retryable() => {}
-                Err(error) => return superseded(error),
+                Err(error) if Verdict::of(error.kind()).is_retry() => {}
+                Err(error) if error.kind() == ErrorKind::Fenced => return superseded(error),
+                Err(error) => return not_renewed(error),
             }
         }
     });
@@ -172,7 +174,7 @@ where
     loop {
         match store.finalize(claim, token, outcome).await {
             Ok(()) => return Ok(()),
-            Err(error) if error.is_retryable() && tried < tries => {}
+            Err(error) if Verdict::of(error.kind()).is_retry() && tried < tries => {}
             Err(error) if error.kind() == ErrorKind::Fenced => return Err(superseded(error)),
             Err(error) => return Err(error),
         }
@@ -186,6 +188,16 @@ where
 fn superseded(source: Error) -> Error {
     Error::new(ErrorKind::Ambiguous, OPERATION, source.store())
         .with_message("the lease was lost; the next attempt learns how the effect ended")
+        .with_source(source)
+}
+
+/// The lease expires, and then another attempt may begin: this one must not go on.
+fn not_renewed(source: Error) -> Error {
+    Error::new(ErrorKind::Ambiguous, OPERATION, source.store())
+        .with_message(
+            "the lease can't be renewed, so the work was stopped; the next attempt waits until the lease \
+             expires",
+        )
         .with_source(source)
 }
 

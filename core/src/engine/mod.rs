@@ -27,6 +27,7 @@
 //! | none | a business key: the order's number | yours | yours |
 
 mod effects;
+mod enter;
 pub(crate) mod key;
 mod leased;
 mod one_shot;
@@ -36,6 +37,7 @@ pub mod script;
 mod step;
 mod steps;
 mod two_phase;
+mod unread;
 mod verdict;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -44,6 +46,7 @@ use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use effects::Effects;
+pub use enter::{Entered, KeyedBy};
 pub use key::key_of;
 pub use leased::Permit;
 pub use one_shot::{AnsweredEffect, Effect, RowsEffect, ValuedEffect};
@@ -107,8 +110,12 @@ pub trait Engine<'run, M>: Sync {
     /// reads. Once is enough (the handler may then undo what it did by further steps), for ever is
     /// allowed too.
     ///
-    /// To ensure correctness on an engine with a journal, a replay must see it at the same step.
-    fn cancelled(&self) -> Option<Self::Failure>;
+    /// To ensure correctness on an engine with a journal, a replay must see it at the same step. An
+    /// attempt that only has to make room for another one (a pause, a worker that shuts down) ends with
+    /// a failure that is retried: a caller that receives *cancelled* waits for no other attempt.
+    fn cancelled<'a>(&'a self) -> BoxFuture<'a, Option<Self::Failure>>
+    where
+        'run: 'a;
 
     /// The failure that ends the run with this refusal: it must never lead to another attempt, and
     /// must keep the kind and the HTTP status.
@@ -117,19 +124,20 @@ pub trait Engine<'run, M>: Sync {
     /// The engine's timer, to renew a lease.
     fn timer(&self) -> Timer;
 
-    /// Called when a step is made, before its future is polled; the step holds what this gives until
+    /// Called when a step is made, before its future is polled; the step holds what this returns until
     /// it ends. An engine that can't run two steps of one run side by side refuses the second one
     /// here: by then the order is that of the code, on each attempt the same.
     ///
+    /// To ensure correctness, an engine whose [identities](Self::identity) are made of names alone refuses
+    /// a second step of one name, where both are [keyed by the engine](KeyedBy::Engine): they would share
+    /// a key, and one effect would be lost.
+    ///
     /// # Errors
     /// The refusal of this step.
-    fn enter(&self, _step: &Step) -> Result<Entered, Self::Failure> {
-        Ok(None)
+    fn enter(&self, _step: &Step, _keyed_by: KeyedBy) -> Result<Entered, Self::Failure> {
+        Ok(Entered::default())
     }
 }
 
 /// Waits for a duration.
 pub type Timer = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
-
-/// What a step holds until it ends, where [its engine](Engine::enter) has to know that.
-pub type Entered = Option<Box<dyn Send>>;

@@ -1,6 +1,6 @@
 //! A one-shot effect of a handler, with each part named.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -35,7 +35,12 @@ pub(super) async fn apply<S: OneShotStore, A>(
         // An attempt of another version of the program may have applied it.
         Err(refusal) => settle_refusal(store, OPERATION, &claim, refusal).await?,
     };
-    let answer = receipt_of(store, OPERATION, outcome).and_then(|receipt| (parts.read)(&receipt));
+    read(store, outcome, &parts.read)
+}
+
+/// What a recorded outcome means to the handler of the effect.
+pub(super) fn read<S: Store, A>(store: &S, outcome: Outcome, read: &Read<A>) -> Result<A> {
+    let answer = receipt_of(store, OPERATION, outcome).and_then(|receipt| read(&receipt));
     answer.map_err(|error| error.reported_by(OPERATION, store.backend()))
 }
 
@@ -223,7 +228,14 @@ pub struct Parts<A> {
     read: Read<A>,
 }
 
-type Read<A> = Box<dyn FnOnce(&Receipt) -> Result<A> + Send>;
+impl<A> Parts<A> {
+    /// How its receipt reads, for an attempt that applies nothing.
+    pub(super) fn reader(&self) -> Read<A> {
+        self.read.clone()
+    }
+}
+
+pub(super) type Read<A> = Arc<dyn Fn(&Receipt) -> Result<A> + Send + Sync>;
 
 impl<R: ?Sized, T: ?Sized> sealed::Sealed for ValuedEffect<'_, R, T> {}
 
@@ -240,7 +252,7 @@ where
         let parts = Parts {
             statements: self.statements,
             receipt: Receipt::of(self.value).map(|(receipt, _)| receipt),
-            read: Box::new(move |receipt| match returns {
+            read: Arc::new(move |receipt| match returns {
                 true => Returned::of(receipt)?.value(),
                 false => receipt.decode(),
             }),
@@ -268,7 +280,7 @@ where
                 true => Ok(Receipt::default()),
                 false => Err(no_rows()),
             },
-            read: Box::new(move |receipt| journaled(&read(Returned::of(receipt)?)?)),
+            read: Arc::new(move |receipt| journaled(&read(Returned::of(receipt)?)?)),
         };
         then(self.request, parts)
     }

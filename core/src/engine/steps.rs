@@ -5,7 +5,7 @@ use std::future::Future;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{BalanceOperation, Engine, Refusal, Settled, Step, one_shot};
+use super::{BalanceOperation, Engine, KeyedBy, Refusal, Settled, Step, one_shot, unread::Unread};
 use crate::{
     balance::BalanceStore,
     error::{Advice, Error, ErrorKind, Result as StoreResult},
@@ -49,8 +49,11 @@ struct Identity {
 }
 
 /// A cancelled run begins no further step.
-pub(super) fn begin<'run, M, E: Engine<'run, M> + ?Sized>(engine: &E) -> Result<(), E::Failure> {
-    engine.cancelled().map_or(Ok(()), Err)
+pub(super) async fn begin<'a, 'run: 'a, M, E>(engine: &'a E) -> Result<(), E::Failure>
+where
+    E: Engine<'run, M> + ?Sized,
+{
+    engine.cancelled().await.map_or(Ok(()), Err)
 }
 
 pub(super) fn answer<'run, M, E, T>(engine: &E, settled: Settled<T>) -> Result<T, E::Failure>
@@ -97,21 +100,24 @@ pub(super) fn fix_key<'a, 'run: 'a, M, E>(engine: &'a E, step: Step) -> Answer<'
 where
     E: Engine<'run, M> + ?Sized,
 {
-    let entered = engine.enter(&step);
+    let entered = engine.enter(&step, KeyedBy::of(&step));
     Box::pin(async move {
-        let _entered = entered?;
-        begin(engine)?;
+        let entered = entered?;
+        begin(engine).await?;
         let key = journaled_key(engine, &step).await?;
+        entered.answered();
         Ok(step.with_key(key))
     })
 }
 
-/// Journals key and fingerprint, then the answer to the effect that is claimed with them.
-pub(super) fn keyed<'a, 'run: 'a, M, E, T, R, F, Fut>(
+/// Journals key and fingerprint, then the answer to the effect that is claimed with them; `refuse` is as in
+/// [`claimed`].
+pub(super) fn keyed<'a, 'run: 'a, M, E, T, R, F, Fut, U, Refused>(
     engine: &'a E,
     step: Step,
     request: &R,
     effect: F,
+    refuse: U,
 ) -> Answer<'a, T, E::Failure>
 where
     E: Engine<'run, M> + ?Sized,
@@ -119,43 +125,57 @@ where
     R: Serialize + ?Sized,
     F: FnOnce(Claim) -> Fut + Send + 'run,
     Fut: Future<Output = StoreResult<T>> + Send + 'run,
+    U: FnOnce(Unread) -> Refused + Send + 'run,
+    Refused: Future<Output = StoreResult<T>> + Send + 'run,
 {
     let fingerprint = Fingerprint::of(step.name(), request);
-    claimed(engine, step, fingerprint, effect)
+    claimed(engine, step, fingerprint, effect, refuse)
 }
 
 /// As [`keyed`]. Without a fingerprint its error is journaled in the key's place, unless an earlier
-/// attempt has journaled a key: then the effect decides, since that attempt may have applied it.
-pub(super) fn claimed<'a, 'run: 'a, M, E, T, F, Fut>(
+/// attempt has journaled a key: then the effect decides, since that attempt may have applied it. Without
+/// a journal the store knows of that attempt, and `refuse` asks it.
+pub(super) fn claimed<'a, 'run: 'a, M, E, T, F, Fut, U, Refused>(
     engine: &'a E,
     step: Step,
     fingerprint: StoreResult<Fingerprint>,
     effect: F,
+    refuse: U,
 ) -> Answer<'a, T, E::Failure>
 where
     E: Engine<'run, M> + ?Sized,
     T: Serialize + DeserializeOwned + Send + 'static,
     F: FnOnce(Claim) -> Fut + Send + 'run,
     Fut: Future<Output = StoreResult<T>> + Send + 'run,
+    U: FnOnce(Unread) -> Refused + Send + 'run,
+    Refused: Future<Output = StoreResult<T>> + Send + 'run,
 {
-    let entered = engine.enter(&step);
+    let entered = engine.enter(&step, KeyedBy::of(&step));
     Box::pin(async move {
-        let _entered = entered?;
-        begin(engine)?;
+        let entered = entered?;
+        begin(engine).await?;
         let key = own_key(engine, &step).await?;
-        let identity = fingerprint.map(|fingerprint| Identity { key, fingerprint });
-        let settled = engine
-            .journal(identity_entry(&step), move || async move {
-                Settled::decide(identity)
-            })
-            .await?;
-        let Identity { key, fingerprint } = answer(engine, settled)?;
-        let claim = Claim::new(key, fingerprint).with_retention(step.retention());
-        let settled = engine
-            .journal(step.name().to_owned(), move || async move {
-                Settled::decide(effect(claim).await)
-            })
-            .await?;
+        let name = step.name().to_owned();
+        let settled = match fingerprint {
+            Err(refusal) if !engine.has_journal() => {
+                let unread = Unread { key, step, refusal };
+                let refuse = move || async move { Settled::decide(refuse(unread).await) };
+                engine.journal(name, refuse).await?
+            }
+            fingerprint => {
+                let identity = fingerprint.map(|fingerprint| Identity { key, fingerprint });
+                let settled = engine
+                    .journal(identity_entry(&step), move || async move {
+                        Settled::decide(identity)
+                    })
+                    .await?;
+                let Identity { key, fingerprint } = answer(engine, settled)?;
+                let claim = Claim::new(key, fingerprint).with_retention(step.retention());
+                let apply = move || async move { Settled::decide(effect(claim).await) };
+                engine.journal(name, apply).await?
+            }
+        };
+        entered.answered();
         answer(engine, settled)
     })
 }
@@ -173,10 +193,10 @@ where
     O: BalanceOperation,
 {
     let store = store.clone();
-    let entered = engine.enter(&step);
+    let entered = engine.enter(&step, KeyedBy::of(&step));
     Box::pin(async move {
-        let _entered = entered?;
-        begin(engine)?;
+        let entered = entered?;
+        begin(engine).await?;
         let key = journaled_key(engine, &step).await?;
         let operation =
             operation(key).map_err(|error| engine.refused(Refusal::from_error(&error)))?;
@@ -185,6 +205,7 @@ where
                 Settled::decide(operation.apply(&store).await)
             })
             .await?;
+        entered.answered();
         answer(engine, settled)
     })
 }
@@ -201,7 +222,7 @@ where
     F: FnOnce() -> Fut + Send + 'run,
     Fut: Future<Output = StoreResult<T>> + Send + 'run,
 {
-    journaled(engine, step, begin, read)
+    journaled(engine, step, true, read)
 }
 
 /// The same in a run that was cancelled as well: it asks what has become of an effect.
@@ -216,13 +237,13 @@ where
     F: FnOnce() -> Fut + Send + 'run,
     Fut: Future<Output = StoreResult<T>> + Send + 'run,
 {
-    journaled(engine, step, |_| Ok(()), read)
+    journaled(engine, step, false, read)
 }
 
 fn journaled<'a, 'run: 'a, M, E, T, F, Fut>(
     engine: &'a E,
     step: Step,
-    begin: fn(&E) -> Result<(), E::Failure>,
+    unless_cancelled: bool,
     read: F,
 ) -> Answer<'a, T, E::Failure>
 where
@@ -231,15 +252,18 @@ where
     F: FnOnce() -> Fut + Send + 'run,
     Fut: Future<Output = StoreResult<T>> + Send + 'run,
 {
-    let entered = engine.enter(&step);
+    let entered = engine.enter(&step, KeyedBy::Nothing);
     Box::pin(async move {
-        let _entered = entered?;
-        begin(engine)?;
+        let entered = entered?;
+        if unless_cancelled {
+            begin(engine).await?;
+        }
         let settled = engine
             .journal(step.name().to_owned(), move || async move {
                 Settled::decide(read().await)
             })
             .await?;
+        entered.answered();
         answer(engine, settled)
     })
 }

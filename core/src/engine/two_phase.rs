@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Engine, Refusal, Settled, Step,
+    Engine, KeyedBy, Refusal, Settled, Step,
     steps::{Answer, answer, begin, identity_entry},
+    unread::{read_before, stand_in},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -70,8 +71,8 @@ struct Identity {
 
 /// Journals the identity, and only then begins; journals the outcome.
 ///
-/// Without a fingerprint its error is the answer, unless an earlier attempt has journaled an identity:
-/// then the participants decide, since that attempt may have committed.
+/// Without a fingerprint its error is the answer, unless an earlier attempt has journaled an identity, or
+/// may have begun under the given one: then the participants decide, since that attempt may have committed.
 pub(super) fn run<'a, 'run: 'a, M, E, R, P>(
     engine: &'a E,
     register: &R,
@@ -87,17 +88,31 @@ where
 {
     let register = register.clone();
     let journaled = engine.has_journal() || given.is_some();
-    let fingerprint = check(&step, journaled, engine.name()).and(fingerprint);
-    let entered = engine.enter(&step);
+    let checked = check(&step, journaled, engine.name());
+    // Why the request can't be read says more than what the engine lacks.
+    let fingerprint = fingerprint.and_then(|fingerprint| checked.map(|()| fingerprint));
+    let keyed_by = match given {
+        Some(_) => KeyedBy::Caller,
+        None => KeyedBy::of(&step),
+    };
+    let entered = engine.enter(&step, keyed_by);
     Box::pin(async move {
-        let _entered = entered?;
-        begin(engine)?;
+        let entered = entered?;
+        begin(engine).await?;
         let refused = |error: Error| engine.refused(Refusal::from_error(&error));
+        let mut unread = None;
         let identity = match given {
-            Some(transaction) => Identity {
-                transaction,
-                fingerprint: fingerprint.map_err(refused)?,
-            },
+            Some(transaction) => {
+                let fingerprint = fingerprint.or_else(|refusal| {
+                    let fingerprint = stand_in(&step);
+                    unread = Some(refusal);
+                    fingerprint
+                });
+                Identity {
+                    transaction,
+                    fingerprint: fingerprint.map_err(refused)?,
+                }
+            }
             None => {
                 let name = engine.identity(&step).await?;
                 let (clock, of) = (register.clone(), step.clone());
@@ -128,12 +143,30 @@ where
         let settled = engine
             .journal(step.name().to_owned(), move || async move {
                 let transaction = participants(TwoPhaseCommit::new(&register, participation));
-                let outcome = transaction.run().await;
+                let outcome = match unread {
+                    None => transaction.run().await,
+                    Some(refusal) => refuse(&register, transaction, refusal).await,
+                };
                 Settled::decide(outcome.and_then(|outcome| settle(outcome, engine_name)))
             })
             .await?;
+        entered.answered();
         answer(engine, settled)
     })
+}
+
+/// Rolls back in the place of the request that can't be read, so that no earlier attempt commits after the
+/// refusal. Where one has begun, its request is needed to learn the outcome.
+async fn refuse<R: DecisionRegister>(
+    register: &R,
+    transaction: TwoPhaseCommit<'_, R>,
+    refusal: Error,
+) -> Result<TwoPhaseOutcome> {
+    match transaction.refusing(&refusal).run().await {
+        Ok(TwoPhaseOutcome::RolledBack { .. }) => Err(refusal),
+        Err(error) if error.kind() == ErrorKind::Mismatch => Err(read_before(register, &refusal)),
+        other => other,
+    }
 }
 
 async fn identity<R: DecisionRegister>(

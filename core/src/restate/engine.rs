@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{alone::Alone, context::Journal, identity::derive};
 use crate::engine::Refusal;
 use crate::{
-    engine::{Engine, Entered, Retry, Step, Timer},
+    engine::{Engine, Entered, KeyedBy, Retry, Step, Timer},
     names::IdempotencyKey,
 };
 
@@ -62,8 +62,11 @@ impl<'ctx, C: Journal<'ctx>> Engine<'ctx, Restate> for C {
     }
 
     /// The SDK ends a cancelled invocation at its next await.
-    fn cancelled(&self) -> Option<TerminalError> {
-        None
+    fn cancelled<'a>(&'a self) -> BoxFuture<'a, Option<TerminalError>>
+    where
+        'ctx: 'a,
+    {
+        Box::pin(ready(None))
     }
 
     fn refused(&self, refusal: Refusal) -> TerminalError {
@@ -74,7 +77,7 @@ impl<'ctx, C: Journal<'ctx>> Engine<'ctx, Restate> for C {
         Arc::new(|duration: Duration| Box::pin(tokio::time::sleep(duration)))
     }
 
-    fn enter(&self, step: &Step) -> Result<Entered, TerminalError> {
-        Ok(Some(Box::new(Alone::begin(self, step)?)))
+    fn enter(&self, step: &Step, _: KeyedBy) -> Result<Entered, TerminalError> {
+        Ok(Entered::holding(Alone::begin(self, step)?))
     }
 }

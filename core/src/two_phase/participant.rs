@@ -56,6 +56,8 @@ pub(super) trait Participant<'a>: Send + Sync {
     fn identity(&self) -> BoxFuture<'_, Result<Option<NamespaceIdentity>>>;
     /// What it was made to be. One that prepares may turn out to be alone.
     fn role(&self) -> Role;
+    /// Puts a refusal in the place of the work.
+    fn refuse(&mut self, refusal: &Error);
     /// Refuses a store that can't play its role. One that is alone commits in one phase, and prepares
     /// nothing.
     fn check(&self, role: Role) -> BoxFuture<'_, Result<()>>;
@@ -101,11 +103,17 @@ pub(super) struct Writer<S, J> {
     name: String,
     store: S,
     job: J,
+    refusal: Option<Error>,
 }
 
 impl<S, J> Writer<S, J> {
     pub(super) fn new(name: String, store: S, job: J) -> Self {
-        Self { name, store, job }
+        Self {
+            name,
+            store,
+            job,
+            refusal: None,
+        }
     }
 }
 
@@ -147,12 +155,21 @@ impl<'a, S: PreparedTransactions, J: Job<'a, S>> Participant<'a> for Writer<S, J
         .boxed()
     }
 
+    fn refuse(&mut self, refusal: &Error) {
+        self.refusal = Some(refusal.body().again());
+    }
+
     fn begin(
         &mut self,
         participation: &Participation,
         role: Role,
     ) -> BoxFuture<'a, Result<Begun<'a>>> {
-        self.job.begin(&self.store, participation, role)
+        match self.refusal.take() {
+            Some(refusal) => {
+                begin_refusing(self.store.clone(), participation.clone(), refusal).boxed()
+            }
+            None => self.job.begin(&self.store, participation, role),
+        }
     }
 
     fn commit<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
@@ -162,6 +179,21 @@ impl<'a, S: PreparedTransactions, J: Job<'a, S>> Participant<'a> for Writer<S, J
     fn rollback<'s>(&'s self, participation: &'s Participation) -> BoxFuture<'s, Result<()>> {
         self.store.rollback_prepared(participation).boxed()
     }
+}
+
+/// Begins, so that what an earlier attempt has done is found, and refuses where there is nothing.
+async fn begin_refusing<'a, S: PreparedTransactions>(
+    store: S,
+    participation: Participation,
+    refusal: Error,
+) -> Result<Begun<'a>> {
+    Ok(match store.begin_prepared(&participation).await? {
+        BegunPrepared::Fresh(tx) => {
+            Begun::Fresh(async move { Err(rolled_back(&store, tx, refusal).await) }.boxed())
+        }
+        BegunPrepared::AlreadyPrepared => Begun::Prepared,
+        BegunPrepared::AlreadyCommitted => Begun::Committed,
+    })
 }
 
 /// Work by a closure, in an open transaction.
@@ -240,6 +272,7 @@ pub(super) struct Reader<S, W> {
     name: String,
     store: S,
     work: Once<W>,
+    refusal: Option<Error>,
 }
 
 impl<S, W> Reader<S, W> {
@@ -248,6 +281,7 @@ impl<S, W> Reader<S, W> {
             name,
             store,
             work: Once::new(work),
+            refusal: None,
         }
     }
 }
@@ -277,7 +311,14 @@ where
         ready(Ok(())).boxed()
     }
 
+    fn refuse(&mut self, refusal: &Error) {
+        self.refusal = Some(refusal.body().again());
+    }
+
     fn begin(&mut self, _: &Participation, _: Role) -> BoxFuture<'a, Result<Begun<'a>>> {
+        if let Some(refusal) = self.refusal.take() {
+            return ready(Ok(Begun::Fresh(ready(Err(refusal)).boxed()))).boxed();
+        }
         let store = self.store.clone();
         let work = self.work.take(&store);
         async move {
@@ -307,6 +348,10 @@ where
 /// Rolls back after failed work, and gives the failure.
 async fn undone<S: Transactional>(store: &S, tx: S::Tx, error: WorkError) -> Error {
     let error = error.into_error(OPERATION, store);
+    rolled_back(store, tx, error).await
+}
+
+async fn rolled_back<S: Transactional>(store: &S, tx: S::Tx, error: Error) -> Error {
     if let Err(rollback) = store.rollback(tx).await {
         tracing::debug!(error = %rollback, "rollback after failed work");
     }

@@ -147,6 +147,15 @@ impl<'a, R: DecisionRegister> TwoPhaseCommit<'a, R> {
         self
     }
 
+    /// With this refusal in the place of each participant's work: it is what a participant at which no
+    /// earlier attempt has begun votes with.
+    pub(crate) fn refusing(mut self, refusal: &Error) -> Self {
+        for participant in &mut self.participants {
+            participant.refuse(refusal);
+        }
+        self
+    }
+
     /// Runs this attempt to its outcome.
     ///
     /// # Errors

@@ -4,13 +4,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use exactly_once_core::{
     IdempotencyKey,
-    engine::{Engine, Entered, Refusal, Retry, Step, Timer},
+    engine::{Engine, Entered, KeyedBy, Refusal, Retry, Step, Timer},
 };
 use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use crate::{ENGINE, Temporal, failure, identity, names};
+use crate::{ENGINE, Temporal, ended, failure, identity, names};
 
 /// # In an activity
 /// With [`Effects`](crate::Effects) in scope, `ctx.execute_once(…)` and its siblings return a
@@ -30,16 +30,14 @@ impl<'run> Engine<'run, Temporal> for ActivityContext {
         'run: 'a,
     {
         Box::pin(async move {
-            let name = step.name();
-            names::check(self.info(), name).map_err(|error| failure::failed(&error))?;
-            let key = identity::identity(self, name).await;
+            let key = identity::identity(self, step.name()).await;
             key.map_err(|error| failure::failed(&error))
         })
     }
 
     fn journal<'a, T, F, Fut>(
         &'a self,
-        name: String,
+        _name: String,
         run: F,
     ) -> BoxFuture<'a, Result<T, ActivityError>>
     where
@@ -49,13 +47,8 @@ impl<'run> Engine<'run, Temporal> for ActivityContext {
         Fut: Future<Output = Result<T, Retry>> + Send + 'run,
     {
         Box::pin(async move {
-            match run().await {
-                Ok(value) => {
-                    names::done(self.info(), name);
-                    Ok(value)
-                }
-                Err(retry) => Err(failure::retried(retry.error())),
-            }
+            let answer = run().await;
+            answer.map_err(|retry| failure::retried(retry.error()))
         })
     }
 
@@ -65,10 +58,18 @@ impl<'run> Engine<'run, Temporal> for ActivityContext {
         false
     }
 
-    /// No further step begins in an activity that is cancelled, whose worker shuts down, or whose
-    /// workflow has ended. The SDK drops no activity, so a step that has begun runs to its answer.
-    fn cancelled(&self) -> Option<ActivityError> {
-        self.is_cancelled().then(ActivityError::cancelled)
+    /// No further step begins in an activity that is cancelled, paused or reset, whose worker shuts down,
+    /// or whose workflow has ended. The SDK drops no activity, so a step that has begun runs to its answer.
+    fn cancelled<'a>(&'a self) -> BoxFuture<'a, Option<ActivityError>>
+    where
+        'run: 'a,
+    {
+        Box::pin(async move {
+            match self.is_cancelled() {
+                true => Some(ended::failure(self).await),
+                false => None,
+            }
+        })
     }
 
     fn refused(&self, refusal: Refusal) -> ActivityError {
@@ -79,8 +80,7 @@ impl<'run> Engine<'run, Temporal> for ActivityContext {
         Arc::new(|duration: Duration| Box::pin(tokio::time::sleep(duration)))
     }
 
-    fn enter(&self, step: &Step) -> Result<Entered, ActivityError> {
-        let under_way = names::begin(self.info(), step).map_err(|error| failure::failed(&error))?;
-        Ok(under_way.map(|under_way| Box::new(under_way) as Box<dyn Send>))
+    fn enter(&self, step: &Step, keyed_by: KeyedBy) -> Result<Entered, ActivityError> {
+        names::begin(self.info(), step, keyed_by).map_err(|error| failure::failed(&error))
     }
 }

@@ -1,17 +1,19 @@
-//! A map that forgets its oldest entry when it is full.
+//! A map that forgets the entry that was used least recently when it is full.
 //!
 //! The SDK's contexts have no place for state of ours, so what belongs to a run or an attempt is kept
 //! beside them. Nothing says when a run ends, hence the bound.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     hash::Hash,
 };
 
 #[derive(Debug)]
 pub(crate) struct Bounded<K, V> {
-    entries: HashMap<K, V>,
-    oldest_first: VecDeque<K>,
+    /// With the moment of each entry's last use, counted.
+    entries: HashMap<K, (u64, V)>,
+    by_use: BTreeMap<u64, K>,
+    uses: u64,
     capacity: usize,
 }
 
@@ -19,17 +21,21 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             entries: HashMap::new(),
-            oldest_first: VecDeque::new(),
+            by_use: BTreeMap::new(),
+            uses: 0,
             capacity,
         }
     }
 
-    pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key)
-    }
-
-    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.entries.get_mut(key)
+    /// The entry; this is a use of it.
+    pub(crate) fn get(&mut self, key: &K) -> Option<&mut V> {
+        let (last, value) = self.entries.get_mut(key)?;
+        if let Some(key) = self.by_use.remove(last) {
+            self.uses += 1;
+            *last = self.uses;
+            self.by_use.insert(self.uses, key);
+        }
+        Some(value)
     }
 
     /// The entry, made by default where there is none.
@@ -37,27 +43,29 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
     where
         V: Default,
     {
-        if !self.entries.contains_key(key) {
-            self.make_room();
-            self.oldest_first.push_back(key.clone());
+        if self.get(key).is_none() {
+            self.add(key.clone(), V::default());
         }
-        self.entries.entry(key.clone()).or_default()
+        &mut self.entries.entry(key.clone()).or_default().1
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        if self.entries.insert(key.clone(), value).is_none() {
-            self.make_room();
-            self.oldest_first.push_back(key);
+        match self.get(&key) {
+            Some(entry) => *entry = value,
+            None => self.add(key, value),
         }
     }
 
-    fn make_room(&mut self) {
-        while self.oldest_first.len() >= self.capacity {
-            let Some(oldest) = self.oldest_first.pop_front() else {
-                return;
+    fn add(&mut self, key: K, value: V) {
+        while self.entries.len() >= self.capacity {
+            let Some((_, unused)) = self.by_use.pop_first() else {
+                break;
             };
-            self.entries.remove(&oldest);
+            self.entries.remove(&unused);
         }
+        self.uses += 1;
+        self.by_use.insert(self.uses, key.clone());
+        self.entries.insert(key, (self.uses, value));
     }
 }
 
@@ -66,19 +74,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_entry_makes_room() {
+    fn the_entry_that_was_used_least_recently_makes_room() {
         let mut map = Bounded::new(2);
         map.insert("a", 1);
         map.insert("b", 2);
-        map.insert("a", 3);
-        *map.entry(&"b") += 10;
-        assert_eq!((map.get(&"a"), map.get(&"b")), (Some(&3), Some(&12)));
-        *map.entry(&"c") += 1;
-        assert_eq!((map.get(&"a"), map.get(&"c")), (None, Some(&1)));
-        map.insert("d", 4);
-        assert_eq!(map.get_mut(&"d"), Some(&mut 4));
+        // The older one is in use.
+        assert_eq!(map.get(&"a"), Some(&mut 1));
+        map.insert("c", 3);
         assert_eq!(map.get(&"b"), None);
-        assert_eq!(map.entries.len(), 2);
-        assert_eq!(map.oldest_first.len(), 2);
+        assert_eq!(map.get(&"a"), Some(&mut 1));
+        *map.entry(&"c") += 10;
+        *map.entry(&"d") += 4;
+        assert_eq!(map.get(&"a"), None);
+        assert_eq!(map.get(&"c"), Some(&mut 13));
+        map.insert("d", 5);
+        map.insert("e", 6);
+        assert_eq!(map.get(&"c"), None);
+        assert_eq!(map.get(&"d"), Some(&mut 5));
+        assert_eq!((map.entries.len(), map.by_use.len()), (2, 2));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use exactly_once_core::{
     IdempotencyKey,
-    engine::{Engine, Entered, Refusal, Retry, Step, Timer},
+    engine::{Engine, Entered, KeyedBy, Refusal, Retry, Step, Timer},
 };
 use futures_util::future::{BoxFuture, Either, select};
 use serde::{Serialize, de::DeserializeOwned};
@@ -24,6 +24,9 @@ use crate::Temporal;
 
 /// A heartbeat is due when this part of its timeout has passed.
 const PER_TIMEOUT: u32 = 3;
+
+/// No heartbeat is sooner after the one before.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// An activity context that sends heartbeats while its steps wait for a database.
 ///
@@ -96,9 +99,9 @@ impl Heartbeats {
     }
 
     /// Never ends.
-    async fn beat_on(&self, timeout: Duration) {
+    async fn beat_on(&self, interval: Duration) {
         loop {
-            tokio::time::sleep(timeout / PER_TIMEOUT).await;
+            tokio::time::sleep(interval).await;
             if let Err(error) = self.beat().await {
                 tracing::warn!(%error, "a heartbeat can't be recorded");
             }
@@ -149,15 +152,12 @@ impl<'run> Engine<'run, Temporal> for Heartbeats {
         Fut: Future<Output = Result<T, Retry>> + Send + 'run,
     {
         let step = self.ctx.journal(name, run);
-        let Some(timeout) = self
-            .info()
-            .heartbeat_timeout
-            .filter(|_| !self.info().is_local)
-        else {
+        let info = self.info();
+        let Some(interval) = interval(info.heartbeat_timeout, info.is_local) else {
             return step;
         };
         Box::pin(async move {
-            match select(step, std::pin::pin!(self.beat_on(timeout))).await {
+            match select(step, std::pin::pin!(self.beat_on(interval))).await {
                 Either::Left((answer, _)) => answer,
                 Either::Right(((), step)) => step.await,
             }
@@ -168,7 +168,10 @@ impl<'run> Engine<'run, Temporal> for Heartbeats {
         self.ctx.has_journal()
     }
 
-    fn cancelled(&self) -> Option<ActivityError> {
+    fn cancelled<'a>(&'a self) -> BoxFuture<'a, Option<ActivityError>>
+    where
+        'run: 'a,
+    {
         Engine::cancelled(&self.ctx)
     }
 
@@ -180,7 +183,31 @@ impl<'run> Engine<'run, Temporal> for Heartbeats {
         self.ctx.timer()
     }
 
-    fn enter(&self, step: &Step) -> Result<Entered, ActivityError> {
-        self.ctx.enter(step)
+    fn enter(&self, step: &Step, keyed_by: KeyedBy) -> Result<Entered, ActivityError> {
+        self.ctx.enter(step, keyed_by)
+    }
+}
+
+/// How often a heartbeat is due; `None` where none is. The server says *no timeout* as zero.
+fn interval(timeout: Option<Duration>, is_local: bool) -> Option<Duration> {
+    let timeout = timeout.filter(|timeout| !timeout.is_zero() && !is_local)?;
+    Some((timeout / PER_TIMEOUT).max(SHORTEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_is_due_three_times_in_its_timeout_and_without_one_never() {
+        let three = Some(Duration::from_secs(3));
+        assert_eq!(interval(three, false), Some(Duration::from_secs(1)));
+        assert_eq!(interval(three, true), None);
+        assert_eq!(interval(None, false), None);
+        assert_eq!(interval(Some(Duration::ZERO), false), None);
+        assert_eq!(
+            interval(Some(Duration::from_nanos(1)), false),
+            Some(SHORTEST)
+        );
     }
 }

@@ -41,7 +41,8 @@ fn stable(info: &ActivityInfo) -> Result<(&str, &str), Error> {
     Ok((workflow, run))
 }
 
-fn named(id: &Option<String>) -> Option<&str> {
+/// An id that is one.
+pub(crate) fn named(id: &Option<String>) -> Option<&str> {
     id.as_deref().filter(|id| !id.is_empty())
 }
 

@@ -23,6 +23,12 @@ const MADE_BY: &str = "workflow";
 /// **One per run**, kept in the workflow's state: two of them make the same keys. Numbers count by
 /// name, so a new version of the workflow that adds an effect of another name shifts none.
 ///
+/// # Effects side by side
+/// Take the keys in an order that no race decides: before the activities start, in the order of the input.
+/// Taken as activities complete, they swap where the activities complete in another order after a reset, and
+/// then one effect is refused as a *mismatch* or takes the other's receipt. Where the order must be that of
+/// completion, put what the effect belongs to into its name: `keys.next(&format!("ship/{item}"))`.
+///
 /// ```no_run
 /// # use std::time::Duration;
 /// # use exactly_once::IdempotencyKey;

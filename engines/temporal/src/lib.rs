@@ -3,6 +3,7 @@
 
 mod activity;
 mod bounded;
+mod ended;
 mod failure;
 mod heartbeats;
 mod identity;

@@ -6,15 +6,19 @@ use std::{
     time::SystemTime,
 };
 
-use exactly_once_core::{Error, ErrorKind, engine::Step};
+use exactly_once_core::{
+    Error, ErrorKind,
+    engine::{Entered, KeyedBy, Step},
+};
 use temporalio_sdk::activities::ActivityInfo;
 
 use crate::{ENGINE, bounded::Bounded};
 
 const OPERATION: &str = "step";
 
-/// How many attempts are remembered. An attempt that is forgotten is not checked: with more than this
-/// many activities at once, names are the caller's own care.
+/// How many attempts are remembered, those whose steps began or ended last. Of an attempt that is
+/// forgotten, the steps so far are not compared with those to come: it happens where this many other
+/// attempts make steps between two steps of one.
 const MAX_ATTEMPTS: usize = 16_384;
 
 static ATTEMPTS: LazyLock<Mutex<Bounded<Attempt, Names>>> =
@@ -50,52 +54,41 @@ struct Names {
 }
 
 /// A step that is under way.
-#[derive(Debug)]
-pub(crate) struct UnderWay {
+struct UnderWay {
     attempt: Attempt,
     name: String,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        if let Some(names) = attempts().get_mut(&self.attempt) {
+        if let Some(names) = attempts().get(&self.attempt) {
             names.under_way.remove(&self.name);
         }
     }
 }
 
-/// A step begins; `None` where it has a key of its own.
-pub(crate) fn begin(info: &ActivityInfo, step: &Step) -> Result<Option<UnderWay>, Error> {
-    if step.key().is_some() {
-        return Ok(None);
+/// A step begins. One with a key of its own, or without any, shares none by its name.
+pub(crate) fn begin(info: &ActivityInfo, step: &Step, keyed_by: KeyedBy) -> Result<Entered, Error> {
+    if keyed_by != KeyedBy::Engine {
+        return Ok(Entered::default());
     }
-    let name = step.name().to_owned();
-    let attempt = Attempt::of(info);
+    begin_in(Attempt::of(info), step.name().to_owned())
+}
+
+fn begin_in(attempt: Attempt, name: String) -> Result<Entered, Error> {
     let mut attempts = attempts();
     let names = attempts.entry(&attempt);
-    if !names.under_way.insert(name.clone()) {
+    if names.done.contains(&name) || !names.under_way.insert(name.clone()) {
         return Err(repeated(&name));
     }
-    Ok(Some(UnderWay { attempt, name }))
-}
-
-/// A step asks for a key.
-pub(crate) fn check(info: &ActivityInfo, step: &str) -> Result<(), Error> {
-    let attempts = attempts();
-    let names = attempts.get(&Attempt::of(info));
-    if names.is_some_and(|names| names.done.contains(step)) {
-        return Err(repeated(step));
-    }
-    Ok(())
-}
-
-/// A step has its answer. One that has failed and is retried within the attempt is the same step.
-pub(crate) fn done(info: &ActivityInfo, step: String) {
-    if let Some(names) = attempts().get_mut(&Attempt::of(info))
-        && names.under_way.contains(&step)
-    {
-        names.done.insert(step);
-    }
+    let answered = (attempt.clone(), name.clone());
+    // One that has failed and is retried within the attempt is the same step.
+    Ok(
+        Entered::holding(UnderWay { attempt, name }).on_answer(move || {
+            let (attempt, name) = answered;
+            self::attempts().entry(&attempt).done.insert(name);
+        }),
+    )
 }
 
 fn attempts() -> MutexGuard<'static, Bounded<Attempt, Names>> {
@@ -107,4 +100,37 @@ fn repeated(name: &str) -> Error {
         "this activity has two steps named {name:?}, which would share a key: name them differently, or \
          give them keys by Step::with_key"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(token: &str) -> Attempt {
+        Attempt {
+            token: token.into(),
+            run: None,
+            activity: "1".to_owned(),
+            number: 1,
+            started: None,
+        }
+    }
+
+    fn begin(attempt: &Attempt) -> Result<Entered, Error> {
+        begin_in(attempt.clone(), "charge".to_owned())
+    }
+
+    #[test]
+    fn a_name_is_used_by_the_step_that_has_its_answer() {
+        let (one, other) = (attempt("one"), attempt("other"));
+        let first = begin(&one).unwrap();
+        assert_eq!(begin(&one).unwrap_err().kind(), ErrorKind::Invalid);
+        let of_the_other = begin(&other).unwrap();
+        // It has failed, and is called again.
+        drop(first);
+        begin(&one).unwrap().answered();
+        assert!(begin(&one).is_err());
+        drop(of_the_other);
+        begin(&other).unwrap().answered();
+    }
 }

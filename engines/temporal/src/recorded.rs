@@ -2,7 +2,7 @@
 
 use exactly_once_core::{
     DecisionRegister, IdempotencyStore, MAX_DURATION, Retention,
-    engine::{Effects, Engine, Step, TransactionIdentity},
+    engine::{Effects, Engine, KeyedBy, Step, TransactionIdentity},
 };
 use temporalio_sdk::activities::ActivityError;
 
@@ -10,6 +10,9 @@ use crate::{Temporal, failure};
 
 /// Name and deadlines of a two-phase commit, recorded in the register's store before they are used:
 /// every attempt gets those of the first one, also after a reset of the workflow.
+///
+/// Its key is that of a step named `<step>/identity`: the second one of an activity is refused, as is an
+/// effect of that name beside it.
 ///
 /// It takes an idempotency key and one more commit. Where an attempt after a reset may be refused,
 /// [`EffectKeys::transaction`](crate::EffectKeys::transaction) costs nothing.
@@ -46,6 +49,7 @@ where
     let step = step.into();
     let (deadline, retention) = (step.deadline(), step.retention());
     let named = Step::named(format!("{}/identity", step.name()));
+    let entered = ctx.enter(&named, KeyedBy::of(&step))?;
     let key = match step.key() {
         Some(key) => key.clone(),
         None => ctx.identity(&named).await?,
@@ -56,8 +60,10 @@ where
     let named = named
         .with_key(key)
         .with_retention(kept(deadline, retention).map_err(refused)?);
-    ctx.execute_once(register, named, &(), async move |_tx: &mut R::Tx| Ok(made))
-        .await
+    let record = async move |_tx: &mut R::Tx| Ok(made);
+    let identity = ctx.execute_once(register, named, &(), record).await?;
+    entered.answered();
+    Ok(identity)
 }
 
 /// No shorter than the records of the transaction itself.

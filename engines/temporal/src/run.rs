@@ -19,7 +19,7 @@ use crate::{ENGINE, bounded::Bounded};
 
 const OPERATION: &str = "original_run";
 
-/// How many runs are remembered; a run that is forgotten costs another call.
+/// How many runs are remembered, those that were used last; a run that is forgotten costs another call.
 const MAX_RUNS: usize = 4_096;
 
 /// By run id, which is a UUID and never has another original run.
@@ -46,7 +46,7 @@ pub(crate) async fn original_run(
 }
 
 fn remembered(run: &str) -> Option<String> {
-    let runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
     runs.get(&run.to_owned()).cloned()
 }
 

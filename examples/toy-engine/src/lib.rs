@@ -35,7 +35,7 @@ use std::{
 
 use exactly_once::{
     Error, ErrorKind, IdempotencyKey,
-    engine::{Engine, Entered, Refusal, Retry, Step, Timer, key_of},
+    engine::{Engine, Entered, KeyedBy, Refusal, Retry, Step, Timer, key_of},
 };
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -160,6 +160,25 @@ impl State {
         written.map_err(|error| self.again(PAUSE, format!("the journal can't be written: {error}")))
     }
 
+    /// Once, at the first step that begins after it; each attempt sees it there.
+    fn cancelled(&mut self, requested: bool) -> Option<Failure> {
+        match self.entries.get(self.next) {
+            Some(Entry::Cancelled) => self.next += 1,
+            Some(Entry::Step { .. }) => return None,
+            None => {
+                let seen = |entry: &Entry| matches!(entry, Entry::Cancelled);
+                if !requested || self.entries.iter().any(seen) {
+                    return None;
+                }
+                if let Err(failure) = self.append(&Entry::Cancelled) {
+                    return Some(failure);
+                }
+                self.entries.push(Entry::Cancelled);
+            }
+        }
+        Some(Failure::Cancelled)
+    }
+
     /// Ends this attempt: the journal has no line for the step, so no other step may come after it.
     fn again(&mut self, pause: Duration, why: String) -> Failure {
         self.over = Some(pause);
@@ -222,23 +241,11 @@ impl<'run> Engine<'run, Attempt> for Attempt {
         true
     }
 
-    fn cancelled(&self) -> Option<Failure> {
-        let mut state = self.state();
-        match state.entries.get(state.next) {
-            Some(Entry::Cancelled) => state.next += 1,
-            Some(Entry::Step { .. }) => return None,
-            None => {
-                let seen = |entry: &Entry| matches!(entry, Entry::Cancelled);
-                if !self.cancel.exists() || state.entries.iter().any(seen) {
-                    return None;
-                }
-                if let Err(failure) = state.append(&Entry::Cancelled) {
-                    return Some(failure);
-                }
-                state.entries.push(Entry::Cancelled);
-            }
-        }
-        Some(Failure::Cancelled)
+    fn cancelled<'a>(&'a self) -> BoxFuture<'a, Option<Failure>>
+    where
+        'run: 'a,
+    {
+        Box::pin(ready(self.state().cancelled(self.cancel.exists())))
     }
 
     fn refused(&self, refusal: Refusal) -> Failure {
@@ -249,7 +256,7 @@ impl<'run> Engine<'run, Attempt> for Attempt {
         Arc::new(|duration| Box::pin(tokio::time::sleep(duration)))
     }
 
-    fn enter(&self, step: &Step) -> Result<Entered, Failure> {
+    fn enter(&self, step: &Step, _: KeyedBy) -> Result<Entered, Failure> {
         let mut state = self.state();
         if state.over.is_some() {
             return Err(Failure::Again("this attempt has ended".to_owned()));
@@ -261,7 +268,7 @@ impl<'run> Engine<'run, Attempt> for Attempt {
             ));
         }
         state.under_way = true;
-        Ok(Some(Box::new(UnderWay(self.state.clone()))))
+        Ok(Entered::holding(UnderWay(self.state.clone())))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::Faults;
 use crate::{
-    engine::{Engine, Entered, Refusal, Retry, Step, Timer},
+    engine::{Engine, Entered, KeyedBy, Refusal, Retry, Step, Timer},
     error::{Error, ErrorKind},
     names::IdempotencyKey,
 };
@@ -82,7 +82,10 @@ impl<'run, M, E: Engine<'run, M> + ?Sized> Engine<'run, M> for Faulty<'_, E> {
         self.engine.has_journal()
     }
 
-    fn cancelled(&self) -> Option<E::Failure> {
+    fn cancelled<'a>(&'a self) -> BoxFuture<'a, Option<E::Failure>>
+    where
+        'run: 'a,
+    {
         self.engine.cancelled()
     }
 
@@ -94,8 +97,8 @@ impl<'run, M, E: Engine<'run, M> + ?Sized> Engine<'run, M> for Faulty<'_, E> {
         self.engine.timer()
     }
 
-    fn enter(&self, step: &Step) -> Result<Entered, E::Failure> {
-        self.engine.enter(step)
+    fn enter(&self, step: &Step, keyed_by: KeyedBy) -> Result<Entered, E::Failure> {
+        self.engine.enter(step, keyed_by)
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     timer::sleep,
 };
 use crate::{
-    engine::{Engine, Entered, Refusal, Retry, Step, Timer, key_of},
+    engine::{Engine, Entered, KeyedBy, Refusal, Retry, Step, Timer, key_of},
     error::{Error, ErrorKind},
     names::IdempotencyKey,
 };
@@ -90,6 +90,24 @@ impl Attempt {
     }
 }
 
+impl Attempt {
+    /// Once, at the first step that begins after it; journaled, so that each attempt sees it there.
+    fn sees_cancellation(&self) -> bool {
+        match self.journaled() {
+            Some(Entry::Cancelled) => self.advance(),
+            Some(Entry::Step { .. }) => return false,
+            None => {
+                let known = |entry: &Entry| matches!(entry, Entry::Cancelled);
+                if !self.script.faults.cancelled() || lock(&self.script.journal).iter().any(known) {
+                    return false;
+                }
+                self.append(Entry::Cancelled);
+            }
+        }
+        true
+    }
+}
+
 impl<'run> Engine<'run, Scripted> for Attempt {
     type Failure = Failure;
 
@@ -139,20 +157,13 @@ impl<'run> Engine<'run, Scripted> for Attempt {
         true
     }
 
-    /// Once, at the first step that begins after it; journaled, so that each attempt sees it there.
-    fn cancelled(&self) -> Option<Failure> {
-        match self.journaled() {
-            Some(Entry::Cancelled) => self.advance(),
-            Some(Entry::Step { .. }) => return None,
-            None => {
-                let known = |entry: &Entry| matches!(entry, Entry::Cancelled);
-                if !self.script.faults.cancelled() || lock(&self.script.journal).iter().any(known) {
-                    return None;
-                }
-                self.append(Entry::Cancelled);
-            }
-        }
-        Some(Failure::Cancelled)
+    fn cancelled<'a>(&'a self) -> BoxFuture<'a, Option<Failure>>
+    where
+        'run: 'a,
+    {
+        Box::pin(ready(
+            self.sees_cancellation().then_some(Failure::Cancelled),
+        ))
     }
 
     fn refused(&self, refusal: Refusal) -> Failure {
@@ -164,7 +175,7 @@ impl<'run> Engine<'run, Scripted> for Attempt {
     }
 
     /// Positions count, so steps can't run side by side.
-    fn enter(&self, step: &Step) -> Result<Entered, Failure> {
+    fn enter(&self, step: &Step, _: KeyedBy) -> Result<Entered, Failure> {
         if self.under_way.swap(true, Ordering::AcqRel) {
             let error = Error::new(ErrorKind::Unsupported, "step", "script").with_message(format!(
                 "step `{}` was made while another step of the run was under way: await that one first",
@@ -172,7 +183,7 @@ impl<'run> Engine<'run, Scripted> for Attempt {
             ));
             return Err(Failure::Refused(Refusal::from_error(&error)));
         }
-        Ok(Some(Box::new(UnderWay(self.under_way.clone()))))
+        Ok(Entered::holding(UnderWay(self.under_way.clone())))
     }
 }
 

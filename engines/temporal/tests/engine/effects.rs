@@ -7,10 +7,11 @@ use exactly_once::{
     AccountId, BalanceStore, Claim, Fingerprint, IdempotencyKey, LeaseStore, Leased,
 };
 use exactly_once_servers::Temporal;
+use serde_json::Value;
 
 use crate::{
     cases,
-    forms::{Form, Job},
+    forms::{Form, Job, Shared},
     ground::Ground,
 };
 
@@ -26,6 +27,10 @@ cases![
     a_two_phase_commit_without_an_identity,
     a_cancelled_activity_begins_no_step,
     an_attempt_that_an_operator_resets_begins_no_step,
+    an_attempt_that_an_operator_pauses_begins_no_step,
+    two_steps_that_would_share_a_key_are_refused,
+    steps_that_share_no_key_may_have_one_name,
+    without_a_heartbeat_timeout_there_are_no_heartbeats,
     heartbeats_keep_the_details,
 ];
 
@@ -225,21 +230,116 @@ async fn a_cancelled_activity_begins_no_step(
     Ok(())
 }
 
-/// The SDK cannot distinguish this from a cancellation: the attempt ends, and the next one pays.
+/// The attempt ends by a failure, and the next one pays. Answered as *cancelled*, the server refuses the
+/// answer, and waits for the attempt until its timeout.
 async fn an_attempt_that_an_operator_resets_begins_no_step(
     server: Arc<Temporal>,
     queue: &'static str,
 ) -> Result<()> {
     let ground = Ground::new(&server, queue).await?;
-    let mut job = Job::new("wait", Form::AfterCancellation);
-    job.heartbeat = Some(Duration::from_secs(2));
-    let workflow = ground.begin([job]).await?;
+    let workflow = ground.begin([waits_for_its_end()]).await?;
     ground.called("wait", 1).await?;
     let words = ["activity", "reset", "--activity-id", "1"];
     ground.operate(&words, &workflow).await?;
-    assert_eq!(ground.filled_in(&workflow).await?, [paid("7")]);
+    made_way_and_paid(&ground, &workflow).await
+}
+
+async fn an_attempt_that_an_operator_pauses_begins_no_step(
+    server: Arc<Temporal>,
+    queue: &'static str,
+) -> Result<()> {
+    let ground = Ground::new(&server, queue).await?;
+    let workflow = ground.begin([waits_for_its_end()]).await?;
+    ground.called("wait", 1).await?;
+    let words = ["activity", "pause", "--activity-id", "1"];
+    ground.operate(&words, &workflow).await?;
+    let paused = |activity: &Value| activity["state"] == "PENDING_ACTIVITY_STATE_PAUSED";
+    let activity = ground.pending(&workflow, "paused", paused).await?;
+    assert!(ended_by_us(&activity["lastFailure"]), "{activity}");
+    assert_eq!(ground.database.calls("wait")?, 1);
+    let words = ["activity", "unpause", "--activity-id", "1"];
+    ground.operate(&words, &workflow).await?;
+    made_way_and_paid(&ground, &workflow).await
+}
+
+/// Its heartbeats are what the server answers with an end.
+fn waits_for_its_end() -> Job {
+    let mut job = Job::new("wait", Form::AfterCancellation);
+    job.heartbeat = Some(Duration::from_secs(2));
+    job
+}
+
+/// The second attempt pays, and no timeout ended the first one.
+async fn made_way_and_paid(ground: &Ground, workflow: &str) -> Result<()> {
+    assert_eq!(ground.filled_in(workflow).await?, [paid("7")]);
     assert_eq!(ground.database.calls("wait")?, 2);
     assert_eq!(ground.database.rows_of("OneShot")?, 1);
+    let history = ground.history(workflow).await?;
+    let failures: Vec<_> = history
+        .iter()
+        .map(|event| &event["activityTaskStartedEventAttributes"]["lastFailure"])
+        .filter(|failure| !failure.is_null())
+        .collect();
+    assert!(
+        failures.iter().all(|failure| ended_by_us(failure)),
+        "{failures:?}"
+    );
+    Ok(())
+}
+
+fn ended_by_us(failure: &Value) -> bool {
+    failure["applicationFailureInfo"]["type"] == "exactly-once/unavailable"
+}
+
+/// The server's word for *no timeout* is zero seconds.
+async fn without_a_heartbeat_timeout_there_are_no_heartbeats(
+    server: Arc<Temporal>,
+    queue: &'static str,
+) -> Result<()> {
+    let ground = Ground::new(&server, queue).await?;
+    let workflow = ground.begin([Job::new("read", Form::NoBeats)]).await?;
+    ground.called("read", 1).await?;
+    // A first heartbeat is sent at once.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let activity = ground.pending(&workflow, "pending", |_| true).await?;
+    std::fs::write(ground.database.folder().join("go"), "")?;
+    assert!(activity["lastHeartbeatTime"].is_null(), "{activity}");
+    assert_eq!(ground.filled_in(&workflow).await?, [paid("read")]);
+    Ok(())
+}
+
+/// A key that was handed out is used, as one of an effect is.
+async fn two_steps_that_would_share_a_key_are_refused(
+    server: Arc<Temporal>,
+    queue: &'static str,
+) -> Result<()> {
+    let ground = Ground::new(&server, queue).await?;
+    let shared = [
+        Shared::FixedKeys,
+        Shared::FixedKeyAndEffect,
+        Shared::Identities,
+        Shared::IdentityAndEffect,
+        Shared::EffectAndIdentity,
+    ];
+    let jobs = shared.map(|shared| Job::new(&format!("{shared:?}"), Form::Shared(shared)));
+    let answers = ground.fill_in(jobs).await?;
+    for (shared, answer) in shared.iter().zip(answers) {
+        assert!(
+            answer.starts_with("refused invalid 400"),
+            "{shared:?}: {answer}"
+        );
+        assert!(answer.contains("two steps named"), "{shared:?}: {answer}");
+    }
+    Ok(())
+}
+
+async fn steps_that_share_no_key_may_have_one_name(
+    server: Arc<Temporal>,
+    queue: &'static str,
+) -> Result<()> {
+    let ground = Ground::new(&server, queue).await?;
+    let answers = ground.fill_in([Job::new("side", Form::SideBySide)]).await?;
+    assert_eq!(answers, [paid("side by side")]);
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow};
 use exactly_once::{
-    AccountId, Amount, Expected, IdempotencyKey, Leg, Rejection, Retention, Statement, Version,
-    WorkError,
+    AccountId, Amount, Expected, IdempotencyKey, Leg, Rejection, Retention, Statement, Store,
+    Version, WorkError,
     sqlite::{SqliteStore, SqliteTx},
 };
 use exactly_once_temporal::{
@@ -73,6 +73,22 @@ pub(crate) enum Form {
     AfterCancellation,
     /// Waits within steps, for longer than its heartbeat timeout.
     Beats,
+    /// Waits within a step, and has no heartbeat timeout.
+    NoBeats,
+    /// Steps of one name, one of which has another one's key.
+    Shared(Shared),
+    /// Steps of one name that share no key, side by side.
+    SideBySide,
+}
+
+/// Two steps of one activity that would have one key.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum Shared {
+    FixedKeys,
+    FixedKeyAndEffect,
+    Identities,
+    IdentityAndEffect,
+    EffectAndIdentity,
 }
 
 #[workflow]
@@ -235,6 +251,18 @@ impl Clerk {
                 self.one_shot(&ctx).await
             }
             Form::Beats => self.beats(ctx, calls).await,
+            Form::NoBeats => {
+                let (ctx, go) = (Heartbeats::of(ctx), self.database.folder().join("go"));
+                ctx.durable_read("slow-read", move || async move {
+                    while !go.exists() {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    Ok("read".to_owned())
+                })
+                .await
+            }
+            Form::Shared(shared) => self.shared(&ctx, shared).await,
+            Form::SideBySide => self.side_by_side(&ctx).await,
         }
     }
 
@@ -264,6 +292,61 @@ impl Clerk {
         })
         .await?;
         Ok("ordered".to_owned())
+    }
+
+    async fn shared(&self, ctx: &ActivityContext, shared: Shared) -> Result<String, ActivityError> {
+        let store = &self.store;
+        let effect = |step: Step| {
+            let seven = async |_: &mut SqliteTx| -> Result<i64, WorkError> { Ok(7) };
+            ctx.execute_once(store, step, &1, seven)
+        };
+        match shared {
+            Shared::FixedKeys => {
+                let first = ctx.fix_key("pay").await?;
+                effect(first).await?;
+                effect(ctx.fix_key("pay").await?).await?;
+            }
+            Shared::FixedKeyAndEffect => {
+                effect(ctx.fix_key("pay").await?).await?;
+                effect("pay".into()).await?;
+            }
+            Shared::Identities => {
+                recorded_identity(ctx, store, "order").await?;
+                recorded_identity(ctx, store, "order").await?;
+            }
+            Shared::IdentityAndEffect => {
+                recorded_identity(ctx, store, "order").await?;
+                effect("order/identity".into()).await?;
+            }
+            Shared::EffectAndIdentity => {
+                effect("order/identity".into()).await?;
+                recorded_identity(ctx, store, "order").await?;
+            }
+        }
+        Ok("one for two".to_owned())
+    }
+
+    async fn side_by_side(&self, ctx: &ActivityContext) -> Result<String, ActivityError> {
+        let store = &self.store;
+        let read = || ctx.durable_read("read", || async { Ok(1) });
+        futures::try_join!(read(), read())?;
+        let step = Step::named("pay").with_key(IdempotencyKey::new("side-by-side")?);
+        let ask = || ctx.outcome_of::<_, i64>(store, &step);
+        futures::try_join!(ask(), ask())?;
+        let now = store.now().await?;
+        let identity = |name: &str| {
+            let (deadline, kept) = (Duration::from_secs(60), Retention::default());
+            TransactionIdentity::new(IdempotencyKey::new(name)?, now, deadline, kept)
+        };
+        let order = |identity: &TransactionIdentity, home: SqliteStore| {
+            let nothing = Statement::new("DELETE FROM payment WHERE number < 0");
+            ctx.two_phase_as(store, "order", identity, &1, move |commit| {
+                commit.one_shot_participant("home", &home, vec![nothing])
+            })
+        };
+        let (one, other) = (identity("one")?, identity("other")?);
+        futures::try_join!(order(&one, store.clone()), order(&other, store.clone()))?;
+        Ok("side by side".to_owned())
     }
 
     /// Records details in the first call only, and reports those that the last one finds.

@@ -254,6 +254,29 @@ impl Ground {
         Ok(events.clone())
     }
 
+    /// Waits until the pending activity is as it should be, and gives what the server says of it.
+    pub(crate) async fn pending(
+        &self,
+        workflow: &str,
+        what: &str,
+        check: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let deadline = Instant::now() + LIMIT;
+        let words = ["workflow", "describe", "--workflow-id", workflow];
+        loop {
+            let described = self.server.json(&words).await?;
+            let activity = &described["pendingActivities"][0];
+            if activity.is_object() && check(activity) {
+                return Ok(activity.clone());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "in vain waited for {what}: {described}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Waits until this many activities of the recipe have begun.
     pub(crate) async fn begun(&self, recipe: Recipe, calls: usize) -> Result<Vec<Seen>> {
         let what = format!("{calls} calls of {recipe:?}");
