@@ -14,6 +14,7 @@
 //! | [`cases`], [`two_phase`] | the cases that are the same for every adapter |
 //! | [`mod@slice`] | callers that call for a while |
 //! | [`load`] | what else ran on the machine meanwhile |
+//! | [`processor`] | processor time of an operation, of this process and of its servers |
 //! | [`rounds`] | pairs of slices, and rounds of pairs |
 //! | [`relay`], [`counts`] | round trips and syncs of an operation, in runs that are not timed |
 //! | [`statistics`] | medians, quartiles, percentiles |
@@ -26,6 +27,7 @@ pub mod cases;
 pub mod counts;
 pub mod load;
 pub mod options;
+pub mod processor;
 pub mod relay;
 pub mod report;
 pub mod results;

@@ -35,6 +35,15 @@ pub struct Row {
     pub trips: Option<f64>,
     /// Syncs of the log for an operation.
     pub syncs: Option<f64>,
+    /// Processor time of an operation, in microseconds: of this process and of the servers.
+    #[serde(default)]
+    pub used: Option<f64>,
+    /// The servers' part of it.
+    #[serde(default)]
+    pub used_by_server: Option<f64>,
+    /// The same of the floor, of both.
+    #[serde(default)]
+    pub floor_used: Option<f64>,
     /// What the ratio should reach.
     pub target: Option<f64>,
     /// The case whose p50 this p99 should be below.

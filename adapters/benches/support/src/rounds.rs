@@ -9,6 +9,7 @@ use crate::{
     counts::{Counted, Counts},
     load::Load,
     options::Options,
+    processor::{Account, Used},
     results::{Report, Row},
     slice,
     statistics::{Spread, latency},
@@ -27,6 +28,8 @@ pub struct Pair {
     case_rates: [f64; 2],
     floor_latencies: Vec<f32>,
     case_latencies: Vec<f32>,
+    floor_used: [Option<Used>; 2],
+    case_used: [Option<Used>; 2],
 }
 
 impl Pair {
@@ -58,12 +61,20 @@ pub async fn turn(
     let mut pair = Pair::default();
     for (is_case, at) in [(false, 0), (true, 0), (true, 1), (false, 1)] {
         let operation = if is_case { case } else { floor };
+        let before = Account::now();
         let slice = slice::run(operation, callers, time).await?;
+        let after = Account::now();
+        let used = after.zip(before).map(|(after, before)| {
+            // What ended too late to count has used the processor all the same.
+            after.since(&before, slice.latencies.len())
+        });
         if is_case {
             pair.case_rates[at] = slice.rate();
+            pair.case_used[at] = used;
             pair.case_latencies.extend(slice.latencies);
         } else {
             pair.floor_rates[at] = slice.rate();
+            pair.floor_used[at] = used;
             pair.floor_latencies.extend(slice.latencies);
         }
     }
@@ -158,6 +169,11 @@ fn row(case: &Case, callers: usize, turns: &Turns, counts: Counts) -> Row {
     let (p50, p99) = latency(&all(|pair| &pair.case_latencies));
     let (floor_p50, floor_p99) = latency(&all(|pair| &pair.floor_latencies));
     let target = case.targets.iter().find(|(at, _)| *at == callers);
+    let median = |used: fn(&Pair) -> &[Option<Used>; 2], part: fn(&Used) -> f64| -> Option<f64> {
+        let all = turns.pairs.iter().flat_map(used).flatten();
+        let all: Vec<f64> = all.map(part).collect();
+        (!all.is_empty()).then(|| Spread::of(&all).median)
+    };
     Row {
         case: case.name.clone(),
         floor: case.floor.to_owned(),
@@ -170,6 +186,9 @@ fn row(case: &Case, callers: usize, turns: &Turns, counts: Counts) -> Row {
         floor_p99,
         trips: counts.trips,
         syncs: counts.syncs,
+        used: median(|pair| &pair.case_used, Used::whole),
+        used_by_server: median(|pair| &pair.case_used, |used| used.server),
+        floor_used: median(|pair| &pair.floor_used, Used::whole),
         target: target.map(|(_, ratio)| *ratio),
         quicker_than: case
             .quicker_than

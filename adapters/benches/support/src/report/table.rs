@@ -46,7 +46,7 @@ pub(super) fn cases(report: &Report) -> String {
         return String::new();
     }
     let mut text = format!(
-        "{} · {} · {} processors · {} rounds of 4 × {} s\n\n{:<44} {:>7} {:>18} {:>9} {:>9} {:>9} {:>6} {:>6}\n",
+        "{} · {} · {} processors · {} rounds of 4 × {} s\n\n{:<44} {:>7} {:>18} {:>9} {:>9} {:>9} {:>6} {:>6} {:>16} {:>6}\n",
         report.adapter,
         report.settings,
         report.processors,
@@ -60,6 +60,8 @@ pub(super) fn cases(report: &Report) -> String {
         "floor p50",
         "trips",
         "syncs",
+        "cpu µs (server)",
+        "floor",
     );
     for callers in report.callers() {
         for row in report.rows.iter().filter(|row| row.callers == callers) {
@@ -72,13 +74,17 @@ pub(super) fn cases(report: &Report) -> String {
 
 fn line(row: &Row) -> String {
     let count = |count: Option<f64>| count.map_or("–".to_owned(), |count| format!("{count:.2}"));
+    let used = match (row.used, row.used_by_server) {
+        (Some(used), Some(server)) => format!("{} ({})", number(used), number(server)),
+        _ => "–".to_owned(),
+    };
     let mark = match (row.disturbed, row.repeated) {
         (0, 0) => String::new(),
         (0, repeated) => format!("  ({repeated} repeated)"),
         (disturbed, _) => format!("  ({disturbed} disturbed)"),
     };
     format!(
-        "{:<44} {:>7} {:>6} [{:>4}–{:>4}] {:>9.0} {:>9.0} {:>9.0} {:>6} {:>6}{mark}",
+        "{:<44} {:>7} {:>6} [{:>4}–{:>4}] {:>9.0} {:>9.0} {:>9.0} {:>6} {:>6} {:>16} {:>6}{mark}",
         row.case,
         row.callers,
         number(row.ratio.median),
@@ -89,6 +95,8 @@ fn line(row: &Row) -> String {
         row.floor_p50,
         count(row.trips),
         count(row.syncs),
+        used,
+        row.floor_used.map_or("–".to_owned(), number),
     )
 }
 
