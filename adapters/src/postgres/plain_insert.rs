@@ -10,6 +10,8 @@
 pub(super) struct PlainInsert {
     head: String,
     table: String,
+    /// As they are written; none where the text names none.
+    columns: Vec<String>,
     items: Vec<Item>,
 }
 
@@ -29,10 +31,11 @@ impl PlainInsert {
         reader.keyword("insert")?;
         reader.keyword("into")?;
         let table = reader.table()?;
+        let mut columns = Vec::new();
         if reader.sign('(') {
-            reader.identifier()?;
+            columns.push(reader.identifier()?.to_owned());
             while reader.sign(',') {
-                reader.identifier()?;
+                columns.push(reader.identifier()?.to_owned());
             }
             reader.sign(')').then_some(())?;
         }
@@ -48,7 +51,12 @@ impl PlainInsert {
         }
         reader.sign(')').then_some(())?;
         reader.space();
-        let read = Self { head, table, items };
+        let read = Self {
+            head,
+            table,
+            columns,
+            items,
+        };
         (reader.rest.is_empty() && read.names_each_once(parameters)).then_some(read)
     }
 
@@ -70,21 +78,47 @@ impl PlainInsert {
         &self.table
     }
 
+    /// The table and the columns, as they stand behind `INSERT INTO`.
+    pub(super) fn target(&self) -> String {
+        format!("{} ({})", self.table, self.columns.join(", "))
+    }
+
+    /// The column of each parameter, in the order of the parameters. `None` where the text does not
+    /// say which columns it is for, or where nothing is bound.
+    pub(super) fn bound_columns(&self) -> Option<Vec<&str>> {
+        if self.columns.len() != self.items.len() {
+            return None;
+        }
+        let mut bound: Vec<(usize, &str)> = self
+            .items
+            .iter()
+            .zip(&self.columns)
+            .filter_map(|(item, column)| match item {
+                Item::Parameter(place) => Some((*place, column.as_str())),
+                Item::Constant(_) => None,
+            })
+            .collect();
+        bound.sort_unstable();
+        (!bound.is_empty()).then(|| bound.into_iter().map(|(_, column)| column).collect())
+    }
+
+    /// The row as a list of expressions, with one in place of each parameter.
+    pub(super) fn row(&self, parameter: impl Fn(usize) -> String) -> String {
+        let items = self.items.iter().map(|item| match item {
+            Item::Parameter(place) => parameter(*place),
+            Item::Constant(written) => written.clone(),
+        });
+        items.collect::<Vec<_>>().join(", ")
+    }
+
     /// One statement for these rows, each given by its parameters as SQL.
-    pub(super) fn of_rows<'a>(&self, rows: impl Iterator<Item = &'a [String]>) -> String {
+    pub(super) fn of_rows(&self, rows: impl Iterator<Item = Vec<String>>) -> String {
         let mut sql = self.head.clone();
         for (at, values) in rows.enumerate() {
             sql.push_str(if at == 0 { " (" } else { ", (" });
-            for (at, item) in self.items.iter().enumerate() {
-                if at > 0 {
-                    sql.push_str(", ");
-                }
-                sql.push_str(match item {
-                    // As many as are named: see `read`.
-                    Item::Parameter(place) => values.get(*place).map_or("NULL", String::as_str),
-                    Item::Constant(written) => written,
-                });
-            }
+            // As many as are named: see `read`.
+            let value = |place: usize| values.get(place).map_or("NULL", String::as_str).to_owned();
+            sql.push_str(&self.row(value));
             sql.push(')');
         }
         sql
@@ -252,12 +286,25 @@ mod tests {
             ),
         ] {
             let read = PlainInsert::read(text, parameters).unwrap();
-            let rows = [
-                ["a".to_owned(), "b".to_owned()],
-                ["c".to_owned(), "d".to_owned()],
-            ];
+            let rows = [["a", "b"], ["c", "d"]].map(|row| row.map(str::to_owned).to_vec());
             assert_eq!(read.table(), table);
-            assert_eq!(read.of_rows(rows.iter().map(<[String; 2]>::as_slice)), sql);
+            assert_eq!(read.of_rows(rows.into_iter()), sql);
+        }
+    }
+
+    #[test]
+    fn a_parameter_has_a_column_where_columns_are_named() {
+        let read = |text, parameters| PlainInsert::read(text, parameters).unwrap();
+        let named = read("INSERT INTO s.t (a, \"B\", c) VALUES ($2, 'x', $1)", 2);
+        assert_eq!(named.bound_columns(), Some(vec!["c", "a"]));
+        assert_eq!(named.target(), "s.t (a, \"B\", c)");
+        assert_eq!(named.row(|place| format!("v{place}")), "v1, 'x', v0");
+        for (text, parameters) in [
+            ("INSERT INTO t VALUES ($1)", 1),
+            ("INSERT INTO t (a) VALUES (5)", 0),
+            ("INSERT INTO t (a, b) VALUES ($1)", 1),
+        ] {
+            assert_eq!(read(text, parameters).bound_columns(), None, "{text}");
         }
     }
 

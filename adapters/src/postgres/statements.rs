@@ -14,44 +14,72 @@ const BEGAN: &str = "(extract(epoch FROM pg_catalog.now()) * 1000000)::int8";
 /// BEGIN and the settings.
 pub(super) const PREAMBLE_REPLIES: usize = 2;
 
+/// How many statements [`Preamble::limits`] are.
+pub(super) const LIMITS: usize = 2;
+
 /// The settings of our transactions, ready to be sent.
 #[derive(Clone, Debug)]
 pub(super) struct Preamble {
     settings: String,
+    /// The one that takes effect within the statement that sets it.
+    of_statement: String,
+    limits: String,
 }
 
 impl Preamble {
     pub(super) fn new(timeouts: &Timeouts, watch_client: bool) -> Self {
         let mut settings = String::new();
         let millis = |duration: Duration| duration.as_millis().max(1).to_string();
-        let mut set = |name: &str, value: &str| {
+        let set = |settings: &mut String, name: &str, value: &str| {
             let _ = write!(settings, ", pg_catalog.set_config('{name}', {value}, true)");
         };
-        set("lock_timeout", &format!("'{}'", millis(timeouts.lock)));
-        set(
-            "statement_timeout",
-            &format!("'{}'", millis(timeouts.statement)),
-        );
-        set(
-            "idle_in_transaction_session_timeout",
-            &format!("'{}'", millis(timeouts.idle_in_transaction)),
-        );
         // `off` and `local` lose acknowledged commits; what is stronger than `on` stays.
         set(
+            &mut settings,
             "synchronous_commit",
             "CASE WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') \
              THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END",
         );
+        let of_statement = settings.clone();
+        let (lock, statement) = (millis(timeouts.lock), millis(timeouts.statement));
+        set(&mut settings, "lock_timeout", &format!("'{lock}'"));
+        set(
+            &mut settings,
+            "statement_timeout",
+            &format!("'{statement}'"),
+        );
+        set(
+            &mut settings,
+            "idle_in_transaction_session_timeout",
+            &format!("'{}'", millis(timeouts.idle_in_transaction)),
+        );
         if watch_client {
             // A backend that waits for a lock notices that its client is gone.
-            set("client_connection_check_interval", "'500'");
+            set(&mut settings, "client_connection_check_interval", "'500'");
         }
-        Self { settings }
+        Self {
+            settings,
+            of_statement,
+            limits: format!(
+                "SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}; "
+            ),
+        }
     }
 
     /// The settings, as further columns of a SELECT.
     pub(super) fn settings(&self) -> &str {
         &self.settings
+    }
+
+    /// For a statement that sets it itself, as a further column of a SELECT.
+    pub(super) fn of_statement(&self) -> &str {
+        &self.of_statement
+    }
+
+    /// [`LIMITS`] statements that limit those after them in their message. A statement can't limit
+    /// itself: its locks on tables come before anything that it computes.
+    pub(super) fn limits(&self) -> &str {
+        &self.limits
     }
 }
 

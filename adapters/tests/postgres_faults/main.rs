@@ -45,6 +45,7 @@ macro_rules! on_both {
 mod boundaries;
 mod finality;
 mod meaning;
+mod one_statement;
 mod poolers;
 mod sessions;
 mod shared_fate;

@@ -35,12 +35,17 @@ async fn a_statement_means_the_same_after_its_table_has_changed<D: Under>() {
         .unwrap();
     let alone = builder::<D>(&world.url()).share_commits(false);
     let alone = alone.connect().await.unwrap();
-    for (at, (value, before, after)) in PAIRS.into_iter().enumerate() {
+    // With its columns named, a plain insert may be prepared with their types.
+    let forms = ["", " (name, value)"];
+    let pairs = forms
+        .into_iter()
+        .flat_map(|columns| PAIRS.map(|pair| (columns, pair)));
+    for (at, (columns, (value, before, after))) in pairs.enumerate() {
         world
             .sql(&format!("CREATE TABLE t{at} (name text, value {before})"))
             .await;
         let insert = |name: String| -> OneShot {
-            let text = format!("INSERT INTO t{at} VALUES ($1, $2)");
+            let text = format!("INSERT INTO t{at}{columns} VALUES ($1, $2)");
             let statement = Statement::new(text).bind(&*name).bind(value);
             shot(&format!("{at} {name}"), vec![statement])
         };

@@ -96,6 +96,8 @@ impl Text {
 pub(super) enum Effect {
     /// Executed for this caller, with these values as SQL.
     Own(Arc<Text>, Vec<String>),
+    /// A plain insert, with its values.
+    Row(Arc<Text>, Vec<Value>),
     /// The same; its answer is the receipt with its rows.
     Returning(Arc<Text>, Vec<String>),
     /// Executed for all at once.
@@ -105,7 +107,8 @@ pub(super) enum Effect {
 impl Effect {
     pub(super) fn text(&self) -> &Arc<Text> {
         match self {
-            Self::Own(text, _) | Self::Returning(text, _) | Self::Set(text, _) => text,
+            Self::Own(text, _) | Self::Returning(text, _) => text,
+            Self::Row(text, _) | Self::Set(text, _) => text,
         }
     }
 }
@@ -204,10 +207,13 @@ impl Effects {
             return Some(Effect::Own(self.text(&counted(statement), None), values));
         }
         let (text, count) = (statement.text(), parameters.len());
-        Some(if statement.is_set() {
-            Effect::Set(self.text(text, None), parameters.to_vec())
-        } else {
-            Effect::Own(self.text(text, Some(count)), values(statement))
+        if statement.is_set() {
+            return Some(Effect::Set(self.text(text, None), parameters.to_vec()));
+        }
+        let text = self.text(text, Some(count));
+        Some(match text.insert() {
+            Some(_) => Effect::Row(text, parameters.to_vec()),
+            None => Effect::Own(text, values(statement)),
         })
     }
 

@@ -25,17 +25,22 @@ use crate::postgres::literal;
 /// What the names of the prepared texts begin with, within one message.
 pub(super) const EFFECT: &str = "exactly_once_effect_";
 
-/// Fails with a division by zero where rows of one statement may mean something else than a statement
-/// for each: what looks at other rows of the table as a row comes in. The insert before it holds the
-/// lock that adding one of these needs.
+/// Whether the table `c` has nothing that could tell rows of one statement from a statement for each:
+/// what looks at other rows of the table as a row comes in.
+pub(super) const PLAIN_TABLE: &str = "c.relkind = 'r' AND NOT c.relhasrules AND NOT EXISTS (\
+     SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f \
+     WHERE f.conrelid = c.oid AND f.confrelid = c.oid)";
+
+/// Fails with a division by zero where the table is no plain one. The insert before it holds the lock
+/// that changing this needs.
 pub(super) fn guard() -> Arc<Named> {
     Named::new(
         "(regclass)",
-        "SELECT 1 / (CASE WHEN c.relkind = 'r' AND NOT c.relhasrules AND NOT EXISTS (\
-         SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f \
-         WHERE f.conrelid = c.oid AND f.confrelid = c.oid) THEN 1 ELSE 0 END) \
-         FROM pg_catalog.pg_class c WHERE c.oid = $1",
+        &format!(
+            "SELECT 1 / (CASE WHEN {PLAIN_TABLE} THEN 1 ELSE 0 END) \
+             FROM pg_catalog.pg_class c WHERE c.oid = $1"
+        ),
     )
 }
 
@@ -224,8 +229,9 @@ impl Writer<'_> {
             }
             match effect {
                 Effect::Own(text, values) | Effect::Returning(text, values) => {
-                    self.one(text, values);
+                    self.call(text, values);
                 }
+                Effect::Row(text, values) => self.row(text, literals(values)),
                 Effect::Set(text, values) => {
                     let arrays: Vec<String> =
                         values.iter().map(|value| text::array([value])).collect();
@@ -235,10 +241,10 @@ impl Writer<'_> {
         }
     }
 
-    fn one(&mut self, text: &Arc<Text>, values: &[String]) {
+    fn row(&mut self, text: &Arc<Text>, values: Vec<String>) {
         match text.insert().filter(|_| self.by_rows(text)) {
             Some(insert) => self.message.plain(&insert.of_rows(std::iter::once(values))),
-            None => self.call(text, values),
+            None => self.call(text, &values),
         }
     }
 
@@ -248,7 +254,7 @@ impl Writer<'_> {
         for (at, effect) in shape.effects().iter().enumerate() {
             let text = effect.text();
             match (effect, text.insert()) {
-                (Effect::Own(..), Some(insert)) => {
+                (Effect::Row(..), Some(insert)) => {
                     let form = match callers.len() {
                         1 => Form::Each,
                         _ => Form::Rows,
@@ -281,6 +287,10 @@ impl Writer<'_> {
     }
 }
 
+fn literals(values: &[Value]) -> Vec<String> {
+    values.iter().map(literal::untyped).collect()
+}
+
 /// Callers that ask for the same texts, each of which is executed for all of them at once.
 struct Shape<'a> {
     members: Vec<(usize, &'a [Effect])>,
@@ -294,7 +304,7 @@ impl<'a> Shape<'a> {
     fn fits(&self, other: &[Effect]) -> bool {
         let width = |effect: &Effect| match effect {
             Effect::Set(_, values) => values.len(),
-            Effect::Own(..) | Effect::Returning(..) => usize::MAX,
+            Effect::Own(..) | Effect::Row(..) | Effect::Returning(..) => usize::MAX,
         };
         let same = |(one, other): (&Effect, &Effect)| {
             Arc::ptr_eq(one.text(), other.text()) && width(one) == width(other)
@@ -305,17 +315,17 @@ impl<'a> Shape<'a> {
 
     fn has_rows_of(&self, text: &Arc<Text>) -> bool {
         let is_it =
-            |effect: &Effect| matches!(effect, Effect::Own(..)) && Arc::ptr_eq(effect.text(), text);
+            |effect: &Effect| matches!(effect, Effect::Row(..)) && Arc::ptr_eq(effect.text(), text);
         self.members.len() > 1 && self.effects().iter().any(is_it)
     }
 
     /// The values of one statement, for each caller.
-    fn rows(&self, at: usize) -> impl Iterator<Item = &'a [String]> {
+    fn rows(&self, at: usize) -> impl Iterator<Item = Vec<String>> {
         self.members
             .iter()
             .map(move |(_, effects)| match effects.get(at) {
-                Some(Effect::Own(_, values)) => values.as_slice(),
-                _ => &[],
+                Some(Effect::Row(_, values)) => literals(values),
+                _ => Vec::new(),
             })
     }
 

@@ -19,6 +19,7 @@
 //! - `keys`: what is known of many keys, read at once; when to look before the leap.
 //! - `shots`, `parts`, `effects`, `execute`: one-shot effects, their callers, the user's statements in them, and how a message
 //!   executes those.
+//! - `one_statement`: claims and rows of callers that all ask for the same plain insert.
 //! - `closures`: claim and completion of a closure, each on its own.
 //! - `marks`: a participant's marker, its whole work where that is known, and the register's decision;
 //!   each on its own.
@@ -35,6 +36,7 @@ mod keys;
 mod ledger;
 mod marks;
 mod named;
+mod one_statement;
 mod parts;
 mod queue;
 mod register;
@@ -61,6 +63,7 @@ use keys::{Looks, Replays};
 use ledger::Ledger;
 use marks::Marks;
 use named::Named;
+use one_statement::Forms;
 use register::Register;
 use shots::Shots;
 
@@ -87,8 +90,11 @@ pub(super) struct Groups {
     begin: Arc<Named>,
     /// The same, with plans that don't depend on the length of the arrays.
     begin_generic: Arc<Named>,
+    /// Statements that limit the one after them.
+    limits: String,
     closures: Closures,
     effects: Effects,
+    forms: Forms,
     shots: Shots,
     looks: Looks,
     ledger: Ledger,
@@ -126,9 +132,11 @@ impl Groups {
                     ", pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
                 ),
             ),
+            limits: preamble.limits().to_owned(),
             closures: Closures::new(tables, &patient),
             effects: Effects::new(),
-            shots: Shots::new(tables),
+            forms: Forms::default(),
+            shots: Shots::new(tables, &preamble),
             looks: Looks::new(tables),
             ledger: Ledger::new(tables),
             marks: Marks::new(tables, &patient, &preamble),

@@ -15,7 +15,7 @@ use crate::postgres::{
     driver::{Cause, Connection, Driver, DriverError, Reply},
     literal,
     session::{BeginError, Begun, Session, Unusable, standby, unusable},
-    statements::{PREAMBLE_REPLIES, Preamble},
+    statements::{LIMITS, PREAMBLE_REPLIES, Preamble},
     store::PostgresStore,
 };
 
@@ -102,6 +102,8 @@ pub(super) struct Message {
     statements: usize,
     /// The position of the first statement that prepares a user's text.
     effects: Option<usize>,
+    /// Whether its statements are prepared as impatiently as a batch is executed.
+    brief: bool,
 }
 
 impl Message {
@@ -113,9 +115,23 @@ impl Message {
             preamble: PREAMBLE_REPLIES,
             statements: 1,
             effects: None,
+            brief: false,
         };
         message.execute(settings, &[]);
         message
+    }
+
+    /// One statement behind those that limit it: together they are a transaction, without words that
+    /// begin and end it. It has to fail in a transaction that was open before.
+    pub(super) fn by_itself(limits: &str) -> Self {
+        Self {
+            sql: limits.to_owned(),
+            uses: Vec::new(),
+            preamble: LIMITS,
+            statements: LIMITS,
+            effects: None,
+            brief: true,
+        }
     }
 
     /// One statement that only reads, and is a transaction by itself. It has to hold the [`guard`].
@@ -126,6 +142,7 @@ impl Message {
             preamble: 1,
             statements: 0,
             effects: None,
+            brief: false,
         };
         message.execute(statement, values);
         message
@@ -278,7 +295,11 @@ impl<D: Driver> PostgresStore<D> {
         session: Session<D::Connection>,
         message: &Message,
     ) -> Result<Session<D::Connection>, DriverError> {
-        let prepared = prepare_missing(session, &message.uses, self.timeouts().lock).await;
+        let lock = match message.brief {
+            true => super::LOCK_WAIT.min(self.timeouts().lock),
+            false => self.timeouts().lock,
+        };
+        let prepared = prepare_missing(session, &message.uses, lock).await;
         // It is no position in the message itself.
         prepared.map_err(|failed| failed.after(0))
     }

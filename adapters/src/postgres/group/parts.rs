@@ -22,6 +22,8 @@ pub(super) struct Part {
     pub(super) looked: bool,
     /// Whether the rows of their plain inserts are executed one by one.
     pub(super) each: bool,
+    /// Whether it may be one statement.
+    pub(super) one: bool,
 }
 
 impl Part {
@@ -66,6 +68,7 @@ impl<'a> Group<'a> {
                 members,
                 looked: false,
                 each: false,
+                one: true,
             }],
             failures: 0,
         }
@@ -105,7 +108,11 @@ impl<'a> Group<'a> {
             Form::Rows if code != CANCELED => {}
             _ => return self.part_with(part, blame),
         }
-        self.parts.push(Part { each: true, ..part });
+        self.parts.push(Part {
+            each: true,
+            one: false,
+            ..part
+        });
     }
 
     /// The callers whose statement failed go alone; the others try again without them.

@@ -9,7 +9,8 @@ use super::{
     effects::{Effect, Keeping},
     execute::{self, Blames},
     keys::KeyName,
-    named::{Message, Named},
+    named::{Message, NOT_ALL, Named, all_or_nothing},
+    one_statement::{self, Form},
     parts::{Group, Part},
     queue::{Flush, Queue, ask},
     text,
@@ -20,7 +21,7 @@ use crate::postgres::{
     literal, returned,
     schema::Tables,
     sqlstate::{self, CANCELED, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
-    statements::NOW,
+    statements::{NOW, Preamble},
 };
 
 /// How many batches of effects there may be at once.
@@ -35,6 +36,10 @@ pub(super) struct Shots {
     claim: Arc<Named>,
     /// For a lone caller, without arrays.
     claim_one: Arc<Named>,
+    /// The table of keys.
+    keys: String,
+    /// See [`Preamble::of_statement`].
+    settings: String,
 }
 
 impl Shots {
@@ -47,35 +52,65 @@ impl Shots {
     /// is just asking, and that lock is not to be had, it takes those of the keys.
     ///
     /// [`Of::batch_lock`]: crate::postgres::store::PostgresStore::batch_lock
-    pub(super) fn new(tables: &Tables) -> Self {
-        let claim = |[namespace, key, print, body, kept]: [&str; 5], from: &str| {
-            format!(
-                "INSERT INTO {keys} (namespace, key, fingerprint, outcome, body, completed_at, \
-                 expires_at) SELECT {namespace}, {key}, {print}, 1, {body}, clock.now, \
-                 clock.now + {kept} FROM (SELECT {NOW} AS now OFFSET 0) clock {from}",
-                keys = tables.keys,
-            )
-        };
-        let all = claim(
-            ["a.namespace", "a.key", "a.print", "a.body", "a.kept"],
-            &format!(
-                "CROSS JOIN (SELECT pg_catalog.pg_try_advisory_xact_lock_shared($7) AS held \
-                 OFFSET 0) batch CROSS JOIN {} a (namespace, key, print, body, kept, lock) \
-                 WHERE CASE WHEN batch.held THEN true ELSE \
-                 pg_catalog.pg_advisory_xact_lock_shared(a.lock) IS NOT NULL END",
-                text::rows(&[1, 2, 3, 4, 5, 6])
-            ),
-        );
-        let one = claim(
-            ["$1", "$2", "$3", "$4", "$5"],
-            "CROSS JOIN LATERAL pg_catalog.pg_advisory_xact_lock_shared($6)",
-        );
-        let types = "(bytea[], bytea[], bytea[], bytea[], int8[], int8[], int8)";
-        Self {
+    pub(super) fn new(tables: &Tables, preamble: &Preamble) -> Self {
+        let mut shots = Self {
             queue: Queue::new(BATCHES),
-            claim: Named::new(types, &all),
-            claim_one: Named::new("(bytea, bytea, bytea, bytea, int8, int8)", &one),
-        }
+            claim: Named::new("", ""),
+            claim_one: Named::new("", ""),
+            keys: tables.keys.clone(),
+            settings: preamble.of_statement().to_owned(),
+        };
+        let types = "(bytea[], bytea[], bytea[], bytea[], int8[], int8[], int8)";
+        shots.claim = Named::new(types, &shots.claim_all("", "0"));
+        let types = "(bytea, bytea, bytea, bytea, int8, int8)";
+        shots.claim_one = Named::new(types, &shots.claim_lone("", "0"));
+        shots
+    }
+
+    /// `good` has to be 0. `first`: further columns of what is evaluated once and first.
+    fn claiming(&self, [namespace, key, print, body, kept]: [&str; 5], first: &str) -> String {
+        format!(
+            "INSERT INTO {keys} (namespace, key, fingerprint, outcome, body, completed_at, \
+             expires_at) SELECT {namespace}, {key}, {print}, 1, {body}, first.now, \
+             first.now + {kept} FROM (SELECT {NOW} AS now{first} OFFSET 0) first",
+            keys = self.keys,
+        )
+    }
+
+    fn claim_all(&self, settings: &str, good: &str) -> String {
+        let first = format!(
+            "{settings}, pg_catalog.pg_try_advisory_xact_lock_shared($7) AS held, {good} AS good"
+        );
+        format!(
+            "{} CROSS JOIN {} a (namespace, key, print, body, kept, lock) \
+             WHERE first.good = 0 AND CASE WHEN first.held THEN true ELSE \
+             pg_catalog.pg_advisory_xact_lock_shared(a.lock) IS NOT NULL END",
+            self.claiming(
+                ["a.namespace", "a.key", "a.print", "a.body", "a.kept"],
+                &first
+            ),
+            text::rows(&[1, 2, 3, 4, 5, 6])
+        )
+    }
+
+    fn claim_lone(&self, settings: &str, good: &str) -> String {
+        let first =
+            format!("{settings}, pg_catalog.pg_advisory_xact_lock_shared($6), {good} AS good");
+        format!(
+            "{} WHERE first.good = 0",
+            self.claiming(["$1", "$2", "$3", "$4", "$5"], &first)
+        )
+    }
+
+    /// The claims of a batch by a statement that brings its own setting, and fails with [`NOT_ALL`]
+    /// where this does not hold.
+    pub(super) fn claim_all_if(&self, good: &str) -> String {
+        self.claim_all(&self.settings, &all_or_nothing(good))
+    }
+
+    /// The same for a lone caller.
+    pub(super) fn claim_one_if(&self, good: &str) -> String {
+        self.claim_lone(&self.settings, &all_or_nothing(good))
     }
 }
 
@@ -134,7 +169,10 @@ impl<D: Driver> Flush for Shooting<D> {
     }
 }
 
-fn claims_of<'a>(shots: impl Iterator<Item = &'a Shot> + Clone, batch_lock: i64) -> [String; 7] {
+pub(super) fn claims_of<'a>(
+    shots: impl Iterator<Item = &'a Shot> + Clone,
+    batch_lock: i64,
+) -> [String; 7] {
     let each = || shots.clone();
     [
         text::bytes(each().map(|shot| &shot.name.namespace)),
@@ -148,7 +186,7 @@ fn claims_of<'a>(shots: impl Iterator<Item = &'a Shot> + Clone, batch_lock: i64)
 }
 
 /// The same for one, as single values.
-fn claim_of(shot: &Shot) -> [String; 6] {
+pub(super) fn claim_of(shot: &Shot) -> [String; 6] {
     [
         text::one_bytea(&shot.name.namespace),
         text::one_bytea(&shot.name.key),
@@ -180,6 +218,59 @@ fn applied(group: &mut Group<'_>, part: &Part, blames: &Blames, replies: &[Reply
 
 impl<D: Driver> Of<D> {
     async fn shoot(&self, group: &mut Group<'_>, part: Part) {
+        match self.as_one(group, &part).await {
+            Some(form) => self.shoot_one(group, part, &form).await,
+            None => self.shoot_separately(group, part).await,
+        }
+    }
+
+    /// The one statement that can do the work of these callers.
+    async fn as_one(&self, group: &Group<'_>, part: &Part) -> Option<Arc<Form>> {
+        let text = one_statement::common(group.members(part)).filter(|_| part.one)?;
+        self.form_of(&text).await
+    }
+
+    async fn shoot_one(&self, group: &mut Group<'_>, part: Part, form: &Form) {
+        let groups = self.groups();
+        let message = form.message(group.members(&part), &groups.limits, self.batch_lock());
+        let failed = match self.send(&message).await {
+            Ok(_) => return group.answer_all(&part, || Verdict::Applied(None)),
+            Err(failed) => failed,
+        };
+        tracing::debug!(
+            ?failed,
+            callers = part.members.len(),
+            "one statement for several effects failed"
+        );
+        match failed.code() {
+            Some(code) if sqlstate::surely_nothing(code) => {
+                // Something is not as it was, or it can't be prepared.
+                if code == NOT_ALL || failed.after == 0 {
+                    self.no_form(group, &part);
+                }
+                match code {
+                    UNIQUE_VIOLATION if !part.looked => self.look_again(group, part).await,
+                    CANCELED => {
+                        for text in group.members(&part).flat_map(|shot| &shot.effects) {
+                            text.text().was_slow();
+                        }
+                        group.answer_all(&part, || Verdict::Alone);
+                    }
+                    // Separate statements tell whose fault it is.
+                    _ => group.parts.push(Part { one: false, ..part }),
+                }
+            }
+            _ => group.answer_all(&part, || Verdict::Failed(copy(&failed))),
+        }
+    }
+
+    fn no_form(&self, group: &Group<'_>, part: &Part) {
+        if let Some(text) = one_statement::common(group.members(part)) {
+            self.groups().forms.unsuited(&text.body);
+        }
+    }
+
+    async fn shoot_separately(&self, group: &mut Group<'_>, part: Part) {
         let (message, blames) = self.shots_message(group, &part);
         let failed = match self.send(&message).await {
             Ok(replies) => return applied(group, &part, &blames, &replies),
@@ -215,7 +306,7 @@ impl<D: Driver> Of<D> {
         let Ok(rows) = self.look_at_all(&names).await else {
             return group.answer_all(&part, || Verdict::Alone);
         };
-        let asked = part.members.len();
+        let (asked, one) = (part.members.len(), part.one);
         let mut members = Vec::new();
         for (at, row) in part.members.iter().copied().zip(rows) {
             match row {
@@ -227,9 +318,11 @@ impl<D: Driver> Of<D> {
         let rest = Part {
             members,
             looked: true,
+            // It was one of the users' own.
+            one: one && !no_key_was_taken,
             each: part.each,
         };
-        if no_key_was_taken {
+        if no_key_was_taken && !one {
             group.split(rest);
         } else if !rest.members.is_empty() {
             group.parts.push(rest);
