@@ -8,8 +8,9 @@ use super::error::{Failure, STORE, error};
 
 const OPERATION: &str = "open";
 
-/// A file that is open, and its log. While it is, each commit looks whether the paths still lead to
-/// them: what is written into a file that was deleted or replaced is gone with the process.
+/// A file that is open, its log, and the log's index. While it is, each commit looks whether the paths
+/// still lead to them: what is written into a file that was deleted or replaced is gone with the
+/// process. And processes that do not share the index do not see each other's locks.
 #[derive(Clone, Debug)]
 pub(super) struct OpenFile {
     path: PathBuf,
@@ -17,6 +18,9 @@ pub(super) struct OpenFile {
     log: PathBuf,
     /// `None` where there is no log (yet).
     log_identity: Option<String>,
+    index: PathBuf,
+    /// `None` where there is none (yet).
+    index_identity: Option<String>,
 }
 
 impl OpenFile {
@@ -40,14 +44,18 @@ impl OpenFile {
         }
         // SQLite keeps the log beside the file itself, wherever a symbolic link to it is.
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let mut log = real.into_os_string();
-        log.push("-wal");
-        let log = PathBuf::from(log);
+        let [log, index] = ["-wal", "-shm"].map(|end| {
+            let mut name = real.clone().into_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        });
         Ok(Self {
             path: path.to_owned(),
             identity,
             log_identity: identity_of(&log),
             log,
+            index_identity: identity_of(&index),
+            index,
         })
     }
 
@@ -60,11 +68,19 @@ impl OpenFile {
         let found = match identity(&self.path) {
             Ok((_, names)) if names > 1 => LINKED,
             Ok((found, _)) if found == self.identity => {
-                if self.log_identity.is_none() || identity_of(&self.log) == self.log_identity {
+                let stands = |path: &Path, known: &Option<String>| {
+                    known.is_none() || identity_of(path) == *known
+                };
+                if !stands(&self.log, &self.log_identity) {
+                    "the file's log (-wal) was deleted or replaced while it was open: nothing was \
+                     stored; find the program that does so, and open the store again"
+                } else if !stands(&self.index, &self.index_identity) {
+                    "the index of the file's log (-shm) was deleted or replaced while it was open: \
+                     nothing was stored; find the program that does so, and open the store again in \
+                     every process"
+                } else {
                     return Ok(());
                 }
-                "the file's log (-wal) was deleted or replaced while it was open: nothing was \
-                 stored; find the program that does so, and open the store again"
             }
             _ => {
                 "the file was deleted, moved or replaced while it was open: nothing was stored; put \

@@ -36,7 +36,7 @@
 //! | Key, receipt and the user's writes | one transaction, visible together or not at all |
 //! | Two handles, many processes on one file | act as one store; a call waits for another process up to the busy timeout, from its own start, and is then *busy* |
 //! | A call of the store from inside of its own work | an error at once where it needs the writer, which the work's transaction holds; reads go beside it. A call from another task waits up to the lock timeout |
-//! | A file or log (`-wal`) that is moved, deleted or replaced while it is open, or a file with a hard link | refused before the commit: nothing is acknowledged into it |
+//! | A file, its log (`-wal`) or the log's index (`-shm`) that is moved, deleted or replaced while it is open, or a file with a hard link | refused before the commit: nothing is acknowledged into it |
 //! | The log (`-wal`) | is emptied past a limit ([`SqliteBuilder::log_limit`]); **not** while another program keeps a read transaction open: `exactly-once doctor` shows its size |
 //! | Network file systems | **not**: WAL needs shared memory; refused at open where SQLite notices |
 //! | Time | this machine's clock: all processes on the file share it; a clock that is set back prolongs leases and retention, one that is set forward ends them early |
@@ -88,7 +88,7 @@ mod one_shot_participant;
 mod outcome;
 mod prepared;
 mod queue;
-mod read_only;
+pub(crate) mod read_only;
 mod reader;
 mod refused;
 mod register;

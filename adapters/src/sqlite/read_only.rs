@@ -10,8 +10,10 @@ use exactly_once_core::{ErrorKind, Result};
 
 use super::error::error;
 
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+/// SQLite keeps them beside the file itself, wherever a symbolic link to it is.
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut name = real.into_os_string();
     name.push(end);
     PathBuf::from(name)
 }
@@ -21,7 +23,7 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 /// # Errors
 /// [Configuration](ErrorKind::Configuration) where a log is left that only a program which writes may take
 /// in.
-pub(super) fn alone(path: &Path) -> Result<bool> {
+pub(crate) fn alone(path: &Path) -> Result<bool> {
     let is_there = |end| beside(path, end).exists();
     if is_there("-wal") && !is_there("-shm") {
         return Err(error(
@@ -39,7 +41,7 @@ pub(super) fn alone(path: &Path) -> Result<bool> {
 }
 
 /// The name by which SQLite opens a file as it is.
-pub(super) fn uri(path: &Path) -> String {
+pub(crate) fn uri(path: &Path) -> String {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
@@ -53,6 +55,6 @@ pub(super) fn uri(path: &Path) -> String {
 }
 
 /// Whether a program has opened the file since it was read as it is: what was read may be torn.
-pub(super) fn opened_since(path: &Path) -> bool {
+pub(crate) fn opened_since(path: &Path) -> bool {
     beside(path, "-wal").exists()
 }

@@ -66,14 +66,22 @@ async fn commands_that_read_write_nothing_into_the_file() {
     exactly_once::Store::close(&store).await.unwrap();
     drop(store);
     let before = fs::read(&path).unwrap();
-    for command in COMMANDS {
+    for command in COMMANDS.into_iter().chain([&["doctor"][..]]) {
         if !command.contains(&"--yes") {
             let output = run(&url_of(&path), command);
             assert_ne!(output.status.code(), Some(2), "{}", text(&output));
         }
+        // A log that belongs to an operator keeps the service from opening its own file.
+        assert_eq!(names(folder.path()), ["shop.db"], "{command:?}");
     }
     assert!(before == fs::read(&path).unwrap(), "the file was changed");
-    // A log that belongs to an operator keeps the service from opening its own file.
+    expect(&url_of(&path), &["doctor"], 0, "wal");
+    let at_rest = rusqlite::Connection::open(&path).unwrap();
+    at_rest
+        .pragma_update(None, "journal_mode", "delete")
+        .unwrap();
+    drop(at_rest);
+    expect(&url_of(&path), &["doctor"], 1, "journal_mode");
     assert_eq!(names(folder.path()), ["shop.db"]);
 }
 
@@ -113,6 +121,38 @@ async fn a_file_that_a_service_has_open_is_read_beside_it() {
         2,
         "Start the service",
     );
+    assert!(!folder.path().join("crashed.db-shm").exists());
+}
+
+// Its log is beside the file, and not beside the link.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn through_a_symbolic_link_a_command_reads_what_is_in_the_log() {
+    let [folder, links] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (path, link) = (folder.path().join("shop.db"), links.path().join("link.db"));
+    let store = open(&path).await;
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let times = Times::late_in(&store, 60_000).await;
+    let made = transaction("t", times, &store, &[&store]).await;
+    prepare(&store, &made).await;
+    let (_, page) = json(&url_of(&link), &["in-doubt", "list"]);
+    assert_eq!(page["all"], 1, "{page}");
+    let digest = made.transaction().to_string();
+    expect(
+        &url_of(&link),
+        &["in-doubt", "show", &digest],
+        0,
+        "in doubt",
+    );
+    // As a crash leaves it, without the index of the log.
+    let crashed = folder.path().join("crashed.db");
+    fs::copy(&path, &crashed).unwrap();
+    let log = |of: &str| folder.path().join(format!("{of}.db-wal"));
+    fs::copy(log("shop"), log("crashed")).unwrap();
+    let link = links.path().join("crashed.db");
+    std::os::unix::fs::symlink(&crashed, &link).unwrap();
+    expect(&url_of(&link), &["in-doubt", "list"], 2, "was not closed");
+    assert_eq!(names(links.path()), ["crashed.db", "link.db"]);
     assert!(!folder.path().join("crashed.db-shm").exists());
 }
 

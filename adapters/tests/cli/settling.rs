@@ -143,6 +143,10 @@ async fn a_dispute_is_shown_until_it_is_settled_and_a_settlement_is_found_by_its
     settle.extend(["--reason", "sold by hand", "--by", "alice"]);
     settle.extend(with);
     expect(&two.orders_url, &settle, 0, "settled as: rollback");
+    // Again, as after a crash that took the answer along; and otherwise, which changes nothing.
+    expect(&two.orders_url, &settle, 0, "settled as: rollback");
+    settle[4] = "committed";
+    expect(&two.orders_url, &settle, 1, "it was settled otherwise");
     expect(&two.orders_url, &sweep, 0, "");
     expect(&two.orders_url, &list, 0, "nothing");
     let shown = expect(&two.orders_url, &show, 0, "settled by: alice");

@@ -60,6 +60,27 @@ async fn nothing_is_acknowledged_into_a_file_that_is_gone_or_has_two_names() {
     }
 }
 
+// Another process makes an index of its own then, and the two do not see each other's locks.
+#[tokio::test]
+async fn nothing_is_acknowledged_without_the_index_that_others_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.execute_one_shot(&effect("before")).await.unwrap();
+    std::fs::remove_file(folder.path().join("a.db-shm")).unwrap();
+    for _ in 0..2 {
+        let gone = store.execute_one_shot(&effect("gone")).await.unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::Configuration, "{gone}");
+        assert!(gone.to_string().contains("-shm"), "{gone}");
+    }
+    store.close().await.unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    for (name, known) in [("before", true), ("gone", false)] {
+        let done = store.execute_one_shot(&effect(name)).await.unwrap();
+        assert_eq!(done.replayed, known, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_file_that_is_put_back_goes_on() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,20 +1,32 @@
 //! SQLite.
 
-use std::path::Path;
+use std::{io::Read as _, path::Path};
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Finding, unreachable};
-use crate::{Error, ErrorKind, Result, sqlite::schema::VERSION};
+use crate::{
+    Error, ErrorKind, Result,
+    sqlite::{
+        read_only::{alone, beside, opened_since, uri},
+        schema::VERSION,
+    },
+};
 
 const STORE: &str = "sqlite";
 
 const MIB: u64 = 1024 * 1024;
 
-pub(super) async fn examine(uri: &str) -> Result<Vec<Finding>> {
-    let path = crate::sqlite::file::path_of_uri(uri)?;
-    let findings = tokio::task::spawn_blocking(move || ask(&path)).await;
+pub(super) async fn examine(name: &str) -> Result<Vec<Finding>> {
+    let path = crate::sqlite::file::path_of_uri(name)?;
+    let alone = path.is_file() && alone(&path)?;
+    let asked = path.clone();
+    let findings = tokio::task::spawn_blocking(move || ask(&asked, alone)).await;
     let findings = findings.map_err(|error| unreachable(STORE).with_source(error))?;
+    if alone && opened_since(&path) {
+        return Err(Error::new(ErrorKind::Busy, "doctor", STORE)
+            .with_message("another program has opened the file while it was read: try again"));
+    }
     findings.map_err(|error| {
         Error::new(ErrorKind::Configuration, "doctor", STORE)
             .with_message("the file can't be read as a SQLite database")
@@ -22,16 +34,34 @@ pub(super) async fn examine(uri: &str) -> Result<Vec<Finding>> {
     })
 }
 
-fn ask(path: &Path) -> rusqlite::Result<Vec<Finding>> {
+/// The journal mode of a file that no program has open, by its header: a connection that reads the file
+/// as it is has no journal.
+fn journal_at_rest(path: &Path) -> &'static str {
+    let mut header = [0; 20];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    match read {
+        Ok(()) if header.get(18) == Some(&2) => "wal",
+        _ => "delete",
+    }
+}
+
+/// Leaves nothing beside a file that no program has open.
+fn ask(path: &Path, alone: bool) -> rusqlite::Result<Vec<Finding>> {
     let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, read_only)?;
+    let db = if alone {
+        Connection::open_with_flags(uri(path), read_only | OpenFlags::SQLITE_OPEN_URI)?
+    } else {
+        Connection::open_with_flags(path, read_only)?
+    };
     let text = |sql: &str| db.query_row(sql, [], |row| row.get::<_, String>(0));
-    let journal = text("PRAGMA journal_mode")?;
+    let journal = if alone {
+        journal_at_rest(path).to_owned()
+    } else {
+        text("PRAGMA journal_mode")?
+    };
     let check = text("PRAGMA quick_check(1)")?;
     let writable = std::fs::metadata(path).is_ok_and(|file| !file.permissions().readonly());
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let log = std::fs::metadata(log).map_or(0, |log| log.len());
+    let log = std::fs::metadata(beside(path, "-wal")).map_or(0, |log| log.len());
     let lax = names(
         &db,
         "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' \
