@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    file::OpenFile,
     queue::{Message, closed},
     session::refuse_stale,
     writer::{WriterThread, refuse, ticket},
@@ -56,10 +57,21 @@ impl WriterThread {
             }
             std::thread::sleep(READERS_END);
         }
-        self.lanes.clear();
+        self.end_lanes();
         for closing in closings {
             // The caller may be gone; it is closed all the same.
             let _ = closing.reply.send(());
+        }
+    }
+
+    /// Closes the connections. The last one moves the log into the file and deletes it, unless others may
+    /// have written into it that this one knows nothing of.
+    pub(super) fn end_lanes(&mut self) {
+        let lost = self.file.as_ref().is_some_and(OpenFile::index_is_lost);
+        for (_, lane) in self.lanes.drain() {
+            if lost && let Err(source) = lane.leave_log() {
+                tracing::error!(%source, "the log may be moved into the file");
+            }
         }
     }
 

@@ -90,6 +90,15 @@ impl OpenFile {
         Err(Failure::new(ErrorKind::Configuration, found))
     }
 
+    /// Whether only the log's index leads elsewhere: others may use the log, and their commits are in no
+    /// index of ours. To move the log into the file by ours would lose them.
+    pub(super) fn index_is_lost(&self) -> bool {
+        let stands = |path: &Path, known: &Option<String>| identity_of(path) == *known;
+        identity_of(&self.path).as_ref() == Some(&self.identity)
+            && stands(&self.log, &self.log_identity)
+            && !stands(&self.index, &self.index_identity)
+    }
+
     /// How long the log is, in bytes.
     pub(super) fn log_bytes(&self) -> u64 {
         std::fs::metadata(&self.log).map_or(0, |log| log.len())

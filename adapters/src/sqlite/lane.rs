@@ -7,7 +7,7 @@ use std::{
 };
 
 use exactly_once_core::ErrorKind;
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 
 use super::{
     error::{Failure, Phase},
@@ -111,6 +111,15 @@ impl Lane {
     }
 
     /// One statement, compiled once.
+    /// Leaves the log as it is when the connections are closed.
+    pub(super) fn leave_log(&self) -> rusqlite::Result<()> {
+        let setting = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        for connection in self.checker.iter().chain([&self.connection]) {
+            connection.set_db_config(setting, true)?;
+        }
+        Ok(())
+    }
+
     fn run(&self, sql: &str) -> rusqlite::Result<()> {
         let sql = format!("{}{sql}", self.mark);
         self.connection.prepare_cached(&sql)?.execute([]).map(drop)

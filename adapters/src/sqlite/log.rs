@@ -30,6 +30,9 @@ impl WriterThread {
         let Some(file) = self.file.as_ref().filter(|file| file.log_bytes() > limit) else {
             return;
         };
+        if file.index_is_lost() {
+            return;
+        }
         let file = file.clone();
         let (gate, busy_timeout) = (self.gate.clone(), self.settings.busy_timeout);
         let Ok(lane) = self.lane(Purpose::Write) else {

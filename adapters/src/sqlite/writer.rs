@@ -78,6 +78,7 @@ impl Writer {
                 }
                 if ready.send(opened).is_ok() && is_open {
                     thread.serve();
+                    thread.end_lanes();
                 }
             })
             .map_err(|source| {

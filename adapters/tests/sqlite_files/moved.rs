@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use exactly_once::sqlite::SqliteStore;
 use exactly_once::{
-    BegunPrepared, ErrorKind, Fingerprint, IdempotencyStore, OneShotStore, Participation,
-    PreparedTransactions, Store, TransactionId, Transactional,
+    AccountId, BalanceStore, BegunPrepared, ErrorKind, Fingerprint, IdempotencyStore, OneShotStore,
+    Participation, PreparedTransactions, Store, TransactionId, Transactional,
 };
 use rusqlite::Connection;
 
@@ -79,6 +79,34 @@ async fn nothing_is_acknowledged_without_the_index_that_others_share() {
         let done = store.execute_one_shot(&effect(name)).await.unwrap();
         assert_eq!(done.replayed, known, "{name}");
     }
+}
+
+// Whoever opened the file since then has committed into the log that both have.
+#[tokio::test]
+async fn what_others_commit_outlives_a_store_that_lost_the_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.execute_one_shot(&effect("before")).await.unwrap();
+    std::fs::remove_file(folder.path().join("a.db-shm")).unwrap();
+    let other = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--test-threads=1"])
+        .env(crate::FILE, &path)
+        .env(crate::NUMBER, "0")
+        .status();
+    assert!(other.unwrap().success());
+    store
+        .execute_one_shot(&effect("gone"))
+        .await
+        .map(drop)
+        .unwrap_err();
+    store.close().await.unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    let account = AccountId::new("a").unwrap();
+    let amount = store.balance(&account).await.unwrap().unwrap().amount;
+    assert_eq!(amount.get(), i64::from(crate::CHANGES));
+    let done = store.execute_one_shot(&effect("before")).await.unwrap();
+    assert!(done.replayed);
 }
 
 #[tokio::test]
