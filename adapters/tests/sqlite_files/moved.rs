@@ -81,7 +81,7 @@ async fn nothing_is_acknowledged_without_the_index_that_others_share() {
     }
 }
 
-// Whoever opened the file since then has committed into the log that both have.
+// A process that opened the file since then has committed into the log that both have.
 #[tokio::test]
 async fn what_others_commit_outlives_a_store_that_lost_the_index() {
     let folder = tempfile::tempdir().unwrap();

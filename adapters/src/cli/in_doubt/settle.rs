@@ -57,7 +57,7 @@ pub(super) async fn settle(stores: &mut Stores, asked: Settle) -> Result<Answer>
 }
 
 /// Refuses what needs no settlement: the register's own word is better. And what a store that was only
-/// not given, or is away for a moment, may show to be wrong. What is settled stays so, and is told again.
+/// not given, or is away for a moment, may show to be wrong. What is settled stays so, and is shown again.
 fn check(state: &State<'_>, gone: &[String]) -> Result<()> {
     let decided = state.decided.as_ref();
     if decided.is_some_and(|entry| entry.settled.is_some()) {
