@@ -171,7 +171,11 @@ impl<D: Driver> DecisionRegister for PostgresStore<D> {
         match Self::asked(participation, now, OPERATION)
             .dispute(stands.map(entry).as_ref(), dispute)?
         {
-            (Note::Done, settled) => Ok(settled),
+            (Note::Done, settled) => {
+                // An earlier attempt may have written it and died while it waited.
+                self.await_standbys(OPERATION).await?;
+                Ok(settled)
+            }
             (Note::Write, _) => Err(error(ErrorKind::Busy, OPERATION, "its row keeps changing")),
         }
     }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use exactly_once::{
-    AccountId, Adjust, Amount, BalanceStore, Decision, DecisionRegister, ErrorKind,
+    AccountId, Adjust, Amount, BalanceStore, Decision, DecisionRegister, Dispute, ErrorKind,
     IdempotencyStore, LeaseStore, OneShot, OneShotStore, OpenAccount, PreparedStatus,
-    PreparedTransactions,
+    PreparedTransactions, identity_of,
     postgres::{Timeouts, TokioPostgresStore},
 };
 use exactly_once_servers::Postgres;
 
 use crate::{
-    begun, fresh, receipt,
+    begun, fresh, participation, receipt,
     world::{claim, major, refused},
 };
 
@@ -176,4 +176,31 @@ async fn what_a_crash_made_visible_is_vouched_for_when_a_standby_has_it() {
     assert_eq!(status, PreparedStatus::Prepared);
     let stands = store.decide(&participation, Decision::Rollback).await;
     assert_eq!(stands.unwrap(), Decision::Commit);
+}
+
+// 12. So it is with the note that a participant did not obey.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispute_is_noted_when_a_standby_has_it() {
+    let server = Postgres::start(major()).await.unwrap();
+    let store = impatient(&server).await;
+    let participation = participation(&store, "disputed").await;
+    let decision = Decision::Commit;
+    store.decide(&participation, decision).await.unwrap();
+    let itself = identity_of(&store).await.unwrap();
+    let dispute = Dispute::now(&store, itself, decision).await.unwrap();
+    server
+        .set("synchronous_standby_names", "nobody")
+        .await
+        .unwrap();
+    let answer = store.dispute(&participation, &dispute).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    server.kill();
+    server.restart().await.unwrap();
+
+    let store = impatient(&server).await;
+    let answer = store.dispute(&participation, &dispute).await;
+    refused(answer, ErrorKind::Ambiguous, &[]);
+    server.set("synchronous_standby_names", "").await.unwrap();
+    let noted = store.dispute(&participation, &dispute).await.unwrap();
+    assert_eq!(noted, None);
 }
