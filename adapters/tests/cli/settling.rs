@@ -197,6 +197,40 @@ async fn what_can_end_as_was_decided_is_not_settled() {
     );
 }
 
+// What its participants have confirmed they may forget, and it was right all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_as_was_decided_is_not_settled() {
+    let two = Two::new().await;
+    let mut times = Times::late_in(&two.orders, 300).await;
+    times.forget = times.until.checked_add(Duration::from_millis(300)).unwrap();
+    let made = two.prepared("ended", times).await;
+    two.orders.decide(&made, Decision::Commit).await.unwrap();
+    for store in [&two.orders, &two.stock] {
+        store.commit_prepared(&made).await.unwrap();
+    }
+    two.orders.finish(&made, Decision::Commit).await.unwrap();
+    while two.orders.now().await.unwrap() <= times.forget {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let digest = made.transaction().to_string();
+    let mut settle = vec![
+        "in-doubt",
+        "settle",
+        &digest,
+        "--as",
+        "rolled-back",
+        "--yes",
+    ];
+    settle.extend(["--reason", "x", "--by", "alice", "--store", &two.with_stock]);
+    expect(&two.orders_url, &settle, 2, "nothing to settle");
+    two.stock.forget_prepared(10).await.unwrap();
+    let status = two.stock.prepared_status(&made).await.unwrap();
+    assert_eq!(status, PreparedStatus::Forgotten);
+    expect(&two.orders_url, &settle, 2, "nothing to settle");
+    let entry = two.orders.decision(&made).await.unwrap().unwrap();
+    assert_eq!(entry.settled, None);
+}
+
 // A store that is only left out of the arguments is not gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_participant_that_is_not_given_is_named_before_anything_is_settled() {

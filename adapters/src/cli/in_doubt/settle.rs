@@ -73,6 +73,8 @@ fn check(state: &State<'_>, gone: &[String]) -> Result<()> {
             "the participant of identity {member} is not given, or can't be asked now: give it by --store \
              NAME=URL. Only if it is gone for good: --gone {member}"
         )
+    } else if !state.needs_settling() && state.is_over() {
+        "it ended as was decided, and there is nothing to settle".to_owned()
     } else if !state.needs_settling() && state.is_whole() {
         format!(
             "every participant can still end as was decided: exactly-once in-doubt resolve {digest}"

@@ -103,14 +103,17 @@ impl<'a> State<'a> {
         {
             return true;
         }
-        let wrong: &[PreparedStatus] = match self.decided.as_ref().map(|entry| entry.decision) {
+        let decided = self.decided.as_ref();
+        let wrong: &[PreparedStatus] = match decided.map(|entry| (entry.decision, entry.finished)) {
             None => return false,
-            Some(Decision::Commit) => &[
+            // It has confirmed its commit, and forgets it in its time.
+            Some((Decision::Commit, true)) => &[PreparedStatus::RolledBack, PreparedStatus::None],
+            Some((Decision::Commit, false)) => &[
                 PreparedStatus::RolledBack,
                 PreparedStatus::None,
                 PreparedStatus::Forgotten,
             ],
-            Some(Decision::Rollback) => &[PreparedStatus::Committed],
+            Some((Decision::Rollback, _)) => &[PreparedStatus::Committed],
         };
         self.stores.iter().any(|(_, at)| match at {
             At::Status(status) => wrong.contains(status),
