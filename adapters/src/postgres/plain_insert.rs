@@ -84,9 +84,11 @@ impl PlainInsert {
     }
 
     /// The column of each parameter, in the order of the parameters. `None` where the text does not
-    /// say which columns it is for, or where nothing is bound.
+    /// say which columns it is for, or where nothing is bound; and where it has a quoted constant, which is
+    /// converted when a statement is prepared: `'now'` would stay what it was then.
     pub(super) fn bound_columns(&self) -> Option<Vec<&str>> {
-        if self.columns.len() != self.items.len() {
+        let quoted = |item: &Item| matches!(item, Item::Constant(text) if text.contains('\''));
+        if self.columns.len() != self.items.len() || self.items.iter().any(quoted) {
             return None;
         }
         let mut bound: Vec<(usize, &str)> = self
@@ -295,14 +297,15 @@ mod tests {
     #[test]
     fn a_parameter_has_a_column_where_columns_are_named() {
         let read = |text, parameters| PlainInsert::read(text, parameters).unwrap();
-        let named = read("INSERT INTO s.t (a, \"B\", c) VALUES ($2, 'x', $1)", 2);
+        let named = read("INSERT INTO s.t (a, \"B\", c) VALUES ($2, 7, $1)", 2);
         assert_eq!(named.bound_columns(), Some(vec!["c", "a"]));
         assert_eq!(named.target(), "s.t (a, \"B\", c)");
-        assert_eq!(named.row(|place| format!("v{place}")), "v1, 'x', v0");
+        assert_eq!(named.row(|place| format!("v{place}")), "v1, 7, v0");
         for (text, parameters) in [
             ("INSERT INTO t VALUES ($1)", 1),
             ("INSERT INTO t (a) VALUES (5)", 0),
             ("INSERT INTO t (a, b) VALUES ($1)", 1),
+            ("INSERT INTO t (a, at) VALUES ($1, 'now')", 1),
         ] {
             assert_eq!(read(text, parameters).bound_columns(), None, "{text}");
         }

@@ -52,6 +52,7 @@ impl SqlText {
             open: false,
             parameters: 0,
             depth: 0,
+            names: false,
             end: None,
             main: None,
             returning: false,
@@ -122,6 +123,8 @@ struct Reader<'a> {
     parameters: usize,
     /// How many parentheses are open.
     depth: usize,
+    /// Whether the next word names a common table expression.
+    names: bool,
     end: Option<usize>,
     main: Option<usize>,
     returning: bool,
@@ -186,6 +189,7 @@ impl Reader<'_> {
                     match byte {
                         b'(' => self.depth += 1,
                         b')' => self.depth = self.depth.saturating_sub(1),
+                        b',' if self.depth == 0 => self.names = true,
                         _ => {}
                     }
                     self.at += 1;
@@ -253,7 +257,10 @@ impl Reader<'_> {
         let text = String::from_utf8_lossy(word);
         let with = self.words.first().is_some_and(|first| first == "with");
         let is_main = || MAIN.iter().any(|main| main.eq_ignore_ascii_case(&text));
-        if self.end.is_none() && self.open && self.depth == 0 && with && is_main() {
+        let named = std::mem::take(&mut self.names);
+        self.names = (!self.open && text.eq_ignore_ascii_case("with"))
+            || (named && text.eq_ignore_ascii_case("recursive"));
+        if !named && self.end.is_none() && self.open && self.depth == 0 && with && is_main() {
             self.main.get_or_insert(start);
         }
         self.returning |= self.depth == 0 && text.eq_ignore_ascii_case("returning");
@@ -375,6 +382,16 @@ mod tests {
                 "with recursive \"insert\" as (values (1)) select 1",
                 "with recursive \"insert\" as (values (1)) ",
                 "select 1",
+            ),
+            (
+                "WITH delete AS (DELETE FROM t RETURNING 1), Insert AS (SELECT 1, 2) SELECT 3",
+                "WITH delete AS (DELETE FROM t RETURNING 1), Insert AS (SELECT 1, 2) ",
+                "SELECT 3",
+            ),
+            (
+                "WITH RECURSIVE merge AS (SELECT 1) INSERT INTO t SELECT 1",
+                "WITH RECURSIVE merge AS (SELECT 1) ",
+                "INSERT INTO t SELECT 1",
             ),
             (
                 "UPDATE t SET a = (SELECT 1)",

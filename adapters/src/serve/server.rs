@@ -260,19 +260,23 @@ fn report_reload(before: &Config, now: &Config) {
              of a handler that is gone are retried until it is back"
         );
     }
+    let home = |config: &Config, name: &str| {
+        let store = config.stores.iter().find(|store| store.name == name);
+        store.map(|store| (store.url_env.clone(), store.namespace.clone()))
+    };
     for handler in &now.handlers {
         let was = before
             .handler(&handler.name)
             .and_then(Handler::effect_store);
         if let (Some(was), Some(is)) = (was, handler.effect_store())
-            && was != is
+            && (was != is || home(before, was) != home(now, is))
         {
             tracing::warn!(
                 handler = handler.name,
                 was,
                 is,
-                "the effect has moved to another store, which knows no key that was used before: a caller \
-                 that repeats one has the effect applied there again"
+                "the effect has moved to another store, or its store to another place, which knows no key that was \
+                 used before: a caller that repeats one has the effect applied there again"
             );
         }
     }

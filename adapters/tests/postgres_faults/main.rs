@@ -44,8 +44,10 @@ macro_rules! on_both {
 
 mod boundaries;
 mod finality;
+mod frozen;
 mod meaning;
 mod one_statement;
+
 mod poolers;
 mod sessions;
 mod shared_fate;

@@ -287,6 +287,16 @@ async fn a_reload_that_moves_an_effect_is_warned_of() {
         })
     })
     .await;
+    let moved = file("ledger").replace("namespace = \"shop\"", "namespace = \"shop2\"");
+    served.shop.write(&moved);
+    served.serve.signal(Signal::HUP).await.unwrap();
+    until("warned of a namespace", async || {
+        let log = served.log();
+        log.iter().any(|line| {
+            line["handler"] == "mark" && line["was"] == "ledger" && line["is"] == "ledger"
+        })
+    })
+    .await;
     // As the guide has it: the other store knows nothing of the key.
     served.call("mark", mark).await;
     let row = client.query_one("SELECT count(*) FROM taken", &[]).await;

@@ -26,8 +26,10 @@ use crate::postgres::literal;
 pub(super) const EFFECT: &str = "exactly_once_effect_";
 
 /// Whether the table `c` has nothing that could tell rows of one statement from a statement for each:
-/// what looks at other rows of the table as a row comes in.
-pub(super) const PLAIN_TABLE: &str = "c.relkind = 'r' AND NOT c.relhasrules AND NOT EXISTS (\
+/// what looks at other rows of the table as a row comes in. A function that a default or a check calls, and
+/// that reads the table, is not found: PostgreSQL asks of both that they depend on the row alone.
+pub(super) const PLAIN_TABLE: &str = "c.relkind = 'r' AND NOT c.relhasrules \
+     AND NOT c.relrowsecurity AND NOT EXISTS (\
      SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f \
      WHERE f.conrelid = c.oid AND f.confrelid = c.oid)";

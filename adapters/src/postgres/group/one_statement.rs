@@ -42,6 +42,7 @@ const UNSUITED_FOR: Duration = Duration::from_secs(10);
 /// What holds where the statement may be executed, besides the table's own state: a transaction of its
 /// own, in which a snapshot is taken after the locks.
 const OWN_TRANSACTION: &str = "pg_catalog.now() = pg_catalog.statement_timestamp() AND \
+     pg_catalog.current_setting('array_nulls') = 'on' AND \
      pg_catalog.current_setting('transaction_isolation') = 'read committed'";
 
 /// The statement of one text, for several callers and for a lone one.
@@ -146,6 +147,7 @@ impl Description {
              AND c.reltype = pg_catalog.pg_typeof(NULL::{table})::oid \
              AND {PLAIN_TABLE} AND e.typtype <> 'd' AND e.typdelim = ',' \
              AND e.oid <> 'pg_catalog.interval'::pg_catalog.regtype \
+             AND pg_catalog.current_setting('array_nulls') = 'on' \
              AND pg_catalog.current_setting('default_transaction_isolation') = 'read committed' \
              AND NOT pg_catalog.current_setting('default_transaction_read_only')::bool \
              ORDER BY p.at",
@@ -179,8 +181,9 @@ impl Description {
     /// Whether the table is the one that was described, with the same types.
     fn unchanged(&self, insert: &PlainInsert, columns: &[&str]) -> String {
         let table = insert.table();
+        // The name is looked up as the statement is executed, not when it was planned.
         let mut sql = format!(
-            "{OWN_TRANSACTION} AND {}::pg_catalog.regclass = {}::oid AND \
+            "{OWN_TRANSACTION} AND pg_catalog.to_regclass({}) = {}::oid AND \
              pg_catalog.pg_typeof(NULL::{table}) = '{}'::pg_catalog.regtype",
             literal::escaped(table),
             self.table,
@@ -203,7 +206,8 @@ impl Description {
             PLAIN_TABLE
         } else {
             // Without a look at two more tables.
-            "c.relkind = 'r' AND NOT c.relhasrules AND NOT c.relhastriggers"
+            "c.relkind = 'r' AND NOT c.relhasrules AND NOT c.relrowsecurity \
+             AND NOT c.relhastriggers"
         };
         format!(
             "(SELECT {plain} FROM pg_catalog.pg_class c WHERE c.oid = {}::oid)",

@@ -20,12 +20,15 @@ use crate::postgres::{
     key_row::{Seen, kept},
     literal, returned,
     schema::Tables,
-    sqlstate::{self, CANCELED, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
+    sqlstate::{self, CANCELED, FEATURE, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION},
     statements::{NOW, Preamble},
 };
 
 /// How many batches of effects there may be at once.
 const BATCHES: usize = 2;
+
+/// The class of errors in a statement itself: a column has become of another type since.
+const SYNTAX: &str = "42";
 
 /// A larger receipt travels alone.
 const RECEIPT_MAX: usize = 16 * 1024;
@@ -234,7 +237,15 @@ impl<D: Driver> Of<D> {
         let groups = self.groups();
         let message = form.message(group.members(&part), &groups.limits, self.batch_lock());
         let failed = match self.send(&message).await {
-            Ok(_) => return group.answer_all(&part, || Verdict::Applied(None)),
+            Ok(replies) => {
+                let rows = replies.last().map(|reply| reply.affected);
+                if rows == u64::try_from(part.members.len()).ok() {
+                    return group.answer_all(&part, || Verdict::Applied(None));
+                }
+                // A rule has taken its place, perhaps that of the claims in it too: each looks.
+                self.no_form(group, &part);
+                return group.answer_all(&part, || Verdict::Alone);
+            }
             Err(failed) => failed,
         };
         tracing::debug!(
@@ -245,7 +256,11 @@ impl<D: Driver> Of<D> {
         match failed.code() {
             Some(code) if sqlstate::surely_nothing(code) => {
                 // Something is not as it was, or it can't be prepared.
-                if code == NOT_ALL || failed.after == 0 {
+                if code == NOT_ALL
+                    || code == FEATURE
+                    || code.starts_with(SYNTAX)
+                    || failed.after == 0
+                {
                     self.no_form(group, &part);
                 }
                 match code {
